@@ -1,0 +1,307 @@
+//! The adapters to AWS; the only file that names an `aws-sdk-*` crate.
+#![expect(clippy::redundant_closure_for_method_calls, reason = "the full paths of the SDK's errors hide what is asked")]
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_servicediscovery::operation::deregister_instance::DeregisterInstanceError;
+use aws_sdk_servicediscovery::operation::register_instance::RegisterInstanceError;
+use aws_sdk_servicediscovery::types::OperationStatus;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::error::root_cause;
+use crate::ports::{AwsError, AwsErrorKind, Instance, Labels, Registry, SecretId, SecretStore, VersionId};
+use crate::secret::SecretText;
+
+/// The SDK has no limits of its own for a peer that accepts and stays silent.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Cloud Map works asynchronously; an operation that takes longer than this is looked at as failed.
+const OPERATION_TIMEOUT: Duration = Duration::from_mins(1);
+const OPERATION_POLL: Duration = Duration::from_millis(200);
+
+const CURRENT: &str = "AWSCURRENT";
+const PENDING: &str = "AWSPENDING";
+
+/// Credentials, region and endpoints as the environment of an ECS task gives them; trust in the web's roots compiled in,
+/// because an image without a distribution has none.
+///
+/// # Panics
+///
+/// Never: the compiled-in roots are known to be certificates.
+pub async fn configuration() -> SdkConfig {
+    let mut roots = TrustStore::empty();
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        roots.add_pem_certificate(pem::encode(&pem::Pem::new("CERTIFICATE", root.as_ref())));
+    }
+    let tls = TlsContext::builder().with_trust_store(roots).build().expect("the compiled-in roots are certificates");
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(tls)
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .read_timeout(READ_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT)
+        .build();
+    aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(timeouts).load().await
+}
+
+/// The region in which `configuration` acts, if the environment names one.
+pub fn region(configuration: &SdkConfig) -> Option<&str> {
+    configuration.region().map(Region::as_ref)
+}
+
+/// AWS Secrets Manager.
+#[derive(Clone, Debug)]
+pub struct SecretsManager(aws_sdk_secretsmanager::Client);
+
+impl SecretsManager {
+    /// A client for the given configuration.
+    pub fn new(configuration: &SdkConfig) -> Self {
+        Self(aws_sdk_secretsmanager::Client::new(configuration))
+    }
+}
+
+impl SecretStore for SecretsManager {
+    async fn labels(&self, id: &SecretId) -> Result<Option<Labels>, AwsError> {
+        let described = match self.0.describe_secret().secret_id(&id.0).send().await {
+            Ok(described) => described,
+            Err(error) if is(&error, |error| error.is_resource_not_found_exception()) => return Ok(None),
+            Err(error) => return Err(aws_error("DescribeSecret", &id.0, &error)),
+        };
+        if described.deleted_date().is_some() {
+            return Err(AwsError {
+                operation: "DescribeSecret",
+                subject: id.0.clone(),
+                message: "the secret is scheduled for deletion; restore it (aws secretsmanager restore-secret) or wait until it is gone".to_owned(),
+                kind: AwsErrorKind::Invalid,
+            });
+        }
+        let mut labels = Labels {
+            arn: described.arn().unwrap_or(&id.0).to_owned(),
+            current: None,
+            pending: None,
+            others: Vec::new(),
+        };
+        for (version, stages) in described.version_ids_to_stages().into_iter().flatten() {
+            let carries = |label: &str| stages.iter().any(|stage| stage == label);
+            let version = VersionId(version.clone());
+            if carries(PENDING) {
+                labels.pending = Some(version.clone());
+            }
+            if carries(CURRENT) {
+                labels.current = Some(version);
+            } else if !carries(PENDING) {
+                labels.others.push(version);
+            }
+        }
+        Ok(Some(labels))
+    }
+
+    async fn deprecated(&self, id: &SecretId) -> Result<Vec<VersionId>, AwsError> {
+        let mut pages =
+            self.0.list_secret_version_ids().secret_id(&id.0).include_deprecated(true).into_paginator().send();
+        let mut versions = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| aws_error("ListSecretVersionIds", &id.0, &error))?;
+            let unlabelled = page.versions().iter().filter(|version| version.version_stages().is_empty());
+            versions.extend(unlabelled.filter_map(|version| {
+                Some((version.created_date().copied(), VersionId(version.version_id()?.to_owned())))
+            }));
+        }
+        versions.sort_by(|(a, _), (b, _)| b.cmp(a));
+        Ok(versions.into_iter().map(|(_, version)| version).collect())
+    }
+
+    async fn read(&self, id: &SecretId, version: &VersionId) -> Result<Option<SecretText>, AwsError> {
+        match self.0.get_secret_value().secret_id(&id.0).version_id(&version.0).send().await {
+            Ok(mut value) => Ok(value.secret_string.take().map(SecretText::from)),
+            Err(error) if is(&error, |error| error.is_resource_not_found_exception()) => Ok(None),
+            Err(error) => Err(aws_error("GetSecretValue", &id.0, &error)),
+        }
+    }
+
+    async fn create(&self, id: &SecretId, text: &SecretText) -> Result<(), AwsError> {
+        let call = self.0.create_secret().name(&id.0).client_request_token(Uuid::new_v4().to_string());
+        match call.secret_string(text.expose()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is(&error, |error| error.is_resource_exists_exception()) => Ok(()),
+            Err(error) => Err(aws_error("CreateSecret", &id.0, &error)),
+        }
+    }
+
+    async fn put_pending(&self, id: &SecretId, version: &VersionId, text: &SecretText) -> Result<(), AwsError> {
+        let call = self.0.put_secret_value().secret_id(&id.0).client_request_token(&version.0).version_stages(PENDING);
+        match call.secret_string(text.expose()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is(&error, |error| error.is_resource_exists_exception()) => Ok(()),
+            Err(error) => Err(aws_error("PutSecretValue", &id.0, &error)),
+        }
+    }
+
+    async fn move_current(&self, id: &SecretId, from: &VersionId, to: &VersionId) -> Result<(), AwsError> {
+        let call = self.0.update_secret_version_stage().secret_id(&id.0).version_stage(CURRENT);
+        let moved = call.move_to_version_id(&to.0).remove_from_version_id(&from.0).send().await;
+        moved.map(drop).map_err(|error| aws_error("UpdateSecretVersionStage", &id.0, &error))
+    }
+
+    async fn drop_pending(&self, id: &SecretId, from: &VersionId) -> Result<(), AwsError> {
+        let call = self.0.update_secret_version_stage().secret_id(&id.0).version_stage(PENDING);
+        let moved = call.remove_from_version_id(&from.0).send().await;
+        moved.map(drop).map_err(|error| aws_error("UpdateSecretVersionStage", &id.0, &error))
+    }
+}
+
+/// One service of AWS Cloud Map.
+#[derive(Clone, Debug)]
+pub struct CloudMap {
+    client: aws_sdk_servicediscovery::Client,
+    service: String,
+}
+
+impl CloudMap {
+    /// A client for the service with the given id (`srv-…`).
+    pub fn new(configuration: &SdkConfig, service: impl Into<String>) -> Self {
+        Self { client: aws_sdk_servicediscovery::Client::new(configuration), service: service.into() }
+    }
+
+    /// Repeats `call` while another operation on the same instance is under way, then waits for its own operation.
+    async fn complete<E, F>(
+        &self,
+        operation: &'static str,
+        node: &str,
+        mut call: impl FnMut() -> F,
+        is_duplicate: impl Fn(&E) -> bool,
+    ) -> Result<(), AwsError>
+    where
+        F: Future<Output = Result<Option<String>, SdkError<E>>>,
+        E: ProvideErrorMetadata + fmt::Debug + std::error::Error + 'static,
+    {
+        let deadline = Instant::now() + OPERATION_TIMEOUT;
+        let id = loop {
+            match call().await {
+                Ok(id) => break id,
+                Err(error) if is(&error, &is_duplicate) && Instant::now() < deadline => sleep(OPERATION_POLL).await,
+                Err(error) => return Err(aws_error(operation, node, &error)),
+            }
+        };
+        let failed = |message: String, kind| AwsError { operation, subject: node.to_owned(), message, kind };
+        let Some(id) = id else {
+            return Err(failed("AWS gave no operation id".to_owned(), AwsErrorKind::Unavailable));
+        };
+        loop {
+            let answer = self.client.get_operation().operation_id(&id).send().await;
+            let answer = answer.map_err(|error| aws_error("GetOperation", &id, &error))?;
+            let Some(found) = answer.operation() else {
+                return Err(failed(format!("operation {id} is not known"), AwsErrorKind::Unavailable));
+            };
+            match found.status() {
+                Some(OperationStatus::Success) => return Ok(()),
+                Some(OperationStatus::Fail) => {
+                    let code = found.error_code().unwrap_or("no code");
+                    let kind = if code == "ACCESS_DENIED" { AwsErrorKind::Denied } else { AwsErrorKind::Unavailable };
+                    let message = found.error_message().unwrap_or_default();
+                    return Err(failed(format!("operation {id} ended with {code} {message}"), kind));
+                }
+                _ if Instant::now() < deadline => sleep(OPERATION_POLL).await,
+                _ => {
+                    let waited = OPERATION_TIMEOUT.as_secs();
+                    return Err(failed(
+                        format!("operation {id} did not end within {waited} s"),
+                        AwsErrorKind::Unavailable,
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Registry for CloudMap {
+    async fn register(&self, instance: &Instance) -> Result<(), AwsError> {
+        let address = instance.address.to_string();
+        let address_attribute = if instance.address.is_ipv6() { "AWS_INSTANCE_IPV6" } else { "AWS_INSTANCE_IPV4" };
+        let call = || async {
+            let call = self.client.register_instance().service_id(&self.service).instance_id(&instance.node);
+            let answer = call
+                .creator_request_id(Uuid::new_v4().to_string())
+                .attributes(address_attribute, &address)
+                .attributes("AWS_INSTANCE_PORT", instance.port.to_string())
+                .attributes("TASK_ARN", &instance.task_arn)
+                .attributes("STATE", "READY")
+                .attributes("CERTIFICATE_SHA256", &instance.certificate_sha256)
+                .attributes("ROOTS_SHA256", &instance.roots_sha256)
+                .send()
+                .await?;
+            Ok(answer.operation_id().map(str::to_owned))
+        };
+        self.complete("RegisterInstance", &instance.node, call, RegisterInstanceError::is_duplicate_request).await
+    }
+
+    async fn owner(&self, node: &str) -> Result<Option<String>, AwsError> {
+        match self.client.get_instance().service_id(&self.service).instance_id(node).send().await {
+            Ok(found) => Ok(found
+                .instance()
+                .and_then(|instance| instance.attributes())
+                .map(|attributes| attributes.get("TASK_ARN").cloned().unwrap_or_default())),
+            Err(error) if is(&error, |error| error.is_instance_not_found()) => Ok(None),
+            Err(error) => Err(aws_error("GetInstance", node, &error)),
+        }
+    }
+
+    async fn withdraw(&self, node: &str) -> Result<(), AwsError> {
+        let call = || async {
+            let answer = self.client.deregister_instance().service_id(&self.service).instance_id(node).send().await?;
+            Ok(answer.operation_id().map(str::to_owned))
+        };
+        match self.complete("DeregisterInstance", node, call, DeregisterInstanceError::is_duplicate_request).await {
+            // It is gone already.
+            Err(error) if error.kind == AwsErrorKind::Changed => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn is<E>(error: &SdkError<E>, test: impl Fn(&E) -> bool) -> bool {
+    error.as_service_error().is_some_and(test)
+}
+
+/// Error code and message of AWS's answer, or what went wrong on the way. Requests, which hold secrets, are never shown.
+fn aws_error<E>(operation: &'static str, subject: &str, error: &SdkError<E>) -> AwsError
+where
+    E: ProvideErrorMetadata + fmt::Debug + std::error::Error + 'static,
+{
+    let (message, kind) = match error {
+        SdkError::ServiceError(answer) => {
+            let code = answer.err().code().unwrap_or("no code");
+            let kind = match code {
+                "AccessDeniedException" | "AccessDenied" | "UnrecognizedClientException" | "ExpiredTokenException" => {
+                    AwsErrorKind::Denied
+                }
+                "InternalServiceError"
+                | "ThrottlingException"
+                | "RequestLimitExceeded"
+                | "TooManyRequestsException" => AwsErrorKind::Unavailable,
+                // The label or the entry is not where it was when we looked.
+                "InvalidParameterException" if operation == "UpdateSecretVersionStage" => AwsErrorKind::Changed,
+                "InstanceNotFound" => AwsErrorKind::Changed,
+                _ if answer.raw().status().as_u16() >= 500 => AwsErrorKind::Unavailable,
+                _ => AwsErrorKind::Invalid,
+            };
+            (format!("{code}: {}", answer.err().message().unwrap_or("no message")), kind)
+        }
+        SdkError::TimeoutError(_) => ("no answer in time".to_owned(), AwsErrorKind::Unavailable),
+        SdkError::ConstructionFailure(_) => (root_cause(error), AwsErrorKind::Invalid),
+        _ => (root_cause(error), AwsErrorKind::Unavailable),
+    };
+    AwsError { operation, subject: subject.to_owned(), message, kind }
+}

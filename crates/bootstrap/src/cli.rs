@@ -1,0 +1,377 @@
+//! The command line and its `BOOTSTRAP_*` twins become settings, or a list of all that is wrong with them.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::ecs::Task;
+use crate::ports::SecretId;
+
+/// Sidecar of an EventStoreDB node on ECS.
+///
+/// Moves the built-in users off their default passwords into AWS Secrets Manager, registers the ready node in AWS
+/// Cloud Map and withdraws it on SIGTERM. Every option has a BOOTSTRAP_* variable; the command line wins.
+#[derive(Debug, Parser)]
+#[command(name = "bootstrap", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: CliCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CliCommand {
+    /// Run as sidecar until SIGTERM.
+    Run(Box<RunArgs>),
+    /// Exit 0 if the running sidecar calls the task healthy, else 1; for the health check of the container.
+    Healthcheck {
+        /// The file that the running sidecar keeps.
+        #[arg(long, env = "BOOTSTRAP_HEALTH_FILE", value_name = "FILE")]
+        health_file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Name of this node; the id of its entry in Cloud Map.
+    #[arg(long, env = "BOOTSTRAP_NODE_NAME", value_name = "NAME")]
+    node_name: String,
+
+    /// File in which the verdict for `bootstrap healthcheck` is kept.
+    #[arg(long, env = "BOOTSTRAP_HEALTH_FILE", value_name = "FILE")]
+    health_file: PathBuf,
+
+    /// Address of the node's own server.
+    #[arg(long, env = "BOOTSTRAP_SERVER", value_name = "IP:PORT", help_heading = "Server")]
+    server: String,
+
+    /// Name that must be in the server's certificate.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_SERVER_NAME",
+        value_name = "NAME",
+        default_value = "localhost",
+        help_heading = "Server"
+    )]
+    server_name: String,
+
+    /// Directory that certgen wrote: node.crt and the trusted roots in ca/.
+    #[arg(long, env = "BOOTSTRAP_CERTS", value_name = "DIR", default_value = "/certs", help_heading = "Server")]
+    certs: PathBuf,
+
+    /// How long the server may take until it is ready, for example 3h.
+    #[arg(long, env = "BOOTSTRAP_READY_TIMEOUT", value_name = "TIME", default_value = "3h", help_heading = "Server")]
+    ready_timeout: String,
+
+    /// Secret of the user admin, name or ARN.
+    #[arg(long, env = "BOOTSTRAP_ADMIN_SECRET", value_name = "ID", help_heading = "Credentials")]
+    admin_secret: String,
+
+    /// Secret of the user ops, name or ARN.
+    #[arg(long, env = "BOOTSTRAP_OPS_SECRET", value_name = "ID", help_heading = "Credentials")]
+    ops_secret: String,
+
+    /// How long each user's credentials, and the registration, may take.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_CONVERGE_TIMEOUT",
+        value_name = "TIME",
+        default_value = "10m",
+        help_heading = "Credentials"
+    )]
+    converge_timeout: String,
+
+    /// Id of the Cloud Map service that clients look up (srv-…).
+    #[arg(long, env = "BOOTSTRAP_CLOUD_MAP_SERVICE", value_name = "ID", help_heading = "Discovery")]
+    cloud_map_service: String,
+
+    /// Name under which clients find the database; published in the secrets.
+    #[arg(long, env = "BOOTSTRAP_CLIENT_HOST", value_name = "NAME", help_heading = "Discovery")]
+    client_host: String,
+
+    /// Port that clients connect to.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_CLIENT_PORT",
+        value_name = "PORT",
+        default_value = "2113",
+        help_heading = "Discovery"
+    )]
+    client_port: String,
+
+    /// Address of this task; not given, the ECS metadata endpoint is asked.
+    #[arg(long, env = "BOOTSTRAP_ADDRESS", value_name = "IP", requires = "task_arn", help_heading = "Discovery")]
+    address: Option<String>,
+
+    /// ARN of this task; not given, the ECS metadata endpoint is asked.
+    #[arg(long, env = "BOOTSTRAP_TASK_ARN", value_name = "ARN", requires = "address", help_heading = "Discovery")]
+    task_arn: Option<String>,
+
+    /// The task metadata endpoint; ECS sets the variable.
+    #[arg(long, env = "ECS_CONTAINER_METADATA_URI_V4", value_name = "URI", help_heading = "Discovery")]
+    metadata_uri: Option<String>,
+}
+
+/// What the program is to do.
+#[derive(Debug)]
+pub enum Command {
+    /// `bootstrap run`.
+    Run(Box<RunSettings>),
+    /// `bootstrap healthcheck`, with the file to read.
+    Healthcheck(PathBuf),
+}
+
+/// Where the task's ARN and address come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskSource {
+    /// From the command line.
+    Given(Task),
+    /// From the metadata endpoint with this base address.
+    Metadata(String),
+}
+
+/// The settings of `bootstrap run`. None of them is a secret.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// The node's name.
+    pub node_name: String,
+    /// Where the health verdict is kept.
+    pub health_file: PathBuf,
+    /// The server's address.
+    pub server: SocketAddr,
+    /// The name in the server's certificate.
+    pub server_name: String,
+    /// What certgen wrote.
+    pub certs: PathBuf,
+    /// How long the server may take until it is ready.
+    pub ready_timeout: Duration,
+    /// The secret of `admin`.
+    pub admin_secret: SecretId,
+    /// The secret of `ops`.
+    pub ops_secret: SecretId,
+    /// How long each user, and the registration, may take.
+    pub converge_timeout: Duration,
+    /// The Cloud Map service.
+    pub cloud_map_service: String,
+    /// The name clients use.
+    pub client_host: String,
+    /// The port clients use.
+    pub client_port: u16,
+    /// Where the task's identity comes from.
+    pub task: TaskSource,
+}
+
+impl fmt::Display for RunSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "bootstrap {}: node={} server={} certs={} admin-secret={} ops-secret={} cloud-map-service={} client={}:{}",
+            env!("CARGO_PKG_VERSION"),
+            self.node_name,
+            self.server,
+            self.certs.display(),
+            self.admin_secret.0,
+            self.ops_secret.0,
+            self.cloud_map_service,
+            self.client_host,
+            self.client_port,
+        )
+    }
+}
+
+/// Reads the command line and the environment.
+///
+/// # Errors
+///
+/// The exit code of a program that has already said everything: 0 after `--help` and `--version`, 2 after a mistake.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
+    let cli = Cli::try_parse_from(args).map_err(|error| {
+        let code = if error.use_stderr() { 2 } else { 0 };
+        // There is nobody left to tell if this cannot be printed.
+        let _ = error.print();
+        ExitCode::from(code)
+    })?;
+    match cli.command {
+        CliCommand::Healthcheck { health_file } => Ok(Command::Healthcheck(health_file)),
+        CliCommand::Run(args) => settings(*args).map(|settings| Command::Run(Box::new(settings))).map_err(|mistakes| {
+            for mistake in mistakes {
+                eprintln!("error: {mistake}");
+            }
+            ExitCode::from(2)
+        }),
+    }
+}
+
+fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
+    let mut mistakes = Mistakes(Vec::new());
+    let server = mistakes.parse("--server", &args.server, "an IP address and a port, for example 127.0.0.1:2113");
+    let client_port = mistakes
+        .parse("--client-port", &args.client_port, "a port from 1 to 65535")
+        .filter(|port| mistakes.check("--client-port", *port != 0, "`0` is not a port that clients can connect to"));
+    let ready_timeout = mistakes.duration("--ready-timeout", &args.ready_timeout);
+    let converge_timeout = mistakes.duration("--converge-timeout", &args.converge_timeout);
+    for (flag, value) in [
+        ("--node-name", &args.node_name),
+        ("--admin-secret", &args.admin_secret),
+        ("--ops-secret", &args.ops_secret),
+        ("--cloud-map-service", &args.cloud_map_service),
+        ("--client-host", &args.client_host),
+    ] {
+        mistakes.check(flag, !value.is_empty(), "it is empty");
+    }
+    if args.admin_secret == args.ops_secret {
+        mistakes.check("--ops-secret", false, "it is the secret of admin; each user needs one of its own");
+    }
+    let task = match (args.address, args.task_arn, args.metadata_uri) {
+        (Some(address), Some(arn), _) => mistakes
+            .parse::<IpAddr>("--address", &address, "an IP address")
+            .map(|address| TaskSource::Given(Task { arn, address })),
+        (_, _, Some(uri)) => Some(TaskSource::Metadata(uri)),
+        (_, _, None) => {
+            let missing =
+                "not given, and there is no ECS_CONTAINER_METADATA_URI_V4 to ask; give --address and --task-arn";
+            mistakes.check("--address", false, missing);
+            None
+        }
+    };
+    match (server, client_port, ready_timeout, converge_timeout, task) {
+        (Some(server), Some(client_port), Some(ready_timeout), Some(converge_timeout), Some(task))
+            if mistakes.0.is_empty() =>
+        {
+            Ok(RunSettings {
+                node_name: args.node_name,
+                health_file: args.health_file,
+                server,
+                server_name: args.server_name,
+                certs: args.certs,
+                ready_timeout,
+                admin_secret: SecretId(args.admin_secret),
+                ops_secret: SecretId(args.ops_secret),
+                converge_timeout,
+                cloud_map_service: args.cloud_map_service,
+                client_host: args.client_host,
+                client_port,
+                task,
+            })
+        }
+        _ => Err(mistakes.0),
+    }
+}
+
+/// All that is wrong, so that one run tells everything.
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn check(&mut self, flag: &str, holds: bool, mistake: &str) -> bool {
+        if !holds {
+            self.0.push(format!("{flag}: {mistake}"));
+        }
+        holds
+    }
+
+    fn parse<T: FromStr>(&mut self, flag: &str, text: &str, allowed: &str) -> Option<T> {
+        let value = text.parse().ok();
+        self.check(flag, value.is_some(), &format!("`{text}` is not {allowed}"));
+        value
+    }
+
+    fn duration(&mut self, flag: &str, text: &str) -> Option<Duration> {
+        let digits = text.trim_end_matches(|last: char| last.is_ascii_alphabetic());
+        let unit = match &text[digits.len()..] {
+            "ms" => Some(Duration::from_millis(1)),
+            "s" => Some(Duration::from_secs(1)),
+            "m" => Some(Duration::from_mins(1)),
+            "h" => Some(Duration::from_hours(1)),
+            _ => None,
+        };
+        let value = digits.parse::<u32>().ok().zip(unit).map(|(count, unit)| unit * count);
+        let value = value.filter(|value| !value.is_zero() && *value <= Duration::from_hours(7 * 24));
+        self.check(
+            flag,
+            value.is_some(),
+            &format!("`{text}` is not a time of 1ms to 168h, for example 500ms, 30s, 10m, 3h"),
+        );
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    const GOOD: [(&str, &str); 9] = [
+        ("--node-name", "node-1"),
+        ("--health-file", "/run/task/bootstrap.json"),
+        ("--server", "127.0.0.1:2113"),
+        ("--admin-secret", "es/admin"),
+        ("--ops-secret", "es/ops"),
+        ("--cloud-map-service", "srv-1"),
+        ("--client-host", "es.db.internal"),
+        ("--address", "10.0.0.7"),
+        ("--task-arn", "arn:aws:ecs:eu-west-1:1:task/x"),
+    ];
+
+    fn parse(changes: &[(&str, &str)]) -> Result<RunSettings, Vec<String>> {
+        let mut args = vec!["bootstrap", "run"];
+        for (flag, value) in GOOD {
+            let value = changes.iter().find(|(changed, _)| *changed == flag).map_or(value, |(_, value)| value);
+            args.extend([flag, value]);
+        }
+        let added = changes.iter().filter(|(flag, _)| GOOD.iter().all(|(good, _)| good != flag));
+        args.extend(added.flat_map(|(flag, value)| [*flag, *value]));
+        match Cli::try_parse_from(args).unwrap().command {
+            CliCommand::Run(args) => settings(*args),
+            CliCommand::Healthcheck { .. } => unreachable!("`run` was given"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let settings = parse(&[]).unwrap();
+        assert_eq!(settings.client_port, 2113);
+        assert_eq!(settings.server_name, "localhost");
+        assert_eq!(settings.ready_timeout, Duration::from_hours(3));
+        assert_eq!(settings.converge_timeout, Duration::from_mins(10));
+    }
+
+    #[test]
+    fn times_have_units_and_bounds() {
+        assert_eq!(parse(&[("--ready-timeout", "500ms")]).unwrap().ready_timeout, Duration::from_millis(500));
+        for bad in ["30", "0s", "1d", "-1s", "s", "169h", "99999999999s", "1.5h"] {
+            let arg = format!("--ready-timeout={bad}");
+            let mistakes = Mistakes(Vec::new()).duration("--ready-timeout", bad);
+            assert_eq!(mistakes, None, "{arg}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_told_in_one_run() {
+        let mistakes = parse(&[
+            ("--node-name", ""),
+            ("--server", "localhost:2113"),
+            ("--ops-secret", "es/admin"),
+            ("--address", "here"),
+            ("--client-port", "0"),
+            ("--converge-timeout", "10"),
+        ])
+        .unwrap_err();
+        let mut flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
+        flags.sort_unstable();
+        assert_eq!(
+            flags,
+            ["--address", "--client-port", "--converge-timeout", "--node-name", "--ops-secret", "--server"]
+        );
+    }
+}

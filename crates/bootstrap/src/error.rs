@@ -1,0 +1,186 @@
+//! What ends the program, how it is said, and with which exit code.
+
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::password::NoRandomness;
+use crate::ports::{AwsError, AwsErrorKind, ServerError};
+use crate::secret::NotCredentials;
+use crate::trust::TrustError;
+
+/// Why bootstrap gave up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificates of the task cannot be used.
+    #[error("the certificates in `{certs}` cannot be used")]
+    Trust {
+        /// The directory given with `--certs`.
+        certs: PathBuf,
+        /// What is wrong with them.
+        #[source]
+        source: TrustError,
+    },
+    /// The server was not ready before the deadline.
+    #[error("the server at {address} was not ready within {seconds} s: {last}")]
+    NotReady {
+        /// Its address.
+        address: String,
+        /// How long it was waited for, in seconds.
+        seconds: u64,
+        /// What it said last.
+        last: String,
+    },
+    /// The server shows a certificate of somebody else.
+    #[error("the server at {address} is not trusted")]
+    Untrusted {
+        /// Its address.
+        address: String,
+        /// What was refused.
+        #[source]
+        source: ServerError,
+    },
+    /// A secret holds something else than credentials.
+    #[error("the secret `{secret}` does not hold the credentials of `{user}`")]
+    NotCredentials {
+        /// The secret's name or ARN.
+        secret: String,
+        /// The user it was given for.
+        user: String,
+        /// What it holds instead.
+        #[source]
+        source: NotCredentials,
+    },
+    /// No known password opens the database.
+    #[error(
+        "no version of the secret `{secret}`, and not the factory default, logs `{user}` in at {address} within {seconds} s"
+    )]
+    LockedOut {
+        /// The secret's name or ARN.
+        secret: String,
+        /// The user.
+        user: String,
+        /// The server's address.
+        address: String,
+        /// How long it was tried, in seconds.
+        seconds: u64,
+    },
+    /// The credentials were not in order before the deadline.
+    #[error("the credentials of `{user}` were not in order within {seconds} s: {last}")]
+    NotConverged {
+        /// The user.
+        user: String,
+        /// How long it was tried, in seconds.
+        seconds: u64,
+        /// What stood in the way last.
+        last: String,
+    },
+    /// An AWS call failed for good, or until the deadline.
+    #[error("could not {action}")]
+    Aws {
+        /// What it was good for.
+        action: &'static str,
+        /// What AWS said.
+        #[source]
+        source: AwsError,
+    },
+    /// The task does not know its own address or ARN.
+    #[error("could not learn this task's address and ARN from `{uri}`: {reason}")]
+    Metadata {
+        /// The metadata endpoint.
+        uri: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The health file cannot be written.
+    #[error("could not write `{path}`")]
+    HealthFile {
+        /// The path given with `--health-file`.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A system facility that is always there was not.
+    #[error("could not {action}")]
+    System {
+        /// What was being done.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// See [`NoRandomness`].
+    #[error(transparent)]
+    NoRandomness(NoRandomness),
+}
+
+impl Error {
+    /// What the operator can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Trust { .. } => Some("certgen writes them; is its volume mounted here, and did it end with 0?"),
+            Self::NotReady { .. } => {
+                Some("read the log of the eventstore container; a large database may need a longer --ready-timeout")
+            }
+            Self::Untrusted { .. } => Some(
+                "the server must run with the certificates that certgen wrote to --certs, and these must contain --server-name",
+            ),
+            Self::NotCredentials { .. } => Some(
+                "store {\"username\": …, \"password\": …} with the password that the database has, or name another secret; nothing was overwritten",
+            ),
+            Self::LockedOut { .. } => {
+                Some("put the password that the database has into the secret as a new version; nothing was registered")
+            }
+            Self::NotConverged { .. } => Some("nothing was registered; started again, bootstrap goes on where it was"),
+            Self::Aws { source, .. } => match source.kind {
+                AwsErrorKind::Denied => Some("grant the operation to the task role"),
+                AwsErrorKind::Unavailable => Some(
+                    "the task needs a way to the endpoints of Secrets Manager and Cloud Map: NAT gateway, VPC endpoint or AWS_ENDPOINT_URL",
+                ),
+                AwsErrorKind::Changed | AwsErrorKind::Invalid => None,
+            },
+            Self::Metadata { .. } => Some("outside of ECS, give --address and --task-arn"),
+            Self::HealthFile { .. } => Some("the directory must exist and belong to the uid this program runs as"),
+            Self::System { .. } | Self::NoRandomness(_) => None,
+        }
+    }
+
+    /// The code the program ends with; see the crate's documentation.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::NotReady { .. } | Self::NotConverged { .. } | Self::Metadata { .. } => 69,
+            Self::System { .. } | Self::NoRandomness(_) => 70,
+            Self::HealthFile { .. } | Self::Trust { source: TrustError::Read { .. }, .. } => 74,
+            Self::LockedOut { .. } => 77,
+            Self::Trust { .. } | Self::Untrusted { .. } | Self::NotCredentials { .. } => 78,
+            Self::Aws { source, .. } => match source.kind {
+                AwsErrorKind::Unavailable | AwsErrorKind::Changed => 69,
+                AwsErrorKind::Denied => 77,
+                AwsErrorKind::Invalid => 78,
+            },
+        })
+    }
+
+    /// The error and its causes on one line.
+    pub fn one_line(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            line = format!("{line}: {error}");
+            cause = error.source();
+        }
+        line
+    }
+}
+
+/// The innermost cause. Of errors of HTTP libraries it is the one that says what happened ("connection refused"); the
+/// outer ones say only that something did.
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,50 @@
+//! Sidecar of an EventStoreDB node on ECS.
+//!
+//! `bootstrap run` waits for the server beside it, moves the built-in users `admin` and `ops` off their default
+//! passwords into AWS Secrets Manager, registers the ready node in AWS Cloud Map, stays, and withdraws the node on
+//! SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy.
+//!
+//! Killed at any instant and run again it goes on where it was: a password is stored before the database gets it, and
+//! what may have been sent is sent again until the server confirms it ([`rotation`]).
+//!
+//! # Exit codes
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | ended by SIGTERM or SIGINT; `healthcheck`: the task is healthy |
+//! | 1 | `healthcheck` only: the task is not healthy |
+//! | 2 | the command line or a `BOOTSTRAP_*` variable is wrong; every mistake is listed |
+//! | 69 | the server, AWS or the metadata endpoint was not there before the deadline |
+//! | 70 | a bug, or a system without signals or random numbers |
+//! | 74 | the certificates could not be read or the health file not written |
+//! | 77 | not permitted: AWS denies a call, or no known password opens the database |
+//! | 78 | what was found contradicts the configuration: a secret that holds no credentials, a server that is not trusted |
+//!
+//! # What it never does
+//!
+//! It shows no password in a log, an error or its arguments, overwrites no secret that holds something else than
+//! credentials, registers no node on which a default password works, and removes no entry of another task.
+
+pub mod aws;
+pub mod cli;
+mod converge;
+mod ecs;
+mod error;
+mod health;
+mod life;
+mod password;
+pub mod ports;
+pub mod rotation;
+mod secret;
+mod server;
+mod trust;
+
+pub use converge::{ADMIN, User, World};
+pub use ecs::Task;
+pub use error::Error;
+pub use health::check as check_health;
+pub use life::run;
+pub use password::{NoRandomness, Password};
+pub use secret::{Credentials, Details, NotCredentials, SecretText};
+pub use server::HttpServer;
+pub use trust::{Trust, TrustError};

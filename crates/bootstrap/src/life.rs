@@ -1,0 +1,180 @@
+//! The sidecar's life: wait for the server, secure it, register it, stay, withdraw.
+
+use std::cell::Cell;
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::aws::{self, CloudMap, SecretsManager};
+use crate::cli::RunSettings;
+use crate::converge::{ADMIN, User, World};
+use crate::ecs::{self, Task};
+use crate::error::Error;
+use crate::health::Health;
+use crate::ports::{AwsError, AwsErrorKind, Instance, Registry, Server, ServerError};
+use crate::secret::Details;
+use crate::server::HttpServer;
+use crate::trust::{Trust, node_certificate_fingerprint};
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// ECS kills the container 30 s after SIGTERM; the database is not stopped before this program has ended.
+const WITHDRAWAL_BUDGET: Duration = Duration::from_secs(20);
+
+/// Runs until SIGTERM or SIGINT, or until something can never work.
+///
+/// # Errors
+///
+/// [`Error`]; see the crate's documentation for the exit codes.
+pub async fn run(settings: RunSettings) -> Result<(), Error> {
+    let signals = |source| Error::System { action: "listen for signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+    let health = Health::new(settings.health_file.clone())?;
+    let configuration = aws::configuration().await;
+    let life = Life {
+        health: &health,
+        secrets: SecretsManager::new(&configuration),
+        registry: CloudMap::new(&configuration, &settings.cloud_map_service),
+        registered: Cell::new(None),
+        settings,
+    };
+    info!(region = aws::region(&configuration).unwrap_or("none"), "{}", life.settings);
+
+    let ended = tokio::select! {
+        biased;
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+        error = life.work() => Err(error),
+        () = health.keep_fresh() => unreachable!("it never ends"),
+    };
+    if let Ok(signal) = &ended {
+        info!("{signal}: leaving");
+    }
+    life.withdraw().await;
+    ended.map(drop)
+}
+
+struct Life<'a> {
+    settings: RunSettings,
+    health: &'a Health,
+    secrets: SecretsManager,
+    registry: CloudMap,
+    /// The ARN of this task, from the moment at which an entry of ours may exist.
+    registered: Cell<Option<String>>,
+}
+
+impl Life<'_> {
+    /// Everything up to the quiet part. Ends only with an error.
+    async fn work(&self) -> Error {
+        match self.secure_and_register().await {
+            Ok(()) => pending().await,
+            Err(error) => error,
+        }
+    }
+
+    async fn secure_and_register(&self) -> Result<(), Error> {
+        let settings = &self.settings;
+        let started = Instant::now();
+        let untrusted = |source| Error::Trust { certs: settings.certs.clone(), source };
+        let trust = Trust::read(&settings.certs).map_err(untrusted)?;
+        let server = HttpServer::new(settings.server, &settings.server_name, &trust)
+            .map_err(|source| Error::Untrusted { address: settings.server.to_string(), source })?;
+        self.wait_until_leader(&server).await?;
+        self.health.ready();
+        info!(after_ms = started.elapsed().as_millis(), "the server is ready");
+
+        let details =
+            Details { host: settings.client_host.clone(), port: settings.client_port, ca_certificate: trust.bundle() };
+        let address = settings.server.to_string();
+        let world =
+            World { secrets: self.secrets.clone(), server, address, details, timeout: settings.converge_timeout };
+        let admin = world.converge(&User { name: ADMIN, secret: settings.admin_secret.clone() }, None).await?;
+        info!(user = ADMIN, "the password in Secrets Manager is the only one the server accepts");
+        world.converge(&User { name: "ops", secret: settings.ops_secret.clone() }, Some(&admin)).await?;
+        info!(user = "ops", "the password in Secrets Manager is the only one the server accepts");
+
+        let task = self.task().await?;
+        let instance = Instance {
+            node: settings.node_name.clone(),
+            address: task.address,
+            port: settings.client_port,
+            task_arn: task.arn,
+            certificate_sha256: node_certificate_fingerprint(&settings.certs).map_err(untrusted)?,
+            roots_sha256: trust.fingerprint(),
+        };
+        self.register(&instance).await?;
+        info!(node = instance.node, address = %instance.address, after_ms = started.elapsed().as_millis(), "registered");
+        Ok(())
+    }
+
+    /// A single node is its own leader; a 204 from the leader says that both built-in users exist (contract §2).
+    async fn wait_until_leader(&self, server: &HttpServer) -> Result<(), Error> {
+        let address = self.settings.server.to_string();
+        let deadline = Instant::now() + self.settings.ready_timeout;
+        let mut pause = SHORTEST_PAUSE;
+        let mut last = String::new();
+        loop {
+            let said = match server.state().await {
+                Ok(state) if state.live && state.leader => return Ok(()),
+                Ok(state) if state.live => "ready, but not the leader".to_owned(),
+                Ok(_) => "not ready yet".to_owned(),
+                Err(source @ ServerError::Certificate(_)) => return Err(Error::Untrusted { address, source }),
+                Err(error) => error.to_string(),
+            };
+            if said != last {
+                info!("waiting for the server at {address}: {said}");
+                (last, pause) = (said, SHORTEST_PAUSE);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::NotReady { address, seconds: self.settings.ready_timeout.as_secs(), last });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    async fn task(&self) -> Result<Task, Error> {
+        match &self.settings.task {
+            crate::cli::TaskSource::Given(task) => Ok(task.clone()),
+            crate::cli::TaskSource::Metadata(uri) => ecs::task(uri).await,
+        }
+    }
+
+    async fn register(&self, instance: &Instance) -> Result<(), Error> {
+        self.registered.set(Some(instance.task_arn.clone()));
+        let deadline = Instant::now() + self.settings.converge_timeout;
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let Err(source) = self.registry.register(instance).await else { return Ok(()) };
+            if source.kind == AwsErrorKind::Invalid || Instant::now() >= deadline {
+                return Err(Error::Aws { action: "register the node in Cloud Map", source });
+            }
+            warn!("will be tried again: {source}");
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Takes this task's entry out of the registry, and no other: a successor may have replaced it already.
+    async fn withdraw(&self) {
+        let Some(task_arn) = self.registered.take() else { return };
+        let node = &self.settings.node_name;
+        let withdrawal = async {
+            match self.registry.owner(node).await? {
+                Some(owner) if owner == task_arn => self.registry.withdraw(node).await.map(|()| "withdrawn"),
+                Some(_) => Ok("the entry belongs to another task by now"),
+                None => Ok("there was no entry"),
+            }
+        };
+        match timeout(WITHDRAWAL_BUDGET, withdrawal).await {
+            Ok(Ok(outcome)) => info!(node, "{outcome}"),
+            Ok(Err::<_, AwsError>(error)) => warn!(node, "the entry may remain: {error}"),
+            Err(_) => warn!(node, "the entry may remain: not withdrawn within {} s", WITHDRAWAL_BUDGET.as_secs()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What bootstrap needs of the world: only the calls it makes, with only the outcomes it tells apart.
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use crate::password::Password;
+use crate::secret::SecretText;
+
+/// The name or ARN of a secret, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretId(pub String);
+
+/// The id of one version of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionId(pub String);
+
+/// The labels of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// The secret's ARN.
+    pub arn: String,
+    /// The version labelled `AWSCURRENT`.
+    pub current: Option<VersionId>,
+    /// The version labelled `AWSPENDING`.
+    pub pending: Option<VersionId>,
+    /// All other versions that still exist, newest first, without labels ("deprecated") included.
+    pub others: Vec<VersionId>,
+}
+
+/// AWS Secrets Manager.
+pub trait SecretStore {
+    /// The labels of a secret, or `None` if there is no secret of this name.
+    fn labels(&self, id: &SecretId) -> impl Future<Output = Result<Option<Labels>, AwsError>>;
+
+    /// The ids of the versions without a label, newest first. Only asked for when nothing else logs in.
+    fn deprecated(&self, id: &SecretId) -> impl Future<Output = Result<Vec<VersionId>, AwsError>>;
+
+    /// The text of one version, or `None` if it has none (any more).
+    fn read(&self, id: &SecretId, version: &VersionId) -> impl Future<Output = Result<Option<SecretText>, AwsError>>;
+
+    /// Creates the secret. Somebody else having been first is a success: what counts is read afterwards.
+    fn create(&self, id: &SecretId, text: &SecretText) -> impl Future<Output = Result<(), AwsError>>;
+
+    /// Stores a version under `version` with the label `AWSPENDING`; as first version of all it becomes `AWSCURRENT`.
+    /// The id being taken is a success: what counts is read afterwards.
+    fn put_pending(
+        &self,
+        id: &SecretId,
+        version: &VersionId,
+        text: &SecretText,
+    ) -> impl Future<Output = Result<(), AwsError>>;
+
+    /// Moves `AWSCURRENT` from one version to another; fails if it is not on `from`.
+    fn move_current(
+        &self,
+        id: &SecretId,
+        from: &VersionId,
+        to: &VersionId,
+    ) -> impl Future<Output = Result<(), AwsError>>;
+
+    /// Takes `AWSPENDING` off a version.
+    fn drop_pending(&self, id: &SecretId, from: &VersionId) -> impl Future<Output = Result<(), AwsError>>;
+}
+
+/// A node as it stands in the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// The instance id: the node's name, so that a successor replaces its predecessor's entry.
+    pub node: String,
+    /// Where clients connect to.
+    pub address: IpAddr,
+    /// The port for HTTP and gRPC.
+    pub port: u16,
+    /// The task that registered it.
+    pub task_arn: String,
+    /// The SHA-256 of the served certificate, in hexadecimal.
+    pub certificate_sha256: String,
+    /// The SHA-256 of the trusted roots, in hexadecimal.
+    pub roots_sha256: String,
+}
+
+/// AWS Cloud Map, one service of it.
+pub trait Registry {
+    /// Creates or replaces the entry and waits until the operation has ended.
+    fn register(&self, instance: &Instance) -> impl Future<Output = Result<(), AwsError>>;
+
+    /// The task that the entry of `node` belongs to, or `None` if there is no entry.
+    fn owner(&self, node: &str) -> impl Future<Output = Result<Option<String>, AwsError>>;
+
+    /// Removes the entry and waits until the operation has ended. No entry is a success.
+    fn withdraw(&self, node: &str) -> impl Future<Output = Result<(), AwsError>>;
+}
+
+/// Why an AWS call did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} of `{subject}` failed: {message}")]
+pub struct AwsError {
+    /// The API operation.
+    pub operation: &'static str,
+    /// The secret, service or instance.
+    pub subject: String,
+    /// AWS's error code and message, or what the network said.
+    pub message: String,
+    /// What kind of failure it is.
+    pub kind: AwsErrorKind,
+}
+
+/// What a caller does differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwsErrorKind {
+    /// No answer, throttled or a fault of the service: again later.
+    Unavailable,
+    /// The role may not do this. New grants take a while to be known everywhere.
+    Denied,
+    /// A label or an entry changed between looking and acting: look again.
+    Changed,
+    /// It cannot work however often it is tried.
+    Invalid,
+}
+
+/// What a server said to a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// 200.
+    Accepted,
+    /// 401 because of the password.
+    Refused,
+    /// No answer, or one that says nothing about the password.
+    Unclear,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeState {
+    /// `/health/live` answered 2xx: ready since it started (it stays so without a quorum).
+    pub live: bool,
+    /// `/info` says `leader`: this node decides about users.
+    pub leader: bool,
+}
+
+/// The node's own server.
+pub trait Server {
+    /// What the node says of itself; `Err` if it does not answer.
+    fn state(&self) -> impl Future<Output = Result<NodeState, ServerError>>;
+
+    /// Whether this node accepts the password.
+    fn login(&self, user: &str, password: &Password) -> impl Future<Output = Login>;
+
+    /// Sets `user`'s password. `Ok` only if the server said so in words (`success:true`); after any error it may have
+    /// been set all the same.
+    fn reset_password(
+        &self,
+        as_: (&str, &Password),
+        user: &str,
+        new: &Password,
+    ) -> impl Future<Output = Result<(), ServerError>>;
+}
+
+/// Why the server did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Nothing answered in time.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Its certificate is not signed by the roots, or not for the name.
+    #[error("its certificate was refused: {0}")]
+    Certificate(String),
+    /// It answered something else than success.
+    #[error("it answered {0}")]
+    Answer(String),
+}

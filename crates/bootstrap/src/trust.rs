@@ -1,0 +1,118 @@
+//! The task's trusted roots and the node's certificate, as certgen published them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+/// The roots that signed the task's certificates.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    roots: Vec<CertificateDer<'static>>,
+}
+
+/// Why the published certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// A file or directory could not be read.
+    #[error("could not read `{path}`")]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is not a certificate.
+    #[error("`{path}` does not start with a PEM certificate")]
+    NotACertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no root at all.
+    #[error("`{path}` has no file that ends in .crt")]
+    NoRoots {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A root cannot be trusted by rustls.
+    #[error("a root certificate cannot be used")]
+    Unusable(#[source] rustls::Error),
+}
+
+impl Trust {
+    /// Reads `<certs>/ca/*.crt`, of each file the first certificate, as the server does (observed §7).
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError`] names the file or directory and what is wrong with it.
+    pub fn read(certs: &Path) -> Result<Self, TrustError> {
+        let directory = certs.join("ca");
+        let read = |source| TrustError::Read { path: directory.clone(), source };
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(read)? {
+            let path = entry.map_err(read)?.path();
+            if path.extension().is_some_and(|extension| extension == "crt") {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            return Err(TrustError::NoRoots { path: directory });
+        }
+        paths.sort();
+        let roots = paths.iter().map(|path| first_certificate(path)).collect::<Result<_, _>>()?;
+        Ok(Self { roots })
+    }
+
+    /// All roots as one PEM text, for consumers.
+    pub fn bundle(&self) -> String {
+        let blocks: Vec<_> = self.roots.iter().map(|root| pem::Pem::new("CERTIFICATE", root.as_ref())).collect();
+        pem::encode_many_config(&blocks, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
+    }
+
+    /// The SHA-256 of all roots together, in hexadecimal.
+    pub fn fingerprint(&self) -> String {
+        let all: Vec<u8> = self.roots.iter().flat_map(|root| root.iter().copied()).collect();
+        sha256(&all)
+    }
+
+    /// A TLS configuration that trusts these roots and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError::Unusable`] if a root is not one.
+    pub fn client_config(&self) -> Result<ClientConfig, TrustError> {
+        let mut store = RootCertStore::empty();
+        for root in &self.roots {
+            store.add(root.clone()).map_err(TrustError::Unusable)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TrustError::Unusable)?;
+        Ok(builder.with_root_certificates(store).with_no_client_auth())
+    }
+}
+
+/// The SHA-256 of the node's certificate on the volume, in hexadecimal.
+///
+/// # Errors
+///
+/// [`TrustError`] if there is none.
+pub(crate) fn node_certificate_fingerprint(certs: &Path) -> Result<String, TrustError> {
+    first_certificate(&certs.join("node.crt")).map(|certificate| sha256(&certificate))
+}
+
+fn first_certificate(path: &Path) -> Result<CertificateDer<'static>, TrustError> {
+    let text = fs::read(path).map_err(|source| TrustError::Read { path: path.to_owned(), source })?;
+    CertificateDer::from_pem_slice(&text).map_err(|_| TrustError::NotACertificate { path: path.to_owned() })
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"))
+}

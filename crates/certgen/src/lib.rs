@@ -1,0 +1,36 @@
+//! Issues the TLS certificate of an EventStoreDB node and publishes it on a volume, or refuses with a reason.
+//!
+//! `certgen --out DIR` is the init container of an ECS task: it makes a key, has it signed by a certificate authority,
+//! and leaves `node.crt`, `node.key` and the trusted roots in `DIR`, readable by the server and complete at any instant
+//! at which somebody looks (see [`publish`]).
+//!
+//! What a server accepts is written down in [`issue`], with the server lines that insist on it.
+//!
+//! # Exit codes
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | the certificates are in place |
+//! | 2 | the command line or a `CERTGEN_*` variable is wrong; every mistake is listed |
+//! | 70 | a bug: certgen could not do what it should always be able to do |
+//! | 74 | a file or directory could not be read or written |
+//! | 77 | not permitted: the directory or file belongs to somebody else |
+//! | 78 | what was found contradicts what was asked for |
+//!
+//! # What it never does
+//!
+//! It prints no key, overwrites no file that it did not write, and leaves no half-written file under a name that a
+//! server reads.
+
+pub mod cli;
+mod error;
+mod issue;
+mod plan;
+mod publish;
+mod run;
+
+pub use error::Error;
+pub use issue::{Authority, IssueError, NodeCertificate, issue_authority, issue_node};
+pub use plan::{CaSource, DnsName, Names, Plan, RsaBits, Validity};
+pub use publish::{Generation, PublishError};
+pub use run::{Report, run};

@@ -1,0 +1,109 @@
+//! One run: read what is there, compute all that can fail, then write.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::issue::{Authority, IssueError, issue_authority, issue_node};
+use crate::plan::{CaSource, Names, Plan, Validity};
+use crate::publish::{Generation, PublishError, Volume};
+
+/// The file in the state directory that holds an ephemeral authority, certificate and key together.
+const STATE_FILE: &str = "ca.pem";
+
+/// What a run did.
+#[derive(Debug)]
+pub struct Report {
+    names: Names,
+    not_after: OffsetDateTime,
+    authority: Origin,
+    out: PathBuf,
+}
+
+/// Where the authority that signed came from.
+#[derive(Debug)]
+enum Origin {
+    New { kept_in: Option<PathBuf> },
+    Kept { directory: PathBuf },
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let until =
+            self.not_after.replace_nanosecond(0).unwrap_or(self.not_after).format(&Rfc3339).map_err(|_| fmt::Error)?;
+        write!(f, "issued a certificate for {}, valid until {until}, in {}", self.names, self.out.display())?;
+        match &self.authority {
+            Origin::New { kept_in: None } => f.write_str("; signed by an ephemeral CA: the next run makes another"),
+            Origin::New { kept_in: Some(path) } => {
+                write!(f, "; signed by a new ephemeral CA, kept in {}", path.display())
+            }
+            Origin::Kept { directory } => write!(f, "; signed by the ephemeral CA kept in {}", directory.display()),
+        }
+    }
+}
+
+/// Issues and publishes what `plan` asks for. `now` is the time at which certificates start to be valid.
+///
+/// # Errors
+///
+/// [`Error`] names the first thing that could not be done. What is on the volume is then what was there before, or a
+/// complete new set.
+pub fn run(plan: &Plan, now: OffsetDateTime) -> Result<Report, Error> {
+    let guard = plan.guard.as_deref().map(read_guard).transpose()?;
+    let volume = open(&plan.out)?;
+    let (authority, origin) = authority(&plan.ca, now)?;
+    let node = issue_node(&authority, &plan.names, plan.validity, plan.key_size, now).map_err(Error::Issue)?;
+
+    if let Origin::New { kept_in: Some(state) } = &origin {
+        let kept = open(state)?.store_secret(STATE_FILE, authority.to_state().as_bytes());
+        kept.map_err(|source| Error::Publish { out: state.clone(), source })?;
+    }
+    let publish = |source| Error::Publish { out: plan.out.clone(), source };
+    if let Some(guard) = guard {
+        volume.install("guard", &guard).map_err(publish)?;
+    }
+    let roots = [authority.certificate()];
+    let generation = Generation { roots: &roots, certificate: &node.certificate, key: &node.key };
+    volume.publish(&generation).map_err(publish)?;
+    Ok(Report { names: plan.names.clone(), not_after: node.not_after, authority: origin, out: plan.out.clone() })
+}
+
+fn read_guard(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|source| Error::ReadGuard { path: path.to_owned(), source })
+}
+
+fn open(path: &Path) -> Result<Volume, Error> {
+    Volume::open(path).map_err(|source| Error::Publish { out: path.to_owned(), source })
+}
+
+fn authority(source: &CaSource, now: OffsetDateTime) -> Result<(Authority, Origin), Error> {
+    let CaSource::Ephemeral { state } = source;
+    if let Some(directory) = state {
+        open(directory)?;
+        if let Some(kept) = read_state(directory)? {
+            let authority = Authority::from_state(&kept).map_err(Error::Issue)?;
+            return Ok((authority, Origin::Kept { directory: directory.clone() }));
+        }
+    }
+    let authority = issue_authority(Validity::AUTHORITY, now).map_err(Error::Issue)?;
+    Ok((authority, Origin::New { kept_in: state.clone() }))
+}
+
+fn read_state(directory: &Path) -> Result<Option<Zeroizing<String>>, Error> {
+    let path = directory.join(STATE_FILE);
+    match fs::read_to_string(&path) {
+        Ok(state) => Ok(Some(Zeroizing::new(state))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(Error::Issue(IssueError::DamagedAuthority { reason: "it is not text".to_owned() }))
+        }
+        Err(source) => {
+            Err(Error::Publish { out: directory.to_owned(), source: PublishError::Io { action: "read", path, source } })
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Certificates judged by others than the library that made them: OpenSSL, and a TLS handshake with rustls.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use tempfile::TempDir;
+use testkit::tool::{self, Tool};
+
+fn issued() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_certgen"))
+        .env_clear()
+        .args(["--dns-names", "node-1.test,db.test", "--ip-addresses", "10.0.0.7", "--out"])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    directory
+}
+
+/// Runs openssl in the directory; it must succeed. Gives what it printed.
+fn openssl(program: &Path, directory: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program).current_dir(directory).args(arguments).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn openssl_accepts_the_chain_for_every_purpose_and_name() {
+    let Some(program) = tool::find(Tool::OpenSsl, "openssl_accepts_the_chain_for_every_purpose_and_name") else { return };
+    let directory = issued();
+    let run = |arguments: &[&str]| openssl(&program, directory.path(), arguments);
+    for check in [
+        &["-purpose", "sslserver"][..],
+        &["-purpose", "sslclient"],
+        &["-verify_hostname", "node-1.test"],
+        &["-verify_hostname", "localhost"],
+        &["-verify_ip", "127.0.0.1"],
+        &["-verify_ip", "10.0.0.7"],
+        &["-verify_ip", "::1"],
+    ] {
+        run(&[&["verify", "-x509_strict", "-CAfile", "ca/ca.crt"], check, &["node.crt"]].concat());
+    }
+    run(&["rsa", "-in", "node.key", "-check", "-noout"]);
+    run(&["verify", "-x509_strict", "-CAfile", "ca/ca.crt", "ca/ca.crt"]);
+}
+
+#[test]
+fn openssl_reads_the_properties_that_servers_insist_on() {
+    let Some(program) = tool::find(Tool::OpenSsl, "openssl_reads_the_properties_that_servers_insist_on") else { return };
+    let directory = issued();
+    let text = openssl(&program, directory.path(), &["x509", "-in", "node.crt", "-noout", "-text"]);
+    for property in [
+        "Subject: CN = eventstoredb-node",
+        "Public-Key: (2048 bit)",
+        "Digital Signature, Key Encipherment",
+        "TLS Web Server Authentication, TLS Web Client Authentication",
+        "DNS:localhost, DNS:node-1.test, DNS:db.test, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1, IP Address:10.0.0.7",
+        "CA:FALSE",
+        "Subject Key Identifier",
+        "Authority Key Identifier",
+    ] {
+        assert!(text.contains(property), "no `{property}` in {text}");
+    }
+    let authority = openssl(&program, directory.path(), &["x509", "-in", "ca/ca.crt", "-noout", "-text"]);
+    for property in ["CA:TRUE, pathlen:0", "Certificate Sign, CRL Sign", "prime256v1"] {
+        assert!(authority.contains(property), "no `{property}` in {authority}");
+    }
+    // Valid for an hour already: a server whose clock is behind must still accept its own certificate.
+    let now = openssl(&program, directory.path(), &["x509", "-in", "node.crt", "-noout", "-checkend", "31449600"]);
+    assert!(now.contains("will not expire"), "{now}");
+}
+
+#[test]
+fn the_key_is_one_pkcs1_block_and_nothing_else() {
+    let directory = issued();
+    let key = std::fs::read_to_string(directory.path().join("node.key")).unwrap();
+    assert!(key.starts_with("-----BEGIN RSA PRIVATE KEY-----\n"));
+    assert!(key.ends_with("-----END RSA PRIVATE KEY-----\n"), "a blank line after the block stops the server");
+    assert_eq!(key.matches("-----").count(), 4);
+    assert!(!key.contains('\r'));
+}
+
+/// Both sides present the node's certificate and verify the other's, as two nodes of a cluster do.
+#[test]
+fn two_nodes_shake_hands_with_rustls() {
+    let directory = issued();
+    let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
+    let chain = || vec![CertificateDer::from_pem_slice(&read("node.crt")).unwrap()];
+    let key = || PrivateKeyDer::from_pem_slice(&read("node.key")).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&read("ca/ca.crt")).unwrap()).unwrap();
+    let roots = Arc::new(roots);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build().unwrap();
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain(), key())
+        .unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain(), key())
+        .unwrap();
+
+    let (server, client) = (Arc::new(server), Arc::new(client));
+    for name in ["localhost", "node-1.test", "db.test", "127.0.0.1", "10.0.0.7", "::1"] {
+        shake_hands(&client, &server, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    assert!(shake_hands(&client, &server, "other.test").is_err(), "a name that is not in the certificate is refused");
+}
+
+fn shake_hands(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) -> Result<(), rustls::Error> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::clone(client), name)?;
+    let mut server = ServerConnection::new(Arc::clone(server))?;
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        server.read_tls(&mut bytes.as_slice()).unwrap();
+        server.process_new_packets()?;
+        let mut bytes = Vec::new();
+        server.write_tls(&mut bytes).unwrap();
+        client.read_tls(&mut bytes.as_slice()).unwrap();
+        client.process_new_packets()?;
+    }
+    Ok(())
+}

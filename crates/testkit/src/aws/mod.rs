@@ -1,0 +1,1 @@
+//! In-process double of AWS Secrets Manager and AWS Cloud Map.

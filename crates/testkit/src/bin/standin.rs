@@ -1,0 +1,2 @@
+//! The database stand-in as a program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Task metadata and credentials endpoints of an ECS task.

@@ -1,0 +1,1 @@
+//! moto behind a launcher that closes its departures from AWS.

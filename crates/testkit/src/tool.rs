@@ -1,0 +1,70 @@
+//! Finds the system tools that some tests need, and notes which tests could not run without them.
+//!
+//! `cargo xtask test` provisions what it can, tells the tests where it is through `TESTKIT_<TOOL>`, and prints every
+//! test that is named in `TESTKIT_NOT_RUN`. With `TESTKIT_REQUIRE_ALL=1`, as in CI, a missing tool fails the test.
+
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// A program that is not part of a Rust tool chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// Python of the virtual environment that holds the pinned moto.
+    MotoPython,
+    /// `cfn-lint` of the same virtual environment.
+    CfnLint,
+    /// The AWS CDK command line.
+    Cdk,
+    /// The `openssl` command line.
+    OpenSsl,
+}
+
+impl Tool {
+    /// The variable in which `cargo xtask test` hands over the tool's path.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Tool::MotoPython => "TESTKIT_MOTO_PYTHON",
+            Tool::CfnLint => "TESTKIT_CFN_LINT",
+            Tool::Cdk => "TESTKIT_CDK",
+            Tool::OpenSsl => "TESTKIT_OPENSSL",
+        }
+    }
+
+    /// The name under which the tool is looked for on `PATH`. The tools of the virtual environment are pinned, so a
+    /// copy that happens to be on `PATH` is not taken for them.
+    fn on_path(self) -> Option<&'static str> {
+        match self {
+            Tool::OpenSsl => Some("openssl"),
+            Tool::MotoPython | Tool::CfnLint | Tool::Cdk => None,
+        }
+    }
+}
+
+/// The tool's path, or `None` after noting that `test` was not run for want of it.
+///
+/// # Panics
+///
+/// If the tool is missing and `TESTKIT_REQUIRE_ALL` is `1`.
+pub fn find(tool: Tool, test: &str) -> Option<PathBuf> {
+    let given = env::var_os(tool.variable()).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let found = given.or_else(|| {
+        let name = tool.on_path()?;
+        env::split_paths(&env::var_os("PATH")?).map(|directory| directory.join(name)).find(|path| path.is_file())
+    });
+    if found.is_none() {
+        note_not_run(tool, test);
+    }
+    found
+}
+
+fn note_not_run(tool: Tool, test: &str) {
+    let line = format!("{test}: needs {tool:?} ({})", tool.variable());
+    assert!(env::var_os("TESTKIT_REQUIRE_ALL").is_none_or(|all| all != "1"), "{line}");
+    eprintln!("not run: {line}");
+    if let Some(list) = env::var_os("TESTKIT_NOT_RUN") {
+        let mut list = OpenOptions::new().create(true).append(true).open(list).expect("open the list of tests not run");
+        writeln!(list, "{line}").expect("note a test that was not run");
+    }
+}

@@ -1,0 +1,26 @@
+//! Builds the programs with cargo.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Failure;
+
+/// Builds all programs of the workspace in the development profile and gives the directory they are in.
+pub(crate) fn programs(root: &Path) -> Result<PathBuf, Failure> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--locked", "--bins"]);
+    cargo.args(["-p", "certgen", "-p", "bootstrap", "-p", "guard", "-p", "testkit"]);
+    run(cargo.current_dir(root), "cargo build")?;
+    Ok(target(root).join("debug"))
+}
+
+/// The workspace's target directory.
+pub(crate) fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target))
+}
+
+/// Runs a command to its end with our own output.
+pub(crate) fn run(command: &mut Command, name: &str) -> Result<(), Failure> {
+    let status = command.status().map_err(Failure::io(&format!("run {name}")))?;
+    if status.success() { Ok(()) } else { Err(Failure::new(format!("{name} ended with {status}"))) }
+}

@@ -1,0 +1,174 @@
+//! Licences, bans and sources of everything we depend on, by the rules of `deny.toml`.
+//!
+//! The same file serves cargo-deny where it is installed. Advisories need a database that is fetched from the network;
+//! they are not looked at here.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::Failure;
+
+#[derive(Deserialize)]
+struct Rules {
+    graph: Graph,
+    licenses: Licenses,
+    bans: Bans,
+}
+
+#[derive(Deserialize)]
+struct Graph {
+    targets: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Licenses {
+    allow: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+struct Bans {
+    deny: Vec<Ban>,
+}
+
+#[derive(Deserialize)]
+struct Ban {
+    #[serde(rename = "crate")]
+    name: String,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    resolve: Resolve,
+}
+
+#[derive(Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    version: String,
+    license: Option<String>,
+    source: Option<String>,
+}
+
+/// Checks the dependency graph of the workspace in `root`.
+///
+/// # Errors
+///
+/// Every package that breaks a rule, with the rule.
+pub(crate) fn check(root: &Path) -> Result<String, Failure> {
+    let rules: Rules = toml::from_str(&fs::read_to_string(root.join("deny.toml")).map_err(Failure::io("read deny.toml"))?)
+        .map_err(|error| Failure::new(format!("deny.toml: {error}")))?;
+    let mut findings = Vec::new();
+    let mut packages = 0;
+    for target in &rules.graph.targets {
+        let metadata = metadata(root, target)?;
+        let used: BTreeSet<_> = metadata.resolve.nodes.iter().map(|node| node.id.as_str()).collect();
+        for package in metadata.packages.iter().filter(|package| used.contains(package.id.as_str())) {
+            packages += 1;
+            findings.extend(judge(package, &rules).into_iter().map(|finding| {
+                format!("{} {}: {finding}", package.name, package.version)
+            }));
+        }
+    }
+    if findings.is_empty() { Ok(format!("{packages} packages")) } else { Err(Failure::new(findings.join("\n"))) }
+}
+
+fn metadata(root: &Path, target: &str) -> Result<Metadata, Failure> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target])
+        .current_dir(root)
+        .output()
+        .map_err(Failure::io("run cargo metadata"))?;
+    if !output.status.success() {
+        return Err(Failure::new(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| Failure::new(format!("cargo metadata: {error}")))
+}
+
+fn judge(package: &Package, rules: &Rules) -> Vec<String> {
+    let mut findings = Vec::new();
+    if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.name == package.name) {
+        findings.push(format!("banned: {}", ban.reason));
+    }
+    if package.source.as_deref().is_some_and(|source| !source.starts_with("registry+https://github.com/rust-lang/crates.io-index")) {
+        findings.push("does not come from crates.io".to_owned());
+    }
+    match &package.license {
+        None => findings.push("names no licence".to_owned()),
+        Some(expression) if !allowed(expression, &rules.licenses.allow) => {
+            findings.push(format!("licence `{expression}` is not in the allow list"));
+        }
+        Some(_) => {}
+    }
+    findings
+}
+
+/// Whether an SPDX expression can be satisfied with allowed licences: `OR` needs one side, `AND` both, and `AND` binds
+/// tighter. An exception (`WITH`) only gives further rights.
+fn allowed(expression: &str, allow: &BTreeSet<String>) -> bool {
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let mut tokens = spaced.split_whitespace().peekable();
+    return or(&mut tokens, allow);
+
+    type Tokens<'a, 'b> = &'a mut std::iter::Peekable<std::str::SplitWhitespace<'b>>;
+
+    fn or(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
+        let mut any = and(tokens, allow);
+        while tokens.next_if_eq(&"OR").is_some() {
+            any |= and(tokens, allow);
+        }
+        any
+    }
+
+    fn and(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
+        let mut all = one(tokens, allow);
+        while tokens.next_if_eq(&"AND").is_some() {
+            all &= one(tokens, allow);
+        }
+        all
+    }
+
+    fn one(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
+        let Some(token) = tokens.next() else { return false };
+        if token == "(" {
+            let inner = or(tokens, allow);
+            return tokens.next_if_eq(&")").is_some() && inner;
+        }
+        if tokens.next_if_eq(&"WITH").is_some() {
+            tokens.next();
+        }
+        allow.contains(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_are_judged_by_what_they_demand() {
+        let allow = ["MIT", "Apache-2.0", "ISC"].map(str::to_owned).into();
+        for good in ["MIT", "MIT OR GPL-3.0", "GPL-3.0/MIT", "ISC AND (Apache-2.0 OR GPL-3.0)", "Apache-2.0 WITH LLVM-exception OR GPL-3.0"] {
+            assert!(allowed(good, &allow), "{good}");
+        }
+        for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "ISC AND (GPL-2.0 OR GPL-3.0)", "(MIT"] {
+            assert!(!allowed(bad, &allow), "{bad}");
+        }
+    }
+}

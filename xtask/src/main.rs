@@ -1,0 +1,90 @@
+//! Everything that is longer than a cargo flag: `cargo xtask demo`, `cargo xtask test`, `cargo xtask size`.
+
+mod build;
+mod demo;
+mod deny;
+mod provision;
+mod size;
+mod test;
+mod timeline;
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the eventstore-fargate workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the main job end to end with embedded stand-ins for AWS and the database.
+    Demo(demo::Options),
+    /// Provision what the tests need, then run every check and every test.
+    Test(test::Options),
+    /// Build the static release binaries and print their sizes, raw and compressed.
+    Size,
+}
+
+fn main() -> ExitCode {
+    let root = workspace();
+    let done = match Cli::parse().task {
+        Task::Demo(options) => demo::run(&root, &options),
+        Task::Test(options) => test::run(&root, &options),
+        Task::Size => size::run(&root),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The directory of the workspace: the parent of this crate's.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
+}
+
+/// Why a task failed.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: 1 }
+    }
+
+    fn io(action: &str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::new(format!("could not {action}: {error}"))
+    }
+}
+
+/// Rows of equal column widths, the first column left, the others right.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().enumerate().map(|(column, cell)| match column {
+            0 => format!("{cell:<width$}", width = widths[column]),
+            _ => format!("{cell:>width$}", width = widths[column]),
+        });
+        let line: Vec<_> = cells.collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {}", line.join("  "));
+    }
+    text
+}

@@ -1,0 +1,93 @@
+//! Provisions the pinned tools that tests need and a Rust machine does not have: under `target/tools`, once.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use testkit::tool::Tool;
+
+use crate::{Failure, build};
+
+/// Into one virtual environment: moto with what its server needs, and cfn-lint.
+const PYTHON_PACKAGES: [&str; 4] = ["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.2", "cfn-lint==1.58.0"];
+const CDK_PACKAGE: &str = "aws-cdk@2.1148.1";
+
+/// The tools that were found or made, and why the others were not.
+pub(crate) struct Tools {
+    /// With the path of each.
+    pub(crate) found: Vec<(Tool, PathBuf)>,
+    /// One line each.
+    pub(crate) missing: Vec<String>,
+}
+
+/// Makes what can be made.
+pub(crate) fn all(root: &Path) -> Tools {
+    let tools = build::target(root).join("tools");
+    let mut provisioned = Tools { found: Vec::new(), missing: Vec::new() };
+    match python(&tools.join("python")) {
+        Ok(environment) => {
+            provisioned.found.push((Tool::MotoPython, environment.join("bin/python")));
+            provisioned.found.push((Tool::CfnLint, environment.join("bin/cfn-lint")));
+        }
+        Err(failure) => provisioned.missing.push(format!("moto and cfn-lint: {}", failure.message)),
+    }
+    match cdk(&tools.join("cdk")) {
+        Ok(cdk) => provisioned.found.push((Tool::Cdk, cdk)),
+        Err(failure) => provisioned.missing.push(format!("the CDK command line: {}", failure.message)),
+    }
+    match on_path("openssl") {
+        Some(openssl) => provisioned.found.push((Tool::OpenSsl, openssl)),
+        None => provisioned.missing.push("openssl: not on PATH; install the package openssl".to_owned()),
+    }
+    provisioned
+}
+
+fn python(environment: &Path) -> Result<PathBuf, Failure> {
+    once(environment, &PYTHON_PACKAGES.join("\n"), || {
+        let python = on_path("python3").ok_or_else(|| Failure::new("python3 is not on PATH; install Python 3"))?;
+        quietly(Command::new(python).args(["-m", "venv"]).arg(environment), "python3 -m venv")?;
+        let mut pip = Command::new(environment.join("bin/python"));
+        quietly(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES), "pip install")
+    })
+}
+
+fn cdk(directory: &Path) -> Result<PathBuf, Failure> {
+    once(directory, CDK_PACKAGE, || {
+        let npm = on_path("npm").ok_or_else(|| Failure::new("npm is not on PATH; install nodejs and npm"))?;
+        fs::create_dir_all(directory).map_err(Failure::io("create the directory for the CDK"))?;
+        let mut npm = Command::new(npm);
+        npm.args(["install", "--silent", "--no-save", "--no-package-lock", "--prefix"]).arg(directory).arg(CDK_PACKAGE);
+        quietly(&mut npm, "npm install")
+    })?;
+    Ok(directory.join("node_modules/.bin/cdk"))
+}
+
+/// Runs `make` unless it has succeeded before with the same `version`. An interrupted attempt is made anew.
+fn once(directory: &Path, version: &str, make: impl FnOnce() -> Result<(), Failure>) -> Result<PathBuf, Failure> {
+    let stamp = directory.join("provisioned");
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == version) {
+        return Ok(directory.to_owned());
+    }
+    if directory.exists() {
+        fs::remove_dir_all(directory).map_err(Failure::io("remove the tools of an older version"))?;
+    }
+    eprintln!("xtask: provisioning {} ({})", directory.display(), version.replace('\n', ", "));
+    make()?;
+    fs::write(&stamp, version).map_err(Failure::io("note what was provisioned"))?;
+    Ok(directory.to_owned())
+}
+
+fn quietly(command: &mut Command, name: &str) -> Result<(), Failure> {
+    let output = command.stdin(Stdio::null()).output().map_err(Failure::io(&format!("run {name}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::new(format!("{name} ended with {}: {}", output.status, said.trim())))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(OsStr::new(name))).find(|candidate| candidate.is_file())
+}
