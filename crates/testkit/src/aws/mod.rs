@@ -1,1 +1,135 @@
-//! In-process double of AWS Secrets Manager and AWS Cloud Map.
+//! In-process double of AWS Secrets Manager and AWS Cloud Map over the real wire protocol (AWS JSON 1.1).
+//!
+//! It behaves as AWS documents it (aws-contract §2, §3.1), not as moto does: versions are immutable, labels move by AWS's
+//! rules, `RegisterInstance` is an upsert, and Cloud Map's operations take their time. What it does not implement is
+//! refused loudly. Signatures are not checked.
+
+mod cloud_map;
+mod secrets;
+mod wire;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+pub use cloud_map::{CloudMap, RegisteredInstance};
+pub use secrets::{Secrets, VersionView};
+
+/// The account that owns everything in the double.
+pub const ACCOUNT: &str = "123456789012";
+/// The region of what is created in process; requests name theirs in the credential scope, which is not looked at.
+pub const REGION: &str = "eu-west-1";
+
+/// A running double. Ends when dropped.
+#[derive(Debug)]
+pub struct Aws {
+    port: u16,
+    world: Arc<Mutex<World>>,
+    server: JoinHandle<()>,
+}
+
+/// One call, as it was answered. Never holds a secret value.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// When it was answered.
+    pub at: Instant,
+    /// The operation, for example `PutSecretValue`.
+    pub operation: String,
+    /// The secret, instance or operation it was about.
+    pub subject: String,
+    /// AWS's error code, if it was refused.
+    pub error: Option<&'static str>,
+}
+
+/// A refusal, in AWS's terms.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    /// The error code, for example `ThrottlingException`.
+    pub code: &'static str,
+    /// The HTTP status: 400, or 500 for a fault of the service.
+    pub status: u16,
+}
+
+impl Refusal {
+    /// The caller is too fast; both services answer with status 400.
+    pub const THROTTLED: Self = Self { code: "ThrottlingException", status: 400 };
+    /// The role may not do this.
+    pub const DENIED: Self = Self { code: "AccessDeniedException", status: 400 };
+    /// The service itself failed.
+    pub const FAULT: Self = Self { code: "InternalServiceError", status: 500 };
+}
+
+#[derive(Debug, Default)]
+struct World {
+    secrets: Secrets,
+    cloud_map: CloudMap,
+    calls: Vec<Call>,
+    refusals: VecDeque<(String, Refusal)>,
+}
+
+/// Why a call was refused.
+#[derive(Debug)]
+struct ApiError {
+    code: &'static str,
+    message: String,
+    status: u16,
+}
+
+impl ApiError {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), status: 400 }
+    }
+}
+
+impl Aws {
+    /// Starts on a free port of 127.0.0.1.
+    pub async fn start() -> io::Result<Self> {
+        let world = Arc::new(Mutex::new(World::default()));
+        let (port, server) = wire::serve(Arc::clone(&world)).await?;
+        Ok(Self { port, world, server })
+    }
+
+    /// What `AWS_ENDPOINT_URL` is set to.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Looks at Secrets Manager, or plays CloudFormation in it.
+    pub fn secrets<T>(&self, look: impl FnOnce(&mut Secrets) -> T) -> T {
+        look(&mut self.lock().secrets)
+    }
+
+    /// Looks at Cloud Map, or plays CloudFormation in it.
+    pub fn cloud_map<T>(&self, look: impl FnOnce(&mut CloudMap) -> T) -> T {
+        look(&mut self.lock().cloud_map)
+    }
+
+    /// All calls over the wire so far, in the order in which they were answered.
+    pub fn calls(&self) -> Vec<Call> {
+        self.lock().calls.clone()
+    }
+
+    /// Refuses the next `times` calls of `operation`, before they have any effect.
+    pub fn refuse(&self, operation: &str, refusal: Refusal, times: usize) {
+        let mut world = self.lock();
+        world.refusals.extend((0..times).map(|_| (operation.to_owned(), refusal)));
+    }
+
+    /// How long Cloud Map's operations take from now on.
+    pub fn set_operation_time(&self, time: Duration) {
+        self.lock().cloud_map.operation_time = time;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no call panics while it holds the world")
+    }
+}
+
+impl Drop for Aws {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

@@ -1,0 +1,157 @@
+//! `infra init` and `infra synth`.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::assembly::{Assembly, AssemblyError};
+use crate::config::{Config, ConfigErrors, TEMPLATE};
+use crate::model::Deployment;
+
+/// EventStoreDB on ECS Fargate from one config file.
+///
+/// No AWS account, network or Node.js is needed: the output is a cloud assembly for `cdk deploy --app cdk.out`, whose
+/// templates are plain CloudFormation.
+#[derive(Debug, Parser)]
+#[command(name = "infra", version, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a commented eventstore.toml; an existing file is not overwritten.
+    Init {
+        /// The file to write.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+        /// Name of the deployment.
+        #[arg(long, env = "INFRA_NAME", value_name = "NAME", default_value = "eventstore")]
+        name: String,
+    },
+    /// Write the stacks of the configuration as a cloud assembly.
+    Synth {
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+        /// The directory to write; an assembly that is there is replaced.
+        #[arg(long, env = "INFRA_OUT", value_name = "DIR", default_value = "./cdk.out")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("could not read `{path}`")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("`{path}` exists; not overwriting it")]
+    Exists { path: PathBuf },
+    #[error("could not write `{path}`")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{}", lines(.path, .source))]
+    Config { path: PathBuf, source: ConfigErrors },
+    #[error("could not write the assembly to `{out}`")]
+    Assembly {
+        out: PathBuf,
+        #[source]
+        source: AssemblyError,
+    },
+}
+
+/// Every mistake on a line of its own.
+fn lines(path: &Path, errors: &ConfigErrors) -> String {
+    let lines: Vec<_> = errors.0.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
+    lines.join("\nerror: ")
+}
+
+impl Error {
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("`infra init` writes a commented configuration to start from")
+            }
+            Self::Exists { .. } => Some("name another file with --config, or move this one away"),
+            Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => Some("name another directory with --out"),
+            Self::Config { .. } => {
+                Some("`infra init --config FILE` writes every key with its default and what is allowed")
+            }
+            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } => None,
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config { .. } => 78,
+            Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
+            Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
+            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } => 74,
+        }
+    }
+}
+
+/// Runs the program and gives its exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // There is nobody left to tell if this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let done = match &cli.command {
+        Command::Init { config, name } => init(config, name),
+        Command::Synth { config, out } => synth(config, out),
+    };
+    match done {
+        Ok(report) => {
+            eprintln!("infra: {report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            // A configuration's mistakes are the message already.
+            let cause = cause.filter(|_| !matches!(error, Error::Config { .. })).unwrap_or_default();
+            eprintln!("error: {error}{cause}");
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn init(path: &Path, name: &str) -> Result<String, Error> {
+    let text = TEMPLATE.replacen("name = \"eventstore\"", &format!("name = {}", toml::Value::from(name)), 1);
+    Config::parse(&text).map_err(|source| Error::Config { path: path.to_owned(), source })?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+            _ => Error::Write { path: path.to_owned(), source },
+        })?;
+    file.write_all(text.as_bytes()).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    Ok(format!("wrote {}; next: infra synth", path.display()))
+}
+
+fn synth(path: &Path, out: &Path) -> Result<String, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let config = Config::parse(&text).map_err(|source| Error::Config { path: path.to_owned(), source })?;
+    let deployment = Deployment::new(config);
+    let failed = |source| Error::Assembly { out: out.to_owned(), source };
+    Assembly::new(&deployment).map_err(failed)?.write(out).map_err(failed)?;
+    let (name, shown) = (deployment.name(), out.display());
+    Ok(format!("wrote {name}-StatefulResources and {name}-EventStore to {shown}; next: cdk deploy --app {shown} --all"))
+}

@@ -1,0 +1,342 @@
+//! `eventstore.toml`: read as a whole, with every mistake in one run.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::model::{Cidr, DeploymentName, FargateSize, ImageReference, Namespace, ServerLine};
+
+/// The file that `infra init` writes: every key with its default and what it means.
+pub const TEMPLATE: &str = include_str!("eventstore.toml");
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) name: DeploymentName,
+    pub(crate) namespace: Namespace,
+    pub(crate) line: ServerLine,
+    pub(crate) port: u16,
+    pub(crate) size: FargateSize,
+    pub(crate) cidr: Cidr,
+    pub(crate) server_image: Option<ImageReference>,
+    pub(crate) certgen_image: Option<ImageReference>,
+    pub(crate) bootstrap_image: Option<ImageReference>,
+    pub(crate) log_retention_days: u16,
+}
+
+/// One mistake: where, what was found, what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key, with its section: `server.port`.
+    pub key: String,
+    /// What is wrong and what is allowed.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.key, self.message) }
+    }
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigErrors(pub Vec<Mistake>);
+
+/// The retention periods that `AWS::Logs::LogGroup` knows, in days.
+const RETENTION_DAYS: [u16; 22] =
+    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+impl Config {
+    /// Reads the text of an `eventstore.toml`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] with every mistake: text that is not TOML, unknown or missing keys, values out of range.
+    pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
+        let table = text.parse::<toml::Table>().map_err(|error| {
+            ConfigErrors(vec![Mistake {
+                key: String::new(),
+                message: format!("not TOML: {}", error.to_string().trim()),
+            }])
+        })?;
+        let mut mistakes = Vec::new();
+        let mut root = Section { path: String::new(), table, known: BTreeSet::new(), mistakes: &mut mistakes };
+
+        let name = root.required("name", DeploymentName::parse);
+        let namespace = root.text("namespace", "db.internal", Namespace::parse);
+        let server = root.section("server", |server| {
+            let line = server.text("line", "24.10", ServerLine::parse);
+            let port = server.integer("port", 2113, |port| match u16::try_from(port) {
+                Ok(port @ 1024..) if port != 1112 => Ok(port),
+                _ => Err(format!(
+                    "`{port}` is not allowed; allowed are 1024 to 65535, except 1112, the replication port"
+                )),
+            });
+            let cpu = server.integer("cpu", 1024, Ok);
+            let memory = server.integer("memory", 4096, Ok);
+            let size = cpu.zip(memory).and_then(|(cpu, memory)| server.check("memory", FargateSize::new(cpu, memory)));
+            let image = server.optional("image", ImageReference::parse);
+            (line, port, size, image)
+        });
+        let cidr = root.section("network", |network| network.text("cidr", "10.20.0.0/16", Cidr::parse));
+        let (certgen_image, bootstrap_image) = root.section("images", |images| {
+            (images.optional("certgen", ImageReference::parse), images.optional("bootstrap", ImageReference::parse))
+        });
+        let retention = root.section("logs", |logs| {
+            logs.integer("retention_days", 30, |days| {
+                let known = u16::try_from(days).ok().filter(|days| RETENTION_DAYS.contains(days));
+                known.ok_or_else(|| {
+                    let allowed: Vec<_> = RETENTION_DAYS.iter().map(ToString::to_string).collect();
+                    format!("`{days}` is not a period of CloudWatch Logs; allowed are {}", allowed.join(", "))
+                })
+            })
+        });
+        root.reject_unknown();
+
+        let (line, port, size, server_image) = server;
+        match (name, namespace, line, port, size, cidr, retention) {
+            (Some(name), Some(namespace), Some(line), Some(port), Some(size), Some(cidr), Some(log_retention_days))
+                if mistakes.is_empty() =>
+            {
+                Ok(Self {
+                    name,
+                    namespace,
+                    line,
+                    port,
+                    size,
+                    cidr,
+                    server_image,
+                    certgen_image,
+                    bootstrap_image,
+                    log_retention_days,
+                })
+            }
+            _ => Err(ConfigErrors(mistakes)),
+        }
+    }
+
+    /// The same configuration with the server on another port, for a task that shares its machine with others.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+}
+
+/// A table of the file, whose keys are taken one by one so that none passes unnoticed.
+struct Section<'a> {
+    path: String,
+    table: toml::Table,
+    known: BTreeSet<&'static str>,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+impl Section<'_> {
+    fn mistake(&mut self, key: &str, message: String) {
+        let key = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        self.mistakes.push(Mistake { key, message });
+    }
+
+    fn check<T>(&mut self, key: &'static str, value: Result<T, String>) -> Option<T> {
+        value.map_err(|message| self.mistake(key, message)).ok()
+    }
+
+    fn string(&mut self, key: &'static str) -> Option<Result<String, String>> {
+        self.known.insert(key);
+        self.table.get(key).map(|value| match value {
+            toml::Value::String(text) => Ok(text.clone()),
+            other => Err(format!("it is of type {}; allowed is a string", other.type_str())),
+        })
+    }
+
+    fn required<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let given = self.string(key).unwrap_or_else(|| Err("it is missing".to_owned()));
+        self.check(key, given.and_then(|text| parse(&text)))
+    }
+
+    fn text<T>(&mut self, key: &'static str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let given = self.string(key).unwrap_or_else(|| Ok(default.to_owned()));
+        self.check(key, given.and_then(|text| parse(&text)))
+    }
+
+    fn optional<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let given = self.string(key)?;
+        self.check(key, given.and_then(|text| parse(&text)))
+    }
+
+    fn integer<T>(&mut self, key: &'static str, default: i64, parse: impl Fn(i64) -> Result<T, String>) -> Option<T> {
+        self.known.insert(key);
+        let given = match self.table.get(key) {
+            None => Ok(default),
+            Some(toml::Value::Integer(number)) => Ok(*number),
+            Some(other) => Err(format!("it is of type {}; allowed is an integer", other.type_str())),
+        };
+        self.check(key, given.and_then(parse))
+    }
+
+    fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        self.known.insert(key);
+        let table = match self.table.get(key) {
+            None => toml::Table::new(),
+            Some(toml::Value::Table(table)) => table.clone(),
+            Some(other) => {
+                let message = format!("it is of type {}; allowed is a section [{key}]", other.type_str());
+                self.mistake(key, message);
+                toml::Table::new()
+            }
+        };
+        let mut section = Section { path: key.to_owned(), table, known: BTreeSet::new(), mistakes: self.mistakes };
+        let value = read(&mut section);
+        section.reject_unknown();
+        value
+    }
+
+    fn reject_unknown(&mut self) {
+        let known: Vec<_> = self.known.iter().copied().collect();
+        let unknown: Vec<_> = self.table.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
+        for key in unknown {
+            self.mistake(&key, format!("it is not a known key; allowed here are {}", known.join(", ")));
+        }
+    }
+}
+
+impl DeploymentName {
+    fn parse(text: &str) -> Result<Self, String> {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let good = (1..=32).contains(&text.len())
+            && text.starts_with(|first: char| first.is_ascii_lowercase())
+            && !text.ends_with('-')
+            && text.bytes().all(inner);
+        if good {
+            return Ok(Self::new_unchecked(text));
+        }
+        Err(format!(
+            "`{text}` is not allowed; allowed are 1 to 32 lower-case letters, digits and inner hyphens, starting with a letter"
+        ))
+    }
+}
+
+impl Namespace {
+    fn parse(text: &str) -> Result<Self, String> {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if text.len() <= 200 && text.contains('.') && text.split('.').all(label) {
+            return Ok(Self::new_unchecked(text));
+        }
+        Err(format!(
+            "`{text}` is not a private DNS name; allowed are at least two lower-case labels, for example db.internal"
+        ))
+    }
+}
+
+impl ServerLine {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|line| line.as_str() == text).ok_or_else(|| {
+            let allowed: Vec<_> = Self::ALL.iter().map(|line| line.as_str()).collect();
+            format!("`{text}` is not a supported server line; allowed are {}", allowed.join(", "))
+        })
+    }
+}
+
+impl ImageReference {
+    fn parse(text: &str) -> Result<Self, String> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+        let named = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        if text.bytes().all(allowed) && named && text.len() <= 255 {
+            return Ok(Self::new_unchecked(text));
+        }
+        Err(format!(
+            "`{text}` is not an image with a tag or digest, for example registry/name:1.2.3 or registry/name@sha256:…"
+        ))
+    }
+}
+
+impl Cidr {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not allowed; allowed is a private range (RFC 1918) of /16 to /24, for example 10.20.0.0/16"
+            )
+        };
+        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+        if !address.is_private() || !(16..=24).contains(&prefix) {
+            return Err(wrong());
+        }
+        if u32::from(address) << prefix != 0 {
+            return Err(format!("`{text}` has bits set behind the prefix; give the first address of the range"));
+        }
+        Ok(Self::new_unchecked(address, prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        Config::parse(text).unwrap_err().0.into_iter().map(|mistake| mistake.key).collect()
+    }
+
+    #[test]
+    fn the_written_template_is_valid_and_says_the_defaults() {
+        assert_eq!(Config::parse(TEMPLATE).unwrap(), Config::parse("name = \"eventstore\"").unwrap());
+    }
+
+    #[test]
+    fn all_mistakes_are_told_with_their_keys() {
+        let text = r#"
+            name = "Event_Store"
+            namespace = "internal"
+            colour = "blue"
+            [server]
+            line = "20.6"
+            port = 80
+            memory = 1000
+            imagee = "x:1"
+            [network]
+            cidr = "20.0.0.0/16"
+            [logs]
+            retention_days = 31
+            [serverr]
+        "#;
+        let mut expected = [
+            "name",
+            "namespace",
+            "server.line",
+            "server.port",
+            "server.memory",
+            "server.imagee",
+            "network.cidr",
+            "logs.retention_days",
+            "colour",
+            "serverr",
+        ];
+        let mut found = keys(text);
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn types_are_checked_and_a_missing_name_is_named() {
+        assert_eq!(keys("server = 1"), ["name", "server"]);
+        assert_eq!(keys("name = 1\n[server]\nport = \"2113\""), ["name", "server.port"]);
+        assert_eq!(keys("name = "), [""]);
+    }
+
+    #[test]
+    fn messages_say_what_is_allowed() {
+        let message = |text: &str| Config::parse(text).unwrap_err().to_string();
+        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 23.10, 24.10"));
+        assert!(message("name = \"a\"\n[server]\ncpu = 1000").contains("256, 512, 1024"));
+        assert!(message("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096").contains("2048"));
+        assert!(message("name = \"a\"\n[network]\ncidr = \"10.20.1.0/16\"").contains("first address"));
+    }
+}

@@ -1,0 +1,50 @@
+//! Deployment → templates; pure.
+
+mod service;
+mod stateful;
+
+use serde_json::{Value, json};
+
+use crate::cfn::Template;
+use crate::model::Deployment;
+
+pub(crate) use service::lower as service;
+pub(crate) use stateful::lower as stateful;
+
+/// The templates of a deployment in the order in which they are deployed, with their stack names.
+pub(crate) fn stacks(deployment: &Deployment) -> [(String, Template); 2] {
+    let name = deployment.name();
+    [(format!("{name}-StatefulResources"), stateful(deployment)), (format!("{name}-EventStore"), service(deployment))]
+}
+
+/// The export name of a value that crosses from one stack to another. A stable interface.
+fn export_name(deployment: &Deployment, value: &str) -> String {
+    format!("{}:{value}", deployment.name())
+}
+
+/// Who may assume a role: one AWS service, on behalf of this account alone.
+fn trust(service: &str) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": "sts:AssumeRole",
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+            },
+        }],
+    })
+}
+
+fn statement(sid: &str, actions: &[&str], resource: &Value) -> Value {
+    json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource})
+}
+
+fn policy(name: &str, statements: &[Value]) -> Value {
+    json!({"PolicyName": name, "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}})
+}
+
+fn name_tag(deployment: &Deployment, what: &str) -> Value {
+    json!([{"Key": "Name", "Value": format!("{}-{what}", deployment.name())}])
+}

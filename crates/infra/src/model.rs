@@ -1,0 +1,583 @@
+//! What a deployment is: typed intent, from which both the templates and the local runs are made.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::config::Config;
+use crate::server;
+
+/// The prefix of everything a deployment owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeploymentName(String);
+
+/// A private DNS namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace(String);
+
+/// An image with a tag or digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageReference(String);
+
+macro_rules! checked_text {
+    ($($type:ty),*) => {$(
+        impl $type {
+            /// For text that the caller has checked.
+            pub(crate) fn new_unchecked(text: &str) -> Self {
+                Self(text.to_owned())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+checked_text!(DeploymentName, Namespace, ImageReference);
+
+/// A private IPv4 range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: Ipv4Addr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// For values that the caller has checked.
+    pub(crate) fn new_unchecked(address: Ipv4Addr, prefix: u8) -> Self {
+        Self { address, prefix }
+    }
+
+    /// The `index`th of the four quarters of the range.
+    pub(crate) fn quarter(self, index: u8) -> Self {
+        let prefix = self.prefix + 2;
+        let offset = u32::from(index & 3) << (32 - prefix);
+        Self { address: Ipv4Addr::from(u32::from(self.address) + offset), prefix }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// A line of server releases that share their options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerLine {
+    /// EventStoreDB 23.10.
+    V23_10,
+    /// EventStoreDB 24.10.
+    V24_10,
+}
+
+impl ServerLine {
+    /// All lines that can be deployed.
+    pub const ALL: [Self; 2] = [Self::V23_10, Self::V24_10];
+
+    /// The line as it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V23_10 => "23.10",
+            Self::V24_10 => "24.10",
+        }
+    }
+}
+
+/// CPU units and memory of a task: a pair that Fargate offers (AWS, "Task size"), with enough memory for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FargateSize {
+    cpu: u32,
+    memory_mib: u32,
+}
+
+/// CPU units, least and most memory in MiB, and its step.
+const FARGATE_SIZES: [(u32, u32, u32, u32); 7] = [
+    (256, 512, 2048, 512),
+    (512, 1024, 4096, 1024),
+    (1024, 2048, 8192, 1024),
+    (2048, 4096, 16_384, 1024),
+    (4096, 8192, 30_720, 1024),
+    (8192, 16_384, 61_440, 4096),
+    (16_384, 32_768, 122_880, 8192),
+];
+
+/// The chunk cache alone takes 512 MiB, the heap grows with the number of streams (production-review row 40).
+const LEAST_MEMORY_MIB: u32 = 2048;
+
+impl FargateSize {
+    pub(crate) fn new(cpu: i64, memory: i64) -> Result<Self, String> {
+        let Some(&(cpu, least, most, step)) = FARGATE_SIZES.iter().find(|(units, ..)| i64::from(*units) == cpu) else {
+            let allowed: Vec<_> = FARGATE_SIZES.iter().map(|(units, ..)| units.to_string()).collect();
+            return Err(format!("`{cpu}` CPU units are not offered by Fargate; allowed are {}", allowed.join(", ")));
+        };
+        let least = least.max(LEAST_MEMORY_MIB);
+        match u32::try_from(memory) {
+            Ok(memory_mib) if (least..=most).contains(&memory_mib) && memory_mib.is_multiple_of(step) => {
+                Ok(Self { cpu, memory_mib })
+            }
+            _ => Err(format!(
+                "`{memory}` MiB do not go with {cpu} CPU units; allowed are {least} to {most} in steps of {step}"
+            )),
+        }
+    }
+
+    /// CPU units; 1024 are one vCPU.
+    pub fn cpu(self) -> u32 {
+        self.cpu
+    }
+
+    /// Memory in MiB.
+    pub fn memory_mib(self) -> u32 {
+        self.memory_mib
+    }
+}
+
+/// A user that every server is born with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltInUser {
+    /// `admin`, in the group `$admins`.
+    Admin,
+    /// `ops`, in the group `$ops`.
+    Ops,
+}
+
+impl BuiltInUser {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Admin, Self::Ops];
+
+    /// The login name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Ops => "ops",
+        }
+    }
+}
+
+/// The value of an environment variable. What only CloudFormation knows is a reference, never a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A text.
+    Literal(String),
+    /// The region of the stack.
+    Region,
+    /// The ARN of a user's secret.
+    Secret(BuiltInUser),
+    /// The id of the Cloud Map service that clients look up.
+    ClientService,
+}
+
+/// A volume of the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Volume {
+    /// The node's certificates; local to the task.
+    Certs,
+    /// `/tmp`, because root file systems are read-only; local to the task.
+    Tmp,
+    /// What the containers tell each other; local to the task.
+    Run,
+    /// The ephemeral certificate authority; local to the task, not mounted by the server.
+    CaState,
+    /// The database, on EFS behind the node's access point.
+    Data,
+}
+
+impl Volume {
+    /// The volume's name in the task definition.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certs => "certs",
+            Self::Tmp => "tmp",
+            Self::Run => "run",
+            Self::CaState => "ca-state",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// A volume in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Which volume.
+    pub volume: Volume,
+    /// Where it is in the container.
+    pub path: &'static str,
+    /// Whether the container may only read it.
+    pub read_only: bool,
+}
+
+/// A container of the task; each stands there once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerName {
+    /// The init container.
+    Certgen,
+    /// The database under guard.
+    EventStore,
+    /// The sidecar.
+    Bootstrap,
+}
+
+impl ContainerName {
+    /// The name in the task definition.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certgen => "certgen",
+            Self::EventStore => "eventstore",
+            Self::Bootstrap => "bootstrap",
+        }
+    }
+}
+
+/// When a container may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The other has started.
+    Start,
+    /// The other has ended with exit code 0; it must not be essential.
+    Success,
+}
+
+/// Asked by ECS inside the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Program and arguments, without a shell.
+    pub command: Vec<String>,
+    /// Seconds between two checks.
+    pub interval: u16,
+    /// Seconds a check may take.
+    pub timeout: u16,
+    /// Failures in a row that make a container unhealthy.
+    pub retries: u16,
+    /// Seconds at the start in which failures do not count.
+    pub start_period: u16,
+}
+
+/// The image of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// Given in the configuration, or the vendor's.
+    Reference(ImageReference),
+    /// `eventstore-fargate/<program>:<version>` in the account's own registry.
+    OwnRegistry(&'static str),
+}
+
+/// A container of the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its name.
+    pub name: ContainerName,
+    /// Its image.
+    pub image: Image,
+    /// Whether the task ends with it.
+    pub essential: bool,
+    /// uid and gid.
+    pub user: u32,
+    /// Replaces the image's entry point.
+    pub entry_point: Option<Vec<String>>,
+    /// Arguments.
+    pub command: Vec<String>,
+    /// Variables, in the order in which they are explained to people.
+    pub environment: Vec<(String, Value)>,
+    /// Volumes.
+    pub mounts: Vec<Mount>,
+    /// What must have happened before it starts.
+    pub depends_on: Vec<(ContainerName, Condition)>,
+    /// How ECS learns whether it is healthy.
+    pub health_check: Option<HealthCheck>,
+    /// Seconds after which ECS gives up waiting for it, 2 to 120.
+    pub start_timeout: Option<u16>,
+    /// Seconds between SIGTERM and SIGKILL, 2 to 120.
+    pub stop_timeout: Option<u16>,
+    /// TCP ports it listens on.
+    pub ports: Vec<u16>,
+}
+
+/// The task of one node. Containers stand in an order in which they can be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// CPU and memory.
+    pub size: FargateSize,
+    /// The containers.
+    pub containers: Vec<Container>,
+}
+
+/// One node of the deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    name: String,
+    host: String,
+    task: Task,
+}
+
+impl Node {
+    /// `node-1`: the instance id in Cloud Map, and the node's directory on the file system.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The node's own DNS name, which it advertises.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What runs it.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
+/// A whole deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    config: Config,
+    nodes: Vec<Node>,
+}
+
+impl Deployment {
+    /// The deployment that a configuration describes.
+    pub fn new(config: Config) -> Self {
+        let name = "node-1".to_owned();
+        let host = format!("{}-{name}.{}", config.name, config.namespace);
+        let task = Task { size: config.size, containers: containers(&config, &name, &host) };
+        Self { nodes: vec![Node { name, host, task }], config }
+    }
+
+    /// The prefix of everything.
+    pub fn name(&self) -> &DeploymentName {
+        &self.config.name
+    }
+
+    /// Where DNS names are.
+    pub fn namespace(&self) -> &Namespace {
+        &self.config.namespace
+    }
+
+    /// The DNS name that clients connect to.
+    pub fn client_host(&self) -> String {
+        client_host(&self.config)
+    }
+
+    /// The port for HTTP and gRPC.
+    pub fn port(&self) -> u16 {
+        self.config.port
+    }
+
+    /// The server line.
+    pub fn line(&self) -> ServerLine {
+        self.config.line
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The name of a user's secret.
+    pub fn secret_name(&self, user: BuiltInUser) -> String {
+        format!("{}/{}", self.config.name, user.as_str())
+    }
+
+    /// What CloudFormation generates a user's first password into (`AWS::SecretsManager::Secret`): template and key.
+    pub fn secret_template(user: BuiltInUser) -> (String, &'static str) {
+        (format!(r#"{{"username":"{}"}}"#, user.as_str()), "password")
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// Characters of a generated password (design §6).
+pub const PASSWORD_LENGTH: usize = 40;
+
+/// uid and gid that own the data on EFS, whatever the container runs as; create-only, so it is fixed for all lines.
+pub(crate) const DATA_UID: u32 = 1000;
+
+const HEALTH_FILE: &str = "/run/task/bootstrap.json";
+
+fn client_host(config: &Config) -> String {
+    format!("{}.{}", config.name, config.namespace)
+}
+
+fn containers(config: &Config, node: &str, host: &str) -> Vec<Container> {
+    vec![certgen(config, host), eventstore(config, host), bootstrap(config, node)]
+}
+
+fn texts(items: &[&str]) -> Vec<String> {
+    items.iter().map(|&item| item.to_owned()).collect()
+}
+
+fn variables(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Vec<(String, Value)> {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), Value::Literal(value))).collect()
+}
+
+fn mount(volume: Volume, path: &'static str) -> Mount {
+    Mount { volume, path, read_only: false }
+}
+
+fn own_image(given: Option<&ImageReference>, program: &'static str) -> Image {
+    given.map_or(Image::OwnRegistry(program), |image| Image::Reference(image.clone()))
+}
+
+fn certgen(config: &Config, host: &str) -> Container {
+    Container {
+        name: ContainerName::Certgen,
+        image: own_image(config.certgen_image.as_ref(), "certgen"),
+        essential: false,
+        user: server::uid(config.line),
+        entry_point: None,
+        command: texts(&["--out", "/certs", "--guard", "/guard"]),
+        environment: variables([
+            ("CERTGEN_CA_SOURCE", "ephemeral".to_owned()),
+            ("CERTGEN_CA_STATE", "/ca-state".to_owned()),
+            ("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config))),
+        ]),
+        // Its image declares these volumes, and the first container to mount one decides whom it belongs to.
+        mounts: vec![
+            mount(Volume::Certs, "/certs"),
+            mount(Volume::Tmp, "/tmp"),
+            mount(Volume::Run, "/run/task"),
+            mount(Volume::CaState, "/ca-state"),
+        ],
+        depends_on: Vec::new(),
+        health_check: None,
+        start_timeout: Some(120),
+        stop_timeout: None,
+        ports: Vec::new(),
+    }
+}
+
+fn eventstore(config: &Config, host: &str) -> Container {
+    let mut environment = variables([
+        ("GUARD_DATA_DIR", server::DATA.to_owned()),
+        ("GUARD_STATUS_FILE", "/run/task/guard.json".to_owned()),
+    ]);
+    environment.extend(
+        server::environment(config.line, config.port, host)
+            .into_iter()
+            .map(|(name, value)| (name, Value::Literal(value))),
+    );
+    let image =
+        config.server_image.clone().unwrap_or_else(|| ImageReference::new_unchecked(server::image(config.line)));
+    Container {
+        name: ContainerName::EventStore,
+        image: Image::Reference(image),
+        essential: true,
+        user: server::uid(config.line),
+        entry_point: Some(texts(&["/certs/guard", "run", "--", server::PROGRAM])),
+        command: Vec::new(),
+        environment,
+        mounts: vec![
+            mount(Volume::Data, server::DATA),
+            Mount { volume: Volume::Certs, path: "/certs", read_only: true },
+            mount(Volume::Tmp, "/tmp"),
+            mount(Volume::Run, "/run/task"),
+        ],
+        depends_on: vec![(ContainerName::Certgen, Condition::Success)],
+        health_check: None,
+        start_timeout: None,
+        stop_timeout: Some(120),
+        ports: vec![config.port],
+    }
+}
+
+fn bootstrap(config: &Config, node: &str) -> Container {
+    let mut environment = variables([
+        ("BOOTSTRAP_NODE_NAME", node.to_owned()),
+        ("BOOTSTRAP_SERVER", format!("127.0.0.1:{}", config.port)),
+        ("BOOTSTRAP_SERVER_NAME", "localhost".to_owned()),
+        ("BOOTSTRAP_CERTS", "/certs".to_owned()),
+        ("BOOTSTRAP_CLIENT_HOST", client_host(config)),
+        ("BOOTSTRAP_CLIENT_PORT", config.port.to_string()),
+        ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
+    ]);
+    environment.extend([
+        ("BOOTSTRAP_ADMIN_SECRET".to_owned(), Value::Secret(BuiltInUser::Admin)),
+        ("BOOTSTRAP_OPS_SECRET".to_owned(), Value::Secret(BuiltInUser::Ops)),
+        ("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService),
+        ("AWS_REGION".to_owned(), Value::Region),
+    ]);
+    Container {
+        name: ContainerName::Bootstrap,
+        image: own_image(config.bootstrap_image.as_ref(), "bootstrap"),
+        essential: true,
+        user: server::uid(config.line),
+        entry_point: None,
+        command: texts(&["run"]),
+        environment,
+        mounts: vec![
+            mount(Volume::Certs, "/certs"),
+            mount(Volume::Tmp, "/tmp"),
+            mount(Volume::Run, "/run/task"),
+            mount(Volume::CaState, "/ca-state"),
+        ],
+        // Not HEALTHY: a cluster member is not healthy before there is a quorum.
+        depends_on: vec![(ContainerName::EventStore, Condition::Start)],
+        health_check: Some(HealthCheck {
+            command: texts(&["/bootstrap", "healthcheck"]),
+            interval: 10,
+            timeout: 5,
+            retries: 10,
+            start_period: 300,
+        }),
+        start_timeout: None,
+        stop_timeout: Some(30),
+        ports: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pairs_that_fargate_offers_exist() {
+        assert!(FargateSize::new(256, 2048).is_ok());
+        assert!(FargateSize::new(16_384, 122_880).is_ok());
+        for (cpu, memory) in [(256, 512), (256, 4096), (1024, 2500), (1024, 9216), (8192, 18_432), (3, 4096), (-1, -1)]
+        {
+            assert!(FargateSize::new(cpu, memory).is_err(), "{cpu}/{memory}");
+        }
+    }
+
+    #[test]
+    fn a_range_has_four_quarters() {
+        let range = Cidr::new_unchecked(Ipv4Addr::new(10, 20, 0, 0), 16);
+        let quarters: Vec<_> = (0..4).map(|index| range.quarter(index).to_string()).collect();
+        assert_eq!(quarters, ["10.20.0.0/18", "10.20.64.0/18", "10.20.128.0/18", "10.20.192.0/18"]);
+    }
+
+    #[test]
+    fn nothing_of_ours_has_a_name_that_the_server_would_refuse() {
+        let deployment = Deployment::new(Config::parse("name = \"es\"").unwrap());
+        for container in &deployment.nodes()[0].task().containers {
+            for (name, _) in &container.environment {
+                let ours =
+                    ["CERTGEN_", "BOOTSTRAP_", "GUARD_", "AWS_REGION"].iter().any(|prefix| name.starts_with(prefix));
+                let servers = name.starts_with("EVENTSTORE_") && container.name == ContainerName::EventStore;
+                assert!(ours || servers, "{name} in {}", container.name.as_str());
+            }
+        }
+    }
+
+    #[test]
+    fn containers_stand_in_an_order_in_which_they_can_start() {
+        let deployment = Deployment::new(Config::parse("name = \"es\"").unwrap());
+        let containers = &deployment.nodes()[0].task().containers;
+        for (index, container) in containers.iter().enumerate() {
+            for (dependency, condition) in &container.depends_on {
+                let found = containers[..index].iter().find(|earlier| earlier.name == *dependency);
+                let found = found.unwrap_or_else(|| panic!("{} comes too late", dependency.as_str()));
+                assert!(*condition != Condition::Success || !found.essential, "SUCCESS of an essential container");
+            }
+        }
+    }
+}

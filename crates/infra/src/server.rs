@@ -1,0 +1,56 @@
+//! What each server line is given. An option that a line does not know ends it with exit code 1 (observed §8), so the
+//! environment comes from here alone.
+
+use crate::model::ServerLine;
+
+/// The server's program in its image (contract §7.2).
+pub(crate) const PROGRAM: &str = "/opt/eventstore/EventStore.ClusterNode";
+/// Where the database is in the container (contract §7.2).
+pub(crate) const DATA: &str = "/var/lib/eventstore";
+
+/// The uid and gid of the server in its image (contract §7.2).
+pub(crate) fn uid(line: ServerLine) -> u32 {
+    match line {
+        ServerLine::V23_10 | ServerLine::V24_10 => 1000,
+    }
+}
+
+/// The vendor's image (contract §7.2).
+pub(crate) fn image(line: ServerLine) -> &'static str {
+    match line {
+        ServerLine::V23_10 => "eventstore/eventstore:23.10.6-bookworm-slim",
+        ServerLine::V24_10 => "docker.eventstore.com/eventstore/eventstoredb-ee:24.10",
+    }
+}
+
+/// The server's variables for one node that is reached as `host`. The bind and advertise options below are known to
+/// 23.10 and later (contract §5.2).
+pub(crate) fn environment(line: ServerLine, port: u16, host: &str) -> Vec<(String, String)> {
+    let prefix = match line {
+        ServerLine::V23_10 | ServerLine::V24_10 => "EVENTSTORE_",
+    };
+    let index = format!("{DATA}/index");
+    let port = port.to_string();
+    [
+        ("CLUSTER_SIZE", "1"),
+        ("NODE_IP", "0.0.0.0"),
+        ("REPLICATION_IP", "0.0.0.0"),
+        ("NODE_PORT", &port),
+        // Bound to 0.0.0.0 a single node would tell clients to connect to 127.0.0.1 (contract §6).
+        ("NODE_HOST_ADVERTISE_AS", host),
+        ("REPLICATION_HOST_ADVERTISE_AS", host),
+        // Always set: a default that changes between lines would silently start an empty database.
+        ("DB", DATA),
+        ("INDEX", &index),
+        ("LOG", "/tmp/log"),
+        ("CERTIFICATE_FILE", "/certs/node.crt"),
+        ("CERTIFICATE_PRIVATE_KEY_FILE", "/certs/node.key"),
+        ("TRUSTED_ROOT_CERTIFICATES_PATH", "/certs/ca"),
+        ("DISABLE_LOG_FILE", "true"),
+        ("LOG_CONSOLE_FORMAT", "Json"),
+        ("TELEMETRY_OPTOUT", "true"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (format!("{prefix}{name}"), value.to_owned()))
+    .collect()
+}
