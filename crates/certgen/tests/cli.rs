@@ -1,4 +1,5 @@
 //! The program as its users meet it: exit codes, messages, and what is on the volume afterwards.
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};

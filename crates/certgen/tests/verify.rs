@@ -1,4 +1,5 @@
 //! Certificates judged by others than the library that made them: OpenSSL, and a TLS handshake with rustls.
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,1 +1,47 @@
-fn main(){}
+//! Parent of an EventStoreDB process: one writer per data directory, restarts in place.
+//!
+//! `guard run -- PROGRAM ARGS…` takes an exclusive lock on the data directory, waiting for it as long as it takes, then
+//! runs the server as its child: forwards signals, reaps, and starts a server again that ended itself with code 0.
+//! Two servers on one directory both become leader, both accept writes, and the database never opens again (observed
+//! §6); ECS overlaps tasks.
+//!
+//! The AWS credentials of the task are taken out of the server's environment. That is hardening, not a wall: the server
+//! can still reach the endpoint that gives them out.
+//!
+//! # Exit codes
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | the server ended with 0 after a signal, or a signal came while guard waited for the lock |
+//! | 2 | the command line or a `GUARD_*` variable is wrong |
+//! | 74 | the data directory cannot be locked |
+//! | 75 | the server ended itself with 0 more than 5 times in 10 minutes |
+//! | 126, 127 | the server's program cannot be executed, does not exist |
+//! | 128+n | the server died of signal n |
+//! | other | the server's own code |
+
+mod child;
+mod cli;
+mod environment;
+mod lock;
+mod restarts;
+mod run;
+mod signals;
+
+use std::env;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::parse(env::args_os().skip(1), |name| env::var_os(name)) {
+        Ok(cli::Command::Run(settings)) => run::run(&settings),
+        Ok(cli::Command::Exec { parent, program }) => child::execute(parent, &program),
+        Ok(cli::Command::Print(text)) => {
+            eprint!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(mistake) => {
+            eprintln!("error: {mistake}");
+            ExitCode::from(2)
+        }
+    }
+}
