@@ -12,6 +12,7 @@ use nix::unistd::{Pid, getpid, getppid};
 
 use crate::cli::{EXEC, Settings};
 use crate::environment::{database_exists, is_withheld};
+use crate::say;
 
 /// Starts the server with guard's own standard streams.
 pub(crate) fn start(settings: &Settings) -> io::Result<Pid> {
@@ -32,11 +33,11 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Pid> {
 /// Becomes the server; returns only if that fails.
 pub(crate) fn execute(parent: i32, program: &[OsString]) -> ExitCode {
     let Some((name, arguments)) = program.split_first() else {
-        eprintln!("error: `guard exec` is called by guard itself only; use `guard run`");
+        say!("error: `guard exec` is called by guard itself only; use `guard run`");
         return ExitCode::from(2);
     };
     if let Err(error) = prctl::set_pdeathsig(Signal::SIGKILL) {
-        eprintln!("error: could not tie the server to guard's life: {error}");
+        say!("error: could not tie the server to guard's life: {error}");
         return ExitCode::from(126);
     }
     // The parent may have died before the tie was made.
@@ -45,10 +46,10 @@ pub(crate) fn execute(parent: i32, program: &[OsString]) -> ExitCode {
     }
     // guard blocks signals to wait for them, and a mask is inherited.
     if let Err(error) = SigSet::all().thread_unblock() {
-        eprintln!("error: could not unblock the server's signals: {error}");
+        say!("error: could not unblock the server's signals: {error}");
         return ExitCode::from(126);
     }
     let error = Command::new(name).args(arguments).exec();
-    eprintln!("error: could not execute `{}`: {error}", name.display());
+    say!("error: could not execute `{}`: {error}", name.display());
     ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
 }

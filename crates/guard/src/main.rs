@@ -20,6 +20,16 @@
 //! | 128+n | the server died of signal n |
 //! | other | the server's own code |
 
+/// Prints one line with one write: the server writes to the same stream.
+macro_rules! say {
+    ($($format:tt)*) => {{
+        let line = format!($($format)*) + "\n";
+        // There is nobody left to tell if this cannot be printed.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }};
+}
+use say;
+
 mod child;
 mod cli;
 mod environment;
@@ -40,7 +50,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(mistake) => {
-            eprintln!("error: {mistake}");
+            say!("error: {mistake}");
             ExitCode::from(2)
         }
     }

@@ -13,6 +13,7 @@ use crate::child;
 use crate::cli::Settings;
 use crate::lock::LockFile;
 use crate::restarts::{LIMIT, Restarts, WINDOW};
+use crate::say;
 use crate::signals::{Signals, asks_for_the_end};
 
 const LOCK_RETRY: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ pub(crate) fn run(settings: &Settings) -> ExitCode {
     match supervise(settings) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error}");
+            say!("error: {error}");
             ExitCode::from(CANNOT_LOCK)
         }
     }
@@ -57,18 +58,16 @@ fn supervise(settings: &Settings) -> io::Result<u8> {
         let (end, asked) = stay(server, &signals)?;
         if asked || end != End::Code(0) {
             if let End::Signal(signal) = end {
-                eprintln!("guard: the server died of {signal}");
+                say!("guard: the server died of {signal}");
             }
             return Ok(end.exit_code());
         }
         if !restarts.allow(Instant::now()) {
             let minutes = WINDOW.as_secs() / 60;
-            eprintln!(
-                "guard: the server ended itself with code 0 more than {LIMIT} times in {minutes} minutes; giving up"
-            );
+            say!("guard: the server ended itself with code 0 more than {LIMIT} times in {minutes} minutes; giving up");
             return Ok(ENDED_TOO_OFTEN);
         }
-        eprintln!("guard: the server ended itself with code 0; starting it again");
+        say!("guard: the server ended itself with code 0; starting it again");
     }
 }
 
@@ -82,11 +81,11 @@ fn lock(settings: &Settings, signals: &Signals) -> io::Result<Option<LockFile>> 
             Err(holder) => holder,
         };
         if last_line.is_none_or(|at| at.elapsed() >= LOCK_LOG_INTERVAL) {
-            eprintln!("guard: waiting for the lock on {}, held by {holder}", settings.data_dir.display());
+            say!("guard: waiting for the lock on {}, held by {holder}", settings.data_dir.display());
             last_line = Some(Instant::now());
         }
         if signals.next(Some(LOCK_RETRY))?.is_some_and(asks_for_the_end) {
-            eprintln!("guard: asked to end while waiting for the lock; nothing was started");
+            say!("guard: asked to end while waiting for the lock; nothing was started");
             return Ok(None);
         }
     }

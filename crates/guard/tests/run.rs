@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -136,10 +136,8 @@ fn a_second_guard_waits_says_for_whom_and_takes_over() {
     let holder: u32 = first.wait_for("pid").trim().parse().unwrap();
     let data = first.data.path().to_owned();
     let mut second = command(&data, "echo second > $DATA/second; exec sleep 60").env("DATA", &data).spawn().unwrap();
-    let mut stderr = second.stderr.take().unwrap();
-    let mut line = vec![0; 256];
-    let length = stderr.read(&mut line).unwrap();
-    let line = String::from_utf8_lossy(&line[..length]).into_owned();
+    let mut line = String::new();
+    BufReader::new(second.stderr.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("waiting for the lock on") && line.contains(&format!("pid {}", first.child.id())), "{line}");
     assert!(!data.join("second").exists());
     assert!(Path::new(&format!("/proc/{holder}")).exists());
