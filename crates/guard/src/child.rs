@@ -12,7 +12,6 @@ use nix::unistd::{Pid, getpid, getppid};
 
 use crate::cli::{EXEC, Settings};
 use crate::environment::{database_exists, is_withheld};
-use crate::say;
 
 /// Starts the server with guard's own standard streams.
 pub(crate) fn start(settings: &Settings) -> io::Result<Pid> {

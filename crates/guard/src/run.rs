@@ -13,7 +13,6 @@ use crate::child;
 use crate::cli::Settings;
 use crate::lock::LockFile;
 use crate::restarts::{LIMIT, Restarts, WINDOW};
-use crate::say;
 use crate::signals::{Signals, asks_for_the_end};
 
 const LOCK_RETRY: Duration = Duration::from_secs(1);

@@ -68,7 +68,9 @@ impl CloudMap {
     pub fn instances(&mut self, service: &str) -> Vec<RegisteredInstance> {
         self.settle();
         let instances = self.services.get(service).into_iter().flat_map(|service| &service.instances);
-        instances.map(|(id, attributes)| RegisteredInstance { id: id.clone(), attributes: attributes.clone() }).collect()
+        instances
+            .map(|(id, attributes)| RegisteredInstance { id: id.clone(), attributes: attributes.clone() })
+            .collect()
     }
 
     pub(super) fn call(&mut self, operation: &str, input: &Value) -> Result<Value, ApiError> {
@@ -107,11 +109,10 @@ impl CloudMap {
                 let (namespace, name) = (members.required("NamespaceName")?, members.required("ServiceName")?);
                 members.value("MaxResults");
                 members.done()?;
-                let found = self.services.values().find(|service| service.namespace == namespace && service.name == name);
+                let found =
+                    self.services.values().find(|service| service.namespace == namespace && service.name == name);
                 let service = found.ok_or_else(|| ApiError::new("ServiceNotFound", format!("{name}.{namespace}")))?;
-                let view = |(id, attributes)| {
-                    json!({"InstanceId": id, "NamespaceName": namespace, "ServiceName": name, "HealthStatus": "HEALTHY", "Attributes": attributes})
-                };
+                let view = |(id, attributes)| json!({"InstanceId": id, "NamespaceName": namespace, "ServiceName": name, "HealthStatus": "HEALTHY", "Attributes": attributes});
                 Ok(json!({"Instances": service.instances.iter().map(view).collect::<Vec<_>>()}))
             }
             "GetOperation" => {
@@ -132,7 +133,9 @@ impl CloudMap {
     /// Only one operation at a time may work on an instance.
     fn start(&mut self, service: &str, instance: &str, change: Change) -> Result<Value, ApiError> {
         self.service(service)?;
-        let busy = |operation: &&Operation| !operation.applied && operation.service == service && operation.instance == instance;
+        let busy = |operation: &&Operation| {
+            !operation.applied && operation.service == service && operation.instance == instance
+        };
         if self.operations.values().find(busy).is_some() {
             return Err(ApiError::new("DuplicateRequest", format!("an operation on {instance} is in progress")));
         }

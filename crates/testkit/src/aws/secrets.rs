@@ -77,7 +77,9 @@ impl Secrets {
     /// Stores a new current version, as an operator would with the console.
     pub fn put(&mut self, name: &str, text: &str) {
         let token = Uuid::new_v4().to_string();
-        self.find(name).and_then(|secret| secret.put(&token, text, &[CURRENT])).expect("a test puts only what can be put");
+        self.find(name)
+            .and_then(|secret| secret.put(&token, text, &[CURRENT]))
+            .expect("a test puts only what can be put");
     }
 
     /// All versions of a secret, oldest first; none if there is no such secret.
@@ -94,7 +96,10 @@ impl Secrets {
     /// The value labelled `AWSCURRENT`.
     pub fn current(&self, name: &str) -> Option<String> {
         let versions = self.versions(name);
-        versions.into_iter().find(|version| version.labels.iter().any(|label| label == CURRENT)).map(|version| version.text)
+        versions
+            .into_iter()
+            .find(|version| version.labels.iter().any(|label| label == CURRENT))
+            .map(|version| version.text)
     }
 
     pub(super) fn call(&mut self, operation: &str, input: &Value) -> Result<Value, ApiError> {
@@ -151,9 +156,7 @@ impl Secrets {
                 let name = self.name_of(id)?;
                 let secret = self.find(id)?;
                 let listed = secret.versions.iter().filter(|version| deprecated || !version.labels.is_empty());
-                let view = |version: &Version| {
-                    json!({"VersionId": version.id, "VersionStages": version.labels, "CreatedDate": version.created})
-                };
+                let view = |version: &Version| json!({"VersionId": version.id, "VersionStages": version.labels, "CreatedDate": version.created});
                 Ok(json!({"ARN": secret.arn, "Name": name, "Versions": listed.map(view).collect::<Vec<_>>()}))
             }
             "UpdateSecretVersionStage" => {
@@ -197,11 +200,13 @@ impl Secrets {
         check_name(name)?;
         if let Some(existing) = self.by_name.get(name) {
             if existing.deleted.is_some() {
-                let message = "You can't create this secret because a secret with this name is already scheduled for deletion.";
+                let message =
+                    "You can't create this secret because a secret with this name is already scheduled for deletion.";
                 return Err(ApiError::new("InvalidRequestException", message));
             }
             let same = existing.version(token).zip(text).is_some_and(|(version, text)| version.text == text);
-            let exists = || ApiError::new("ResourceExistsException", format!("A resource with the ID {name} already exists."));
+            let exists =
+                || ApiError::new("ResourceExistsException", format!("A resource with the ID {name} already exists."));
             return if same { Ok(()) } else { Err(exists()) };
         }
         let arn = format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-{}", random_text(6));
@@ -273,11 +278,19 @@ impl Secret {
             if existing.text == text {
                 return Ok(());
             }
-            let message = format!("You can't use ClientRequestToken {token} because that value is already in use for a version of secret {}.", self.arn);
+            let message = format!(
+                "You can't use ClientRequestToken {token} because that value is already in use for a version of secret {}.",
+                self.arn
+            );
             return Err(ApiError::new("ResourceExistsException", message));
         }
         let first = self.versions.is_empty();
-        self.versions.push(Version { id: token.to_owned(), text: text.to_owned(), labels: BTreeSet::new(), created: now() });
+        self.versions.push(Version {
+            id: token.to_owned(),
+            text: text.to_owned(),
+            labels: BTreeSet::new(),
+            created: now(),
+        });
         for label in labels {
             self.attach(label, token);
         }
@@ -290,7 +303,8 @@ impl Secret {
     /// Takes `label` away from whoever has it and gives it to `to`. `AWSCURRENT` leaves `AWSPREVIOUS` behind.
     fn attach(&mut self, label: &str, to: &str) {
         let holder = self.detach(label);
-        let target = self.versions.iter_mut().find(|version| version.id == to).expect("callers name an existing version");
+        let target =
+            self.versions.iter_mut().find(|version| version.id == to).expect("callers name an existing version");
         target.labels.insert(label.to_owned());
         if let Some(holder) = holder.filter(|holder| label == CURRENT && holder != to) {
             self.attach(PREVIOUS, &holder);
@@ -310,16 +324,21 @@ impl Secret {
                 return Err(ApiError::new("ResourceNotFoundException", format!("version {id} does not exist")));
             }
         }
-        let holder = self.versions.iter().find(|version| version.labels.contains(label)).map(|version| version.id.clone());
+        let holder =
+            self.versions.iter().find(|version| version.labels.contains(label)).map(|version| version.id.clone());
         match (&holder, from) {
             (Some(holder), Some(from)) if holder != from => {
-                return Err(invalid(format!("The staging label {label} is attached to version {holder}, not to {from}.")));
+                return Err(invalid(format!(
+                    "The staging label {label} is attached to version {holder}, not to {from}."
+                )));
             }
             (None, Some(from)) => {
                 return Err(invalid(format!("The staging label {label} isn't currently attached to version {from}.")));
             }
             (Some(holder), None) if to != Some(holder) => {
-                return Err(invalid(format!("The staging label {label} is currently attached to version {holder}, so you must explicitly reference that version in RemoveFromVersionId.")));
+                return Err(invalid(format!(
+                    "The staging label {label} is currently attached to version {holder}, so you must explicitly reference that version in RemoveFromVersionId."
+                )));
             }
             _ => {}
         }
@@ -349,7 +368,10 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     if (1..=512).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(());
     }
-    Err(ApiError::new("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!"))
+    Err(ApiError::new(
+        "ValidationException",
+        "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!",
+    ))
 }
 
 /// Random letters and digits, from the hexadecimal digits of random UUIDs.

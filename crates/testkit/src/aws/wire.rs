@@ -30,7 +30,8 @@ pub(super) async fn serve(world: Arc<Mutex<World>>) -> io::Result<(u16, JoinHand
             tokio::spawn(async move {
                 let service = service_fn(move |request| answer(Arc::clone(&world), request));
                 // A client that goes away in the middle is its own affair.
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
@@ -77,7 +78,8 @@ impl World {
             None if target.starts_with(CLOUD_MAP) => self.cloud_map.call(operation, input),
             None => Err(ApiError::new("UnknownOperationException", format!("`{target}` is not implemented"))),
         };
-        let subject = ["SecretId", "Name", "InstanceId", "OperationId", "ServiceId"].iter().find_map(|key| input[key].as_str());
+        let subject =
+            ["SecretId", "Name", "InstanceId", "OperationId", "ServiceId"].iter().find_map(|key| input[key].as_str());
         self.calls.push(Call {
             at: Instant::now(),
             operation: operation.to_owned(),
@@ -116,7 +118,9 @@ impl<'a> Members<'a> {
         let given = self.input.as_object().into_iter().flatten();
         match given.map(|(key, _)| key).find(|key| !self.known.contains(&key.as_str())) {
             None => Ok(()),
-            Some(unknown) => Err(ApiError::new("ValidationException", format!("the double does not implement {unknown}"))),
+            Some(unknown) => {
+                Err(ApiError::new("ValidationException", format!("the double does not implement {unknown}")))
+            }
         }
     }
 }
