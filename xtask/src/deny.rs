@@ -72,8 +72,9 @@ struct Package {
 ///
 /// Every package that breaks a rule, with the rule.
 pub(crate) fn check(root: &Path) -> Result<String, Failure> {
-    let rules: Rules = toml::from_str(&fs::read_to_string(root.join("deny.toml")).map_err(Failure::io("read deny.toml"))?)
-        .map_err(|error| Failure::new(format!("deny.toml: {error}")))?;
+    let rules: Rules =
+        toml::from_str(&fs::read_to_string(root.join("deny.toml")).map_err(Failure::io("read deny.toml"))?)
+            .map_err(|error| Failure::new(format!("deny.toml: {error}")))?;
     let mut findings = Vec::new();
     let mut packages = 0;
     for target in &rules.graph.targets {
@@ -81,9 +82,11 @@ pub(crate) fn check(root: &Path) -> Result<String, Failure> {
         let used: BTreeSet<_> = metadata.resolve.nodes.iter().map(|node| node.id.as_str()).collect();
         for package in metadata.packages.iter().filter(|package| used.contains(package.id.as_str())) {
             packages += 1;
-            findings.extend(judge(package, &rules).into_iter().map(|finding| {
-                format!("{} {}: {finding}", package.name, package.version)
-            }));
+            findings.extend(
+                judge(package, &rules)
+                    .into_iter()
+                    .map(|finding| format!("{} {}: {finding}", package.name, package.version)),
+            );
         }
     }
     if findings.is_empty() { Ok(format!("{packages} packages")) } else { Err(Failure::new(findings.join("\n"))) }
@@ -106,7 +109,11 @@ fn judge(package: &Package, rules: &Rules) -> Vec<String> {
     if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.name == package.name) {
         findings.push(format!("banned: {}", ban.reason));
     }
-    if package.source.as_deref().is_some_and(|source| !source.starts_with("registry+https://github.com/rust-lang/crates.io-index")) {
+    if package
+        .source
+        .as_deref()
+        .is_some_and(|source| !source.starts_with("registry+https://github.com/rust-lang/crates.io-index"))
+    {
         findings.push("does not come from crates.io".to_owned());
     }
     match &package.license {
@@ -164,7 +171,13 @@ mod tests {
     #[test]
     fn expressions_are_judged_by_what_they_demand() {
         let allow = ["MIT", "Apache-2.0", "ISC"].map(str::to_owned).into();
-        for good in ["MIT", "MIT OR GPL-3.0", "GPL-3.0/MIT", "ISC AND (Apache-2.0 OR GPL-3.0)", "Apache-2.0 WITH LLVM-exception OR GPL-3.0"] {
+        for good in [
+            "MIT",
+            "MIT OR GPL-3.0",
+            "GPL-3.0/MIT",
+            "ISC AND (Apache-2.0 OR GPL-3.0)",
+            "Apache-2.0 WITH LLVM-exception OR GPL-3.0",
+        ] {
             assert!(allowed(good, &allow), "{good}");
         }
         for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "ISC AND (GPL-2.0 OR GPL-3.0)", "(MIT"] {

@@ -48,7 +48,10 @@ fn python(environment: &Path) -> Result<PathBuf, Failure> {
         let python = on_path("python3").ok_or_else(|| Failure::new("python3 is not on PATH; install Python 3"))?;
         quietly(Command::new(python).args(["-m", "venv"]).arg(environment), "python3 -m venv")?;
         let mut pip = Command::new(environment.join("bin/python"));
-        quietly(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES), "pip install")
+        quietly(
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES),
+            "pip install",
+        )
     })
 }
 

@@ -18,7 +18,9 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
     let target = build::target(root).join("dist");
     let mut rows = vec![vec!["binary".to_owned(), "raw".to_owned(), "gzip -9".to_owned()]];
     // A panicking bootstrap restarts what panicked; the others have nothing to restart.
-    for (package, profile) in [("certgen", "dist-abort"), ("guard", "dist-abort"), ("bootstrap", "dist"), ("infra", "dist")] {
+    for (package, profile) in
+        [("certgen", "dist-abort"), ("guard", "dist-abort"), ("bootstrap", "dist"), ("infra", "dist")]
+    {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--locked", "--profile", profile, "--target", TARGET, "-p", package, "--bin", package]);
         cargo.arg("--target-dir").arg(&target).env("RUSTFLAGS", "-C target-feature=+crt-static");

@@ -92,7 +92,11 @@ fn tests(root: &Path, tools: &Tools, options: &Options) -> Result<String, Failur
     }
     let status = child.wait().map_err(Failure::io("wait for cargo test"))?;
     let summary = format!("{passed} passed, {failed} failed");
-    if status.success() && failed == 0 && passed > 0 { Ok(summary) } else { Err(Failure::new(format!("{summary}; {status}"))) }
+    if status.success() && failed == 0 && passed > 0 {
+        Ok(summary)
+    } else {
+        Err(Failure::new(format!("{summary}; {status}")))
+    }
 }
 
 /// The number before `what` in a line like `ok. 12 passed; 0 failed; …`.
@@ -141,7 +145,8 @@ impl Report {
         }
         let tests = self.rows.iter().find(|(name, ..)| name == "tests").and_then(|(_, _, result)| result.as_ref().ok());
         let passed = tests.map_or(0, |summary| count(summary, " passed"));
-        let checks = |good: bool| self.rows.iter().filter(|(name, _, result)| name != "tests" && result.is_ok() == good).count();
+        let checks =
+            |good: bool| self.rows.iter().filter(|(name, _, result)| name != "tests" && result.is_ok() == good).count();
         let failed = self.rows.iter().filter(|(.., result)| result.is_err()).count();
         eprintln!("{passed} tests and {} checks without a finding", checks(true));
         println_last(&format!("{} passed, {failed} failed", passed as usize + checks(true)));

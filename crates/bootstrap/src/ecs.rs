@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, root_cause};
+use crate::trust::Trust;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Early in a task's life its networks may be missing from the answer (aws-contract §4.1).
@@ -65,12 +66,13 @@ impl TaskMetadata {
 /// [`Error::Metadata`] after 30 s, with the last reason.
 pub(crate) async fn task(uri: &str) -> Result<Task, Error> {
     let failed = |reason: String| Error::Metadata { uri: uri.to_owned(), reason };
+    // The endpoint speaks plain HTTP on a link-local address.
+    let tls = Trust::nobody().client_config().map_err(|error| failed(error.to_string()))?;
     let client = Client::builder()
+        .tls_backend_preconfigured(tls)
         .no_proxy()
         .redirect(Policy::none())
         .timeout(CALL_TIMEOUT)
-        // The endpoint speaks plain HTTP on a link-local address.
-        .tls_certs_only([])
         .build()
         .map_err(|error| failed(root_cause(&error)))?;
     let deadline = Instant::now() + DEADLINE;

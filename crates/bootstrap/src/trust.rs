@@ -69,6 +69,11 @@ impl Trust {
         Ok(Self { roots })
     }
 
+    /// No roots: for endpoints that speak plain HTTP alone.
+    pub(crate) fn nobody() -> Self {
+        Self { roots: Vec::new() }
+    }
+
     /// All roots as one PEM text, for consumers.
     pub fn bundle(&self) -> String {
         let blocks: Vec<_> = self.roots.iter().map(|root| pem::Pem::new("CERTIFICATE", root.as_ref())).collect();

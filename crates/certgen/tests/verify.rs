@@ -33,7 +33,9 @@ fn openssl(program: &Path, directory: &Path, arguments: &[&str]) -> String {
 
 #[test]
 fn openssl_accepts_the_chain_for_every_purpose_and_name() {
-    let Some(program) = tool::find(Tool::OpenSsl, "openssl_accepts_the_chain_for_every_purpose_and_name") else { return };
+    let Some(program) = tool::find(Tool::OpenSsl, "openssl_accepts_the_chain_for_every_purpose_and_name") else {
+        return;
+    };
     let directory = issued();
     let run = |arguments: &[&str]| openssl(&program, directory.path(), arguments);
     for check in [
@@ -53,7 +55,9 @@ fn openssl_accepts_the_chain_for_every_purpose_and_name() {
 
 #[test]
 fn openssl_reads_the_properties_that_servers_insist_on() {
-    let Some(program) = tool::find(Tool::OpenSsl, "openssl_reads_the_properties_that_servers_insist_on") else { return };
+    let Some(program) = tool::find(Tool::OpenSsl, "openssl_reads_the_properties_that_servers_insist_on") else {
+        return;
+    };
     let directory = issued();
     let text = openssl(&program, directory.path(), &["x509", "-in", "node.crt", "-noout", "-text"]);
     for property in [
@@ -99,7 +103,8 @@ fn two_nodes_shake_hands_with_rustls() {
     let roots = Arc::new(roots);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
 
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build().unwrap();
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build().unwrap();
     let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .unwrap()

@@ -28,7 +28,6 @@ macro_rules! say {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     }};
 }
-use say;
 
 mod child;
 mod cli;

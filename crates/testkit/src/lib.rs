@@ -9,7 +9,10 @@
 )]
 
 pub mod aws;
+pub mod consumer;
 pub mod database;
 pub mod ecs;
 pub mod moto;
+pub mod programs;
+pub mod task;
 pub mod tool;

@@ -1,0 +1,52 @@
+//! Where the programs are that a task's images hold.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The programs of the workspace.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    directory: PathBuf,
+}
+
+impl Programs {
+    /// The programs in a directory that cargo built into.
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// The programs beside the running test, which is in `target/<profile>/deps`.
+    ///
+    /// # Panics
+    ///
+    /// If they were not built: `cargo test --workspace` builds them all, `cargo test -p …` does not.
+    pub fn beside_this_test() -> Self {
+        let test = env::current_exe().expect("a running test has a path");
+        let directory = test.parent().and_then(Path::parent).expect("a test is in target/<profile>/deps");
+        let programs = Self::in_directory(directory);
+        for path in [programs.certgen(), programs.guard(), programs.bootstrap(), programs.standin()] {
+            assert!(path.is_file(), "{} was not built; run `cargo build --workspace` first", path.display());
+        }
+        programs
+    }
+
+    /// The init container's.
+    pub fn certgen(&self) -> PathBuf {
+        self.directory.join("certgen")
+    }
+
+    /// The database's parent.
+    pub fn guard(&self) -> PathBuf {
+        self.directory.join("guard")
+    }
+
+    /// The sidecar's.
+    pub fn bootstrap(&self) -> PathBuf {
+        self.directory.join("bootstrap")
+    }
+
+    /// The database stand-in.
+    pub fn standin(&self) -> PathBuf {
+        self.directory.join("standin")
+    }
+}
