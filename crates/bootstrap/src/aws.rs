@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_servicediscovery::operation::deregister_instance::DeregisterInstanceError;
 use aws_sdk_servicediscovery::operation::register_instance::RegisterInstanceError;
@@ -32,13 +32,18 @@ const OPERATION_POLL: Duration = Duration::from_millis(200);
 const CURRENT: &str = "AWSCURRENT";
 const PENDING: &str = "AWSPENDING";
 
-/// Credentials, region and endpoints as the environment of an ECS task gives them; trust in the web's roots compiled in,
-/// because an image without a distribution has none.
+/// Credentials, region and endpoints as the environment of an ECS task gives them.
+pub async fn configuration() -> SdkConfig {
+    loader().load().await
+}
+
+/// Our limits of time and trust, for whatever credentials and region: the web's roots are compiled in, because an image
+/// without a distribution has none.
 ///
 /// # Panics
 ///
 /// Never: the compiled-in roots are known to be certificates.
-pub async fn configuration() -> SdkConfig {
+pub fn loader() -> ConfigLoader {
     let mut roots = TrustStore::empty();
     for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
         roots.add_pem_certificate(pem::encode(&pem::Pem::new("CERTIFICATE", root.as_ref())));
@@ -53,7 +58,7 @@ pub async fn configuration() -> SdkConfig {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build();
-    aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(timeouts).load().await
+    aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(timeouts)
 }
 
 /// The region in which `configuration` acts, if the environment names one.
