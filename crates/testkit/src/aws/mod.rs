@@ -118,6 +118,11 @@ impl Aws {
         world.refusals.extend((0..times).map(|_| (operation.to_owned(), refusal)));
     }
 
+    /// Forgets all refusals that are still to come.
+    pub fn allow_all(&self) {
+        self.lock().refusals.clear();
+    }
+
     /// How long Cloud Map's operations take from now on.
     pub fn set_operation_time(&self, time: Duration) {
         self.lock().cloud_map.operation_time = time;

@@ -1,0 +1,401 @@
+//! The real binary beside a database stand-in: what it promises, what it refuses, and what it never shows.
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::aws::{Aws, Refusal};
+use testkit::consumer;
+use testkit::moto::Moto;
+use testkit::node::DatabaseNode;
+
+const HOST: &str = "es.db.internal";
+const DEADLINE: Duration = Duration::from_secs(60);
+const TASK: &str = "arn:aws:ecs:eu-west-1:123456789012:task/testkit/0001";
+
+/// A running sidecar. Killed when dropped.
+struct Sidecar {
+    child: Child,
+    lines: Receiver<String>,
+    log: String,
+    run: TempDir,
+}
+
+struct Settings<'a> {
+    node: &'a DatabaseNode,
+    endpoint: &'a str,
+    service: &'a str,
+    arguments: &'a [&'a str],
+}
+
+impl Sidecar {
+    fn start(settings: &Settings<'_>) -> Self {
+        let run = tempfile::tempdir().unwrap();
+        let port = settings.node.address().port().to_string();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+            .env_clear()
+            .arg("run")
+            .args(settings.arguments)
+            .envs([
+                ("AWS_ENDPOINT_URL", settings.endpoint),
+                ("AWS_REGION", "eu-west-1"),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+                ("BOOTSTRAP_NODE_NAME", "node-1"),
+                ("BOOTSTRAP_SERVER", &settings.node.address().to_string()),
+                ("BOOTSTRAP_ADMIN_SECRET", "es/admin"),
+                ("BOOTSTRAP_OPS_SECRET", "es/ops"),
+                ("BOOTSTRAP_CLOUD_MAP_SERVICE", settings.service),
+                ("BOOTSTRAP_CLIENT_HOST", HOST),
+                ("BOOTSTRAP_CLIENT_PORT", &port),
+                ("BOOTSTRAP_ADDRESS", "127.0.0.1"),
+                ("BOOTSTRAP_TASK_ARN", TASK),
+            ])
+            .env("BOOTSTRAP_CERTS", settings.node.certs())
+            .env("BOOTSTRAP_HEALTH_FILE", run.path().join("health.json"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (line, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
+        Self { child, lines, log: String::new(), run }
+    }
+
+    /// Reads the log until a line contains `text`.
+    fn wait_for(&mut self, text: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else { panic!("no `{text}` in:\n{}", self.log) };
+            self.log += &(line + "\n");
+            if self.log.lines().last().unwrap().contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the end. Gives the exit code; the log is complete then.
+    fn wait_for_end(&mut self) -> i32 {
+        let deadline = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it did not end:\n{}", self.log);
+            thread::sleep(Duration::from_millis(10));
+        };
+        self.log.extend(self.lines.iter().map(|line| line + "\n"));
+        status.code().unwrap()
+    }
+
+    fn terminate(&mut self) -> i32 {
+        let id = self.child.id().to_string();
+        assert!(Command::new("/bin/kill").args(["-TERM", &id]).status().unwrap().success());
+        self.wait_for_end()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn healthcheck(&self) -> i32 {
+        let file = self.run.path().join("health.json");
+        let mut check = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+        check.env_clear().arg("healthcheck").arg("--health-file").arg(file).stderr(Stdio::null());
+        check.status().unwrap().code().unwrap()
+    }
+
+    /// It ended with `code`, and the last two lines are the error and the remedy.
+    #[track_caller]
+    fn assert_refused(&mut self, code: i32, error: &str, hint: &str) {
+        assert_eq!(self.wait_for_end(), code, "{}", self.log);
+        let lines: Vec<_> = self.log.lines().collect();
+        let [.., said, remedy] = lines.as_slice() else { panic!("{}", self.log) };
+        assert!(said.starts_with("error: ") && said.contains(error), "{}", self.log);
+        assert!(remedy.starts_with("hint: ") && remedy.contains(hint), "{}", self.log);
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What CloudFormation has made when the first task starts. Gives the id of the service.
+fn deploy(aws: &Aws) -> String {
+    for user in ["admin", "ops"] {
+        let template = format!("{{\"username\":\"{user}\"}}");
+        aws.secrets(|secrets| secrets.generate(&format!("es/{user}"), &template, "password", 40));
+    }
+    aws.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"))
+}
+
+fn password(aws: &Aws, user: &str) -> String {
+    let text = aws.secrets(|secrets| secrets.current(&format!("es/{user}"))).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["password"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_secured_registered_and_withdrawn() {
+    let node = DatabaseNode::start(HOST, 0.1);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    let generated = password(&aws, "admin");
+    let endpoint = aws.endpoint();
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    sidecar.wait_for("registered");
+    assert_eq!(sidecar.healthcheck(), 0);
+
+    assert_eq!(password(&aws, "admin"), generated, "what CloudFormation generated becomes the password");
+    for user in ["admin", "ops"] {
+        let password = password(&aws, user);
+        assert_eq!(node.status("/ping", Some((user, &password))).await, Some(200));
+        assert_eq!(node.status("/ping", Some((user, "changeit"))).await, Some(401));
+        let versions = aws.secrets(|secrets| secrets.versions(&format!("es/{user}")));
+        let labels: Vec<_> = versions.into_iter().map(|version| version.labels).collect();
+        assert_eq!(labels, [vec!["AWSPREVIOUS".to_owned()], vec!["AWSCURRENT".to_owned()]]);
+    }
+    let secret = consumer::read_secret(&endpoint, "es/admin").await.unwrap();
+    assert_eq!((&secret["host"], &secret["caCertificate"]), (&json!(HOST), &json!(node.ca())));
+    let instances = aws.cloud_map(|cloud_map| cloud_map.instances(&service));
+    assert_eq!(instances.len(), 1);
+    assert_eq!(instances[0].id, "node-1");
+    assert_eq!(instances[0].attributes["AWS_INSTANCE_IPV4"], "127.0.0.1");
+    assert_eq!(instances[0].attributes["TASK_ARN"], TASK);
+
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)), []);
+    assert_eq!(node.status("/ping", None).await, Some(200), "the database is not its affair");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_started_again_it_changes_nothing_that_is_right() {
+    let mut node = DatabaseNode::start(HOST, 0.1);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    let endpoint = aws.endpoint();
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    sidecar.wait_for("registered");
+    sidecar.kill();
+    let before = aws.secrets(|secrets| (secrets.versions("es/admin"), secrets.versions("es/ops")));
+    let calls = aws.calls().len();
+    node.restart();
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    sidecar.wait_for("registered");
+    assert_eq!(aws.secrets(|secrets| (secrets.versions("es/admin"), secrets.versions("es/ops"))), before);
+    let writes: Vec<_> = aws.calls()[calls..]
+        .iter()
+        .map(|call| call.operation.clone())
+        .filter(|operation| {
+            !["DescribeSecret", "GetSecretValue", "GetOperation", "RegisterInstance"].contains(&operation.as_str())
+        })
+        .collect();
+    assert!(writes.is_empty(), "{writes:?}");
+    let journal = fs::read_to_string(node.journal()).unwrap();
+    assert_eq!(journal.matches("reset-password").count(), 2, "each password is set once");
+}
+
+/// Killed at any of its calls, it goes on when started again: here after the password was stored and before it was set.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_version_is_finished_by_the_next_run() {
+    let node = DatabaseNode::start(HOST, 0.1);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    let endpoint = aws.endpoint();
+    let settings =
+        Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &["--converge-timeout=1s"] };
+    // All moves of labels are refused for longer than the first run has patience.
+    aws.refuse("UpdateSecretVersionStage", Refusal::DENIED, 1000);
+    let mut sidecar = Sidecar::start(&settings);
+    sidecar.assert_refused(77, "UpdateSecretVersionStage", "task role");
+    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)), [], "nothing is registered");
+    let admin = password(&aws, "admin");
+    assert_eq!(node.status("/ping", Some(("admin", &admin))).await, Some(200), "a stored password opens the database");
+    aws.allow_all();
+    let mut sidecar = Sidecar::start(&Settings { arguments: &[], ..settings });
+    sidecar.wait_for("registered");
+    let versions = aws.secrets(|secrets| secrets.versions("es/admin"));
+    assert_eq!(versions.len(), 2);
+    assert_eq!(versions[1].labels, ["AWSCURRENT"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_secrets_it_creates_them_against_moto() {
+    let Some(moto) = Moto::start("without_secrets_it_creates_them_against_moto") else { return };
+    let node = DatabaseNode::start(HOST, 0.1);
+    let call = |operation: &str, input| {
+        let (endpoint, target) = (moto.endpoint().to_owned(), format!("Route53AutoNaming_v20170314.{operation}"));
+        async move { consumer::aws(&endpoint, &target, &input).await.unwrap() }
+    };
+    call("CreatePrivateDnsNamespace", json!({"Name": "db.internal", "Vpc": "vpc-1"})).await;
+    let namespaces = call("ListNamespaces", json!({})).await;
+    let records = json!([{"Type": "A", "TTL": 10}]);
+    let service =
+        json!({"Name": "es", "NamespaceId": namespaces["Namespaces"][0]["Id"], "DnsConfig": {"DnsRecords": records}});
+    let service = call("CreateService", service).await["Service"]["Id"].as_str().unwrap().to_owned();
+
+    let settings = Settings { node: &node, endpoint: moto.endpoint(), service: &service, arguments: &[] };
+    let mut sidecar = Sidecar::start(&settings);
+    sidecar.wait_for("registered");
+    for user in ["admin", "ops"] {
+        let secret = consumer::read_secret(moto.endpoint(), &format!("es/{user}")).await.unwrap();
+        let password = secret["password"].as_str().unwrap();
+        assert_eq!(password.len(), 40);
+        assert_eq!(node.status("/ping", Some((user, password))).await, Some(200));
+        assert_eq!(node.status("/ping", Some((user, "changeit"))).await, Some(401));
+    }
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+    let left = call("ListInstances", json!({"ServiceId": service})).await;
+    assert_eq!(left["Instances"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_another_task_is_not_withdrawn() {
+    let node = DatabaseNode::start(HOST, 0.1);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    let endpoint = aws.endpoint();
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    sidecar.wait_for("registered");
+    let attributes = json!({"AWS_INSTANCE_IPV4": "127.0.0.2", "TASK_ARN": "arn:successor"});
+    let input = json!({"ServiceId": service, "InstanceId": "node-1", "Attributes": attributes});
+    consumer::aws(&endpoint, "Route53AutoNaming_v20170314.RegisterInstance", &input).await.unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while aws.cloud_map(|cloud_map| cloud_map.instances(&service))[0].attributes["TASK_ARN"] != "arn:successor" {
+        assert!(Instant::now() < deadline, "the successor was not registered");
+    }
+    assert_eq!(sidecar.terminate(), 0);
+    assert!(sidecar.log.contains("belongs to another task"), "{}", sidecar.log);
+    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_is_ever_shown() {
+    let node = DatabaseNode::start(HOST, 0.1);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    let endpoint = aws.endpoint();
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    sidecar.wait_for("registered");
+    let process = format!("/proc/{}", sidecar.child.id());
+    let seen: Vec<_> =
+        ["cmdline", "environ"].map(|file| fs::read_to_string(format!("{process}/{file}")).unwrap()).into();
+    let health = fs::read_to_string(sidecar.run.path().join("health.json")).unwrap();
+    assert_eq!(sidecar.terminate(), 0);
+    let shown =
+        [sidecar.log.as_str(), &seen[0], &seen[1], &health, &fs::read_to_string(node.journal()).unwrap()].concat();
+    let versions = aws.secrets(|secrets| [secrets.versions("es/admin"), secrets.versions("es/ops")].concat());
+    assert_eq!(versions.len(), 4);
+    for version in versions {
+        let secret: Value = serde_json::from_str(&version.text).unwrap();
+        assert!(!shown.contains(secret["password"].as_str().unwrap()));
+    }
+    assert!(!shown.contains("changeit"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_not_json_is_named_and_left() {
+    let node = DatabaseNode::start(HOST, 0.1);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    aws.secrets(|secrets| secrets.put("es/admin", "hunter2"));
+    let endpoint = aws.endpoint();
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    sidecar.assert_refused(
+        78,
+        "`es/admin` does not hold the credentials of `admin`: its value is not a JSON object",
+        "nothing was overwritten",
+    );
+    assert!(!sidecar.log.contains("hunter2"));
+    assert_eq!(aws.secrets(|secrets| secrets.current("es/admin")).as_deref(), Some("hunter2"));
+    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)), []);
+    assert_eq!(node.status("/ping", Some(("admin", "changeit"))).await, Some(200), "the database was not touched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_nobody_knows_is_reported_and_nothing_is_registered() {
+    let node = DatabaseNode::start(HOST, 0.1);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    let endpoint = aws.endpoint();
+    let arguments = &["--converge-timeout=1s"];
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    sidecar.wait_for("registered");
+    assert_eq!(sidecar.terminate(), 0);
+    // The secrets are lost with all their versions, the database is not.
+    for user in ["admin", "ops"] {
+        let input = json!({"SecretId": format!("es/{user}"), "ForceDeleteWithoutRecovery": true});
+        consumer::aws(&endpoint, "secretsmanager.DeleteSecret", &input).await.unwrap();
+    }
+    deploy(&aws);
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments });
+    sidecar.assert_refused(77, "no version of the secret `es/admin`", "as a new version; nothing was registered");
+    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_reached_is_named_after_the_deadline() {
+    let mut node = DatabaseNode::start(HOST, 0.1);
+    let nowhere = "http://127.0.0.1:1";
+    let arguments = &["--ready-timeout=5s", "--converge-timeout=1s"];
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: nowhere, service: "srv-1", arguments });
+    sidecar.assert_refused(69, "DescribeSecret of `es/admin` failed", "NAT gateway");
+
+    assert!(Command::new("/bin/kill").arg(node.process_id().to_string()).status().unwrap().success());
+    node.wait_for_end();
+    let arguments = &["--ready-timeout=300ms"];
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: nowhere, service: "srv-1", arguments });
+    assert_eq!(sidecar.healthcheck(), 1);
+    let error = format!("the server at {} was not ready", node.address());
+    sidecar.assert_refused(69, &error, "--ready-timeout");
+    assert!(sidecar.log.contains("Connection refused"), "{}", sidecar.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_ca_is_not_trusted() {
+    let node = DatabaseNode::start(HOST, 0.1);
+    let other = DatabaseNode::start(HOST, 0.1);
+    node.wait_until_ready().await;
+    let certs = format!("--certs={}", other.certs().display());
+    let arguments = &[certs.as_str()];
+    let settings = Settings { node: &node, endpoint: "http://127.0.0.1:1", service: "srv-1", arguments };
+    Sidecar::start(&settings).assert_refused(
+        78,
+        "is not trusted: its certificate was refused",
+        "certificates that certgen wrote",
+    );
+
+    let nowhere = &["--certs=/nowhere"];
+    let settings = Settings { arguments: nowhere, ..settings };
+    Sidecar::start(&settings).assert_refused(
+        74,
+        "the certificates in `/nowhere` cannot be used: could not read `/nowhere/ca`",
+        "certgen writes them",
+    );
+}
+
+#[test]
+fn mistakes_are_a_usage_error_with_all_of_them() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+        .env_clear()
+        .args(["run", "--node-name=n", "--health-file=h", "--server=here", "--admin-secret=a", "--ops-secret=a"])
+        .args(["--cloud-map-service=s", "--client-host=c", "--converge-timeout=10"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 4, "{said}");
+    for flag in ["--server", "--ops-secret", "--converge-timeout", "--address"] {
+        assert!(said.contains(&format!("error: {flag}: ")), "{said}");
+    }
+}

@@ -1,0 +1,156 @@
+//! A database stand-in with certificates, for tests of what runs beside it.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::consumer;
+use crate::programs::Programs;
+
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A running stand-in in a directory of its own. Killed when dropped.
+#[derive(Debug)]
+pub struct DatabaseNode {
+    programs: Programs,
+    root: TempDir,
+    address: SocketAddr,
+    time_scale: f64,
+    child: Child,
+}
+
+impl DatabaseNode {
+    /// Issues certificates for localhost and `host`, and starts the stand-in with times stretched by `time_scale`.
+    ///
+    /// # Panics
+    ///
+    /// If certgen or the stand-in does not do its work.
+    pub fn start(host: &str, time_scale: f64) -> Self {
+        let programs = Programs::beside_this_test();
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for name in ["certs", "data", "tmp"] {
+            fs::create_dir(root.path().join(name)).expect("create a volume");
+        }
+        let issued = Command::new(programs.certgen())
+            .env_clear()
+            .arg("--out")
+            .arg(root.path().join("certs"))
+            .args(["--dns-names", host])
+            .stderr(Stdio::null())
+            .status();
+        assert!(issued.expect("run certgen").success(), "certgen issues certificates");
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+        let address = address.expect("a free port");
+        let child = spawn(&programs, root.path(), address, time_scale);
+        Self { programs, root, address, time_scale, child }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What certgen wrote.
+    pub fn certs(&self) -> PathBuf {
+        self.root.path().join("certs")
+    }
+
+    /// A file with a line of JSON for every request.
+    pub fn journal(&self) -> PathBuf {
+        self.root.path().join("journal.jsonl")
+    }
+
+    /// The trusted root, PEM.
+    ///
+    /// # Panics
+    ///
+    /// If certgen wrote none.
+    pub fn ca(&self) -> String {
+        fs::read_to_string(self.certs().join("ca/ca.crt")).expect("certgen wrote a root")
+    }
+
+    /// Kills the process and starts it again on the same data.
+    ///
+    /// # Panics
+    ///
+    /// If the process cannot be started.
+    pub fn restart(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawn(&self.programs, self.root.path(), self.address, self.time_scale);
+    }
+
+    /// The process id.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the process to end by itself.
+    ///
+    /// # Panics
+    ///
+    /// If it has not ended after half a minute.
+    pub fn wait_for_end(&mut self) -> std::process::ExitStatus {
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("look at the stand-in") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the stand-in did not end");
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The status of a request, or `None` if the server does not answer.
+    pub async fn status(&self, path: &str, login: Option<(&str, &str)>) -> Option<u16> {
+        let answer = consumer::get(self.address, "localhost", &self.ca(), path, login).await;
+        answer.ok().map(|(status, _)| status.as_u16())
+    }
+
+    /// Waits until `/health/live` answers 204.
+    ///
+    /// # Panics
+    ///
+    /// If it has not after half a minute.
+    pub async fn wait_until_ready(&self) {
+        let deadline = Instant::now() + START_DEADLINE;
+        while self.status("/health/live", None).await != Some(204) {
+            assert!(Instant::now() < deadline, "the stand-in was not ready");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Drop for DatabaseNode {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(programs: &Programs, root: &Path, address: SocketAddr, time_scale: f64) -> Child {
+    Command::new(programs.standin())
+        .env_clear()
+        .args(["--time-scale", &time_scale.to_string()])
+        .arg("--journal")
+        .arg(root.join("journal.jsonl"))
+        .arg("--tmp")
+        .arg(root.join("tmp"))
+        .env("EVENTSTORE_NODE_IP", address.ip().to_string())
+        .env("EVENTSTORE_NODE_PORT", address.port().to_string())
+        .env("EVENTSTORE_DB", root.join("data"))
+        .env("EVENTSTORE_CERTIFICATE_FILE", root.join("certs/node.crt"))
+        .env("EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE", root.join("certs/node.key"))
+        .env("EVENTSTORE_TRUSTED_ROOT_CERTIFICATES_PATH", root.join("certs/ca"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start the stand-in")
+}
