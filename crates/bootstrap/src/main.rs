@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use bootstrap::cli::Command;
-use tracing::error;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
@@ -27,7 +26,6 @@ fn main() -> ExitCode {
             match runtime.block_on(bootstrap::run(*settings)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => {
-                    error!("{}", failure.one_line());
                     eprintln!("error: {}", failure.one_line());
                     if let Some(hint) = failure.hint() {
                         eprintln!("hint: {hint}");

@@ -138,16 +138,16 @@ fn failure(error: &reqwest::Error) -> ServerError {
     ServerError::Unreachable(root_cause(error))
 }
 
-/// What rustls said, if it refused the server's certificate.
+/// What rustls said, if it refused the server's certificate. An I/O error does not name what it carries as its source,
+/// so it is opened.
 fn certificate_error(error: &reqwest::Error) -> Option<String> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
-        if let Some(rustls::Error::InvalidCertificate(refused)) = tls {
+        if let Some(rustls::Error::InvalidCertificate(refused)) = error.downcast_ref() {
             return Some(refused.to_string());
         }
-        cause = error.source();
+        let carried = error.downcast_ref().and_then(io::Error::get_ref);
+        cause = carried.map_or_else(|| error.source(), |carried| Some(carried));
     }
     None
 }
