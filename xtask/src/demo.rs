@@ -32,8 +32,8 @@ pub(crate) struct Options {
     line: String,
 }
 
-const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
-const REGISTERED_WITHIN: Duration = Duration::from_secs(60);
+const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
+const REGISTERED_WITHIN: Duration = Duration::from_mins(1);
 const INTERRUPTED: u8 = 130;
 
 /// Builds, runs, proves.

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::iter::Peekable;
 use std::path::Path;
 use std::process::Command;
+use std::str::SplitWhitespace;
 
 use serde::Deserialize;
 
@@ -44,22 +46,10 @@ struct Ban {
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
-    resolve: Resolve,
-}
-
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
 }
 
 #[derive(Deserialize)]
 struct Package {
-    id: String,
     name: String,
     version: String,
     license: Option<String>,
@@ -78,9 +68,9 @@ pub(crate) fn check(root: &Path) -> Result<String, Failure> {
     let mut findings = Vec::new();
     let mut packages = 0;
     for target in &rules.graph.targets {
-        let metadata = metadata(root, target)?;
-        let used: BTreeSet<_> = metadata.resolve.nodes.iter().map(|node| node.id.as_str()).collect();
-        for package in metadata.packages.iter().filter(|package| used.contains(package.id.as_str())) {
+        let (metadata, used) = (metadata(root, target)?, used(root, target)?);
+        let is_used = |package: &&Package| used.contains(&format!("{} v{}", package.name, package.version));
+        for package in metadata.packages.iter().filter(is_used) {
             packages += 1;
             findings.extend(
                 judge(package, &rules)
@@ -93,15 +83,26 @@ pub(crate) fn check(root: &Path) -> Result<String, Failure> {
 }
 
 fn metadata(root: &Path, target: &str) -> Result<Metadata, Failure> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target])
-        .current_dir(root)
-        .output()
-        .map_err(Failure::io("run cargo metadata"))?;
+    let output = cargo(root, &["metadata", "--format-version", "1", "--locked", "--filter-platform", target])?;
+    serde_json::from_str(&output).map_err(|error| Failure::new(format!("cargo metadata: {error}")))
+}
+
+/// `name vVERSION` of everything that is compiled. The metadata alone also lists what a feature that nobody asked for
+/// would bring.
+fn used(root: &Path, target: &str) -> Result<BTreeSet<String>, Failure> {
+    let arguments = ["tree", "--workspace", "--locked", "--target", target, "--edges", "all", "--prefix", "none"];
+    let output = cargo(root, &[&arguments[..], &["--format", "{p}"]].concat())?;
+    let package = |line: &str| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    Ok(output.lines().map(package).collect())
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<String, Failure> {
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root).output();
+    let output = output.map_err(Failure::io("run cargo"))?;
     if !output.status.success() {
         return Err(Failure::new(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    serde_json::from_slice(&output.stdout).map_err(|error| Failure::new(format!("cargo metadata: {error}")))
+    String::from_utf8(output.stdout).map_err(|error| Failure::new(format!("cargo {}: {error}", arguments[0])))
 }
 
 fn judge(package: &Package, rules: &Rules) -> Vec<String> {
@@ -130,38 +131,37 @@ fn judge(package: &Package, rules: &Rules) -> Vec<String> {
 /// tighter. An exception (`WITH`) only gives further rights.
 fn allowed(expression: &str, allow: &BTreeSet<String>) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
-    let mut tokens = spaced.split_whitespace().peekable();
-    return or(&mut tokens, allow);
+    any_of(&mut spaced.split_whitespace().peekable(), allow)
+}
 
-    type Tokens<'a, 'b> = &'a mut std::iter::Peekable<std::str::SplitWhitespace<'b>>;
+type Tokens<'a, 'b> = &'a mut Peekable<SplitWhitespace<'b>>;
 
-    fn or(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
-        let mut any = and(tokens, allow);
-        while tokens.next_if_eq(&"OR").is_some() {
-            any |= and(tokens, allow);
-        }
-        any
+fn any_of(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
+    let mut any = all_of(tokens, allow);
+    while tokens.next_if_eq(&"OR").is_some() {
+        any |= all_of(tokens, allow);
     }
+    any
+}
 
-    fn and(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
-        let mut all = one(tokens, allow);
-        while tokens.next_if_eq(&"AND").is_some() {
-            all &= one(tokens, allow);
-        }
-        all
+fn all_of(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
+    let mut all = one(tokens, allow);
+    while tokens.next_if_eq(&"AND").is_some() {
+        all &= one(tokens, allow);
     }
+    all
+}
 
-    fn one(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
-        let Some(token) = tokens.next() else { return false };
-        if token == "(" {
-            let inner = or(tokens, allow);
-            return tokens.next_if_eq(&")").is_some() && inner;
-        }
-        if tokens.next_if_eq(&"WITH").is_some() {
-            tokens.next();
-        }
-        allow.contains(token)
+fn one(tokens: Tokens<'_, '_>, allow: &BTreeSet<String>) -> bool {
+    let Some(token) = tokens.next() else { return false };
+    if token == "(" {
+        let inner = any_of(tokens, allow);
+        return tokens.next_if_eq(&")").is_some() && inner;
     }
+    if tokens.next_if_eq(&"WITH").is_some() {
+        tokens.next();
+    }
+    allow.contains(token)
 }
 
 #[cfg(test)]
@@ -183,5 +183,28 @@ mod tests {
         for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "ISC AND (GPL-2.0 OR GPL-3.0)", "(MIT"] {
             assert!(!allowed(bad, &allow), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_package_is_judged_by_name_source_and_licence() {
+        let rules = Rules {
+            graph: Graph { targets: Vec::new() },
+            licenses: Licenses { allow: ["MIT".to_owned()].into() },
+            bans: Bans { deny: vec![Ban { name: "ring".to_owned(), reason: "one provider".to_owned() }] },
+        };
+        let crates_io = "registry+https://github.com/rust-lang/crates.io-index";
+        let findings = |name: &str, license: Option<&str>, source: &str| {
+            let package = Package {
+                name: name.to_owned(),
+                version: "1.0.0".to_owned(),
+                license: license.map(str::to_owned),
+                source: Some(source.to_owned()),
+            };
+            judge(&package, &rules).len()
+        };
+        assert_eq!(findings("serde", Some("MIT OR Apache-2.0"), crates_io), 0);
+        assert_eq!(findings("ring", Some("MIT"), crates_io), 1);
+        assert_eq!(findings("serde", None, "git+https://example.com/serde"), 2);
+        assert_eq!(findings("serde", Some("GPL-3.0"), crates_io), 1);
     }
 }

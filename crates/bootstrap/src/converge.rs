@@ -17,7 +17,7 @@ pub const ADMIN: &str = "admin";
 
 /// A node takes a new password within a second, 22.10 after a start within 21 s (observed §4, lines §C).
 const PROOF_TIMEOUT: Duration = Duration::from_mins(1);
-const PROOF_POLL: Duration = Duration::from_millis(100);
+const PROOF_POLL: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -331,7 +331,8 @@ impl<S: SecretStore, V: Server> Attempt<'_, S, V> {
         }
         let deadline = Instant::now() + PROOF_TIMEOUT;
         while Instant::now() < deadline {
-            if self.try_logins(&seen.candidates).await == Accepted::Proven(to) {
+            let taken = self.world.server.login(user, seen.password(to)).await == Login::Accepted;
+            if taken && self.try_logins(&seen.candidates).await == Accepted::Proven(to) {
                 return Progress::Stepped;
             }
             sleep(PROOF_POLL).await;

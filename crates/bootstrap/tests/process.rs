@@ -16,7 +16,7 @@ use testkit::moto::Moto;
 use testkit::node::DatabaseNode;
 
 const HOST: &str = "es.db.internal";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const TASK: &str = "arn:aws:ecs:eu-west-1:123456789012:task/testkit/0001";
 
 /// A running sidecar. Killed when dropped.

@@ -2,9 +2,9 @@
 //!
 //! `certgen --out DIR` is the init container of an ECS task: it makes a key, has it signed by a certificate authority,
 //! and leaves `node.crt`, `node.key` and the trusted roots in `DIR`, readable by the server and complete at any instant
-//! at which somebody looks (see [`publish`]).
+//! at which somebody looks (`publish.rs` says how).
 //!
-//! What a server accepts is written down in [`issue`], with the server lines that insist on it.
+//! What a server accepts is written down in `issue.rs`, with the server lines that insist on it.
 //!
 //! # Exit codes
 //!

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::tool::{self, Tool};
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A running moto server. Killed when dropped.
 #[derive(Debug)]

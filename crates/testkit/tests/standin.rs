@@ -54,19 +54,14 @@ fn exchange(node: &DatabaseNode, config: ClientConfig, request: &str) -> String 
 
 /// A request as text; header lines are given without line ends.
 fn request(method: &str, path: &str, login: Option<(&str, &str)>, headers: &[&str], body: Option<&str>) -> String {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-    if let Some((user, password)) = login {
-        text += &format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:{password}")));
-    }
-    for header in headers {
-        text += &format!("{header}\r\n");
-    }
-    if let Some(body) = body {
-        text += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
-    } else {
-        text += "\r\n";
-    }
-    text
+    let mut lines =
+        vec![format!("{method} {path} HTTP/1.1"), "Host: localhost".to_owned(), "Connection: close".to_owned()];
+    lines.extend(
+        login.map(|(user, password)| format!("Authorization: Basic {}", STANDARD.encode(format!("{user}:{password}")))),
+    );
+    lines.extend(headers.iter().map(|&header| header.to_owned()));
+    lines.extend(body.map(|body| format!("Content-Length: {}", body.len())));
+    lines.join("\r\n") + "\r\n\r\n" + body.unwrap_or_default()
 }
 
 struct Reply {
