@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -30,6 +30,9 @@ pub(crate) struct Options {
     /// Server line of the stand-in.
     #[arg(long, default_value = "24.10")]
     line: String,
+    /// Run the programs in this directory instead of building them.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
 const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
@@ -38,8 +41,13 @@ const INTERRUPTED: u8 = 130;
 
 /// Builds, runs, proves.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
-    eprintln!("building the programs");
-    let programs = Programs::in_directory(build::programs(root)?);
+    let directory = if let Some(directory) = &options.programs {
+        directory.clone()
+    } else {
+        eprintln!("building the programs");
+        build::programs(root)?
+    };
+    let programs = Programs::in_directory(directory);
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
     runtime.block_on(async {
         tokio::select! {

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv4Addr;
 
-use crate::model::{Cidr, DeploymentName, FargateSize, ImageReference, Namespace, ServerLine};
+use crate::values::{Cidr, DeploymentName, FargateSize, ImageReference, Namespace, ServerLine};
 
 /// The file that `infra init` writes: every key with its default and what it means.
 pub const TEMPLATE: &str = include_str!("eventstore.toml");
@@ -198,81 +197,6 @@ impl Section<'_> {
         for key in unknown {
             self.mistake(&key, format!("it is not a known key; allowed here are {}", known.join(", ")));
         }
-    }
-}
-
-impl DeploymentName {
-    fn parse(text: &str) -> Result<Self, String> {
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let good = (1..=32).contains(&text.len())
-            && text.starts_with(|first: char| first.is_ascii_lowercase())
-            && !text.ends_with('-')
-            && text.bytes().all(inner);
-        if good {
-            return Ok(Self::new_unchecked(text));
-        }
-        Err(format!(
-            "`{text}` is not allowed; allowed are 1 to 32 lower-case letters, digits and inner hyphens, starting with a letter"
-        ))
-    }
-}
-
-impl Namespace {
-    fn parse(text: &str) -> Result<Self, String> {
-        let label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        if text.len() <= 200 && text.contains('.') && text.split('.').all(label) {
-            return Ok(Self::new_unchecked(text));
-        }
-        Err(format!(
-            "`{text}` is not a private DNS name; allowed are at least two lower-case labels, for example db.internal"
-        ))
-    }
-}
-
-impl ServerLine {
-    fn parse(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|line| line.as_str() == text).ok_or_else(|| {
-            let allowed: Vec<_> = Self::ALL.iter().map(|line| line.as_str()).collect();
-            format!("`{text}` is not a supported server line; allowed are {}", allowed.join(", "))
-        })
-    }
-}
-
-impl ImageReference {
-    fn parse(text: &str) -> Result<Self, String> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
-        let named = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
-        if text.bytes().all(allowed) && named && text.len() <= 255 {
-            return Ok(Self::new_unchecked(text));
-        }
-        Err(format!(
-            "`{text}` is not an image with a tag or digest, for example registry/name:1.2.3 or registry/name@sha256:…"
-        ))
-    }
-}
-
-impl Cidr {
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "`{text}` is not allowed; allowed is a private range (RFC 1918) of /16 to /24, for example 10.20.0.0/16"
-            )
-        };
-        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-        if !address.is_private() || !(16..=24).contains(&prefix) {
-            return Err(wrong());
-        }
-        if u32::from(address) << prefix != 0 {
-            return Err(format!("`{text}` has bits set behind the prefix; give the first address of the range"));
-        }
-        Ok(Self::new_unchecked(address, prefix))
     }
 }
 

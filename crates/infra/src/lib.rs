@@ -21,10 +21,12 @@ mod config;
 mod lower;
 mod model;
 mod server;
+mod values;
 
 pub use assembly::{Assembly, AssemblyError};
 pub use config::{Config, ConfigErrors, Mistake, TEMPLATE};
 pub use model::{
-    BuiltInUser, Cidr, Condition, Container, ContainerName, Deployment, DeploymentName, FargateSize, HealthCheck,
-    Image, ImageReference, Mount, Namespace, Node, PASSWORD_LENGTH, ServerLine, Task, Value, Volume,
+    BuiltInUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
+    Task, Value, Volume,
 };
+pub use values::{Cidr, DeploymentName, FargateSize, ImageReference, Namespace, ServerLine};

@@ -1,0 +1,235 @@
+//! The values of a configuration as types: each can only be made from text or numbers that are allowed.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// The prefix of everything a deployment owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeploymentName(String);
+
+/// A private DNS namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace(String);
+
+/// An image with a tag or digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageReference(String);
+
+macro_rules! checked_text {
+    ($($type:ty),*) => {$(
+        impl $type {
+            /// For text that the caller has checked.
+            pub(crate) fn new_unchecked(text: &str) -> Self {
+                Self(text.to_owned())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+
+checked_text!(DeploymentName, Namespace, ImageReference);
+
+/// A private IPv4 range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    address: Ipv4Addr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// For values that the caller has checked.
+    pub(crate) fn new_unchecked(address: Ipv4Addr, prefix: u8) -> Self {
+        Self { address, prefix }
+    }
+
+    /// The `index`th of the four quarters of the range.
+    pub(crate) fn quarter(self, index: u8) -> Self {
+        let prefix = self.prefix + 2;
+        let offset = u32::from(index & 3) << (32 - prefix);
+        Self { address: Ipv4Addr::from(u32::from(self.address) + offset), prefix }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// A line of server releases that share their options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerLine {
+    /// EventStoreDB 23.10.
+    V23_10,
+    /// EventStoreDB 24.10.
+    V24_10,
+}
+
+impl ServerLine {
+    /// All lines that can be deployed.
+    pub const ALL: [Self; 2] = [Self::V23_10, Self::V24_10];
+
+    /// The line as it is written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V23_10 => "23.10",
+            Self::V24_10 => "24.10",
+        }
+    }
+}
+
+/// CPU units and memory of a task: a pair that Fargate offers (AWS, "Task size"), with enough memory for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FargateSize {
+    cpu: u32,
+    memory_mib: u32,
+}
+
+/// CPU units, least and most memory in MiB, and its step.
+const FARGATE_SIZES: [(u32, u32, u32, u32); 7] = [
+    (256, 512, 2048, 512),
+    (512, 1024, 4096, 1024),
+    (1024, 2048, 8192, 1024),
+    (2048, 4096, 16_384, 1024),
+    (4096, 8192, 30_720, 1024),
+    (8192, 16_384, 61_440, 4096),
+    (16_384, 32_768, 122_880, 8192),
+];
+
+/// The chunk cache alone takes 512 MiB, the heap grows with the number of streams (production-review row 40).
+const LEAST_MEMORY_MIB: u32 = 2048;
+
+impl FargateSize {
+    pub(crate) fn new(cpu: i64, memory: i64) -> Result<Self, String> {
+        let Some(&(cpu, least, most, step)) = FARGATE_SIZES.iter().find(|(units, ..)| i64::from(*units) == cpu) else {
+            let allowed: Vec<_> = FARGATE_SIZES.iter().map(|(units, ..)| units.to_string()).collect();
+            return Err(format!("`{cpu}` CPU units are not offered by Fargate; allowed are {}", allowed.join(", ")));
+        };
+        let least = least.max(LEAST_MEMORY_MIB);
+        match u32::try_from(memory) {
+            Ok(memory_mib) if (least..=most).contains(&memory_mib) && memory_mib.is_multiple_of(step) => {
+                Ok(Self { cpu, memory_mib })
+            }
+            _ => Err(format!(
+                "`{memory}` MiB do not go with {cpu} CPU units; allowed are {least} to {most} in steps of {step}"
+            )),
+        }
+    }
+
+    /// CPU units; 1024 are one vCPU.
+    pub fn cpu(self) -> u32 {
+        self.cpu
+    }
+
+    /// Memory in MiB.
+    pub fn memory_mib(self) -> u32 {
+        self.memory_mib
+    }
+}
+
+impl DeploymentName {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let good = (1..=32).contains(&text.len())
+            && text.starts_with(|first: char| first.is_ascii_lowercase())
+            && !text.ends_with('-')
+            && text.bytes().all(inner);
+        if good {
+            return Ok(Self::new_unchecked(text));
+        }
+        Err(format!(
+            "`{text}` is not allowed; allowed are 1 to 32 lower-case letters, digits and inner hyphens, starting with a letter"
+        ))
+    }
+}
+
+impl Namespace {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if text.len() <= 200 && text.contains('.') && text.split('.').all(label) {
+            return Ok(Self::new_unchecked(text));
+        }
+        Err(format!(
+            "`{text}` is not a private DNS name; allowed are at least two lower-case labels, for example db.internal"
+        ))
+    }
+}
+
+impl ServerLine {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|line| line.as_str() == text).ok_or_else(|| {
+            let allowed: Vec<_> = Self::ALL.iter().map(|line| line.as_str()).collect();
+            format!("`{text}` is not a supported server line; allowed are {}", allowed.join(", "))
+        })
+    }
+}
+
+impl ImageReference {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+        let named = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        if text.bytes().all(allowed) && named && text.len() <= 255 {
+            return Ok(Self::new_unchecked(text));
+        }
+        Err(format!(
+            "`{text}` is not an image with a tag or digest, for example registry/name:1.2.3 or registry/name@sha256:…"
+        ))
+    }
+}
+
+impl Cidr {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not allowed; allowed is a private range (RFC 1918) of /16 to /24, for example 10.20.0.0/16"
+            )
+        };
+        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+        if !address.is_private() || !(16..=24).contains(&prefix) {
+            return Err(wrong());
+        }
+        if u32::from(address) << prefix != 0 {
+            return Err(format!("`{text}` has bits set behind the prefix; give the first address of the range"));
+        }
+        Ok(Self::new_unchecked(address, prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pairs_that_fargate_offers_exist() {
+        assert!(FargateSize::new(256, 2048).is_ok());
+        assert!(FargateSize::new(16_384, 122_880).is_ok());
+        for (cpu, memory) in [(256, 512), (256, 4096), (1024, 2500), (1024, 9216), (8192, 18_432), (3, 4096), (-1, -1)]
+        {
+            assert!(FargateSize::new(cpu, memory).is_err(), "{cpu}/{memory}");
+        }
+    }
+
+    #[test]
+    fn a_range_has_four_quarters() {
+        let range = Cidr::new_unchecked(Ipv4Addr::new(10, 20, 0, 0), 16);
+        let quarters: Vec<_> = (0..4).map(|index| range.quarter(index).to_string()).collect();
+        assert_eq!(quarters, ["10.20.0.0/18", "10.20.64.0/18", "10.20.128.0/18", "10.20.192.0/18"]);
+    }
+}
