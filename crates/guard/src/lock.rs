@@ -1,16 +1,23 @@
-//! The lock on the data directory.
+//! The lock on the data directory, with signs of life.
 //!
-//! It excludes as long as the file system keeps it; it is not a fence against a holder that has lost its connection to
-//! the file system and does not know it.
+//! A lock on NFS excludes, but it is no fence: a holder that is cut off from the file system loses it without knowing. So
+//! the holder writes a heartbeat through the locked descriptor. If that fails, its server is killed before anybody else
+//! may start one; and whoever takes the lock of a holder that did not sign off first sees the heartbeat stand still for
+//! longer than that takes.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use crate::record::{LENGTH, Record};
 
 const NAME: &str = ".guard.lock";
-/// A holder's line is short; more is not read from a file that somebody else may have written.
-const LONGEST_LINE: u64 = 512;
 
 /// Why the directory cannot be locked.
 #[derive(Debug)]
@@ -48,37 +55,118 @@ impl LockFile {
         }
     }
 
-    /// Takes the lock if it is free; otherwise tells who holds it.
-    pub(crate) fn try_lock(&mut self) -> Result<Result<(), String>, LockError> {
+    /// Takes the lock if it is free.
+    pub(crate) fn try_lock(&self) -> Result<bool, LockError> {
         match self.file.try_lock() {
-            Ok(()) => self.write_holder().map(Ok).map_err(|source| self.error(source)),
-            Err(TryLockError::WouldBlock) => Ok(Err(self.holder())),
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(source)) => Err(self.error(source)),
         }
+    }
+
+    /// The bytes that the last holder wrote, however many there are.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, LockError> {
+        let mut bytes = vec![0; LENGTH];
+        let length = self.file.read_at(&mut bytes, 0).map_err(|source| self.error(source))?;
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
+    /// Replaces the record, durably.
+    fn write(&self, record: &Record) -> io::Result<()> {
+        self.file.write_all_at(&record.encode(), 0)?;
+        self.file.sync_data()
     }
 
     fn error(&self, source: io::Error) -> LockError {
         LockError { path: self.path.clone(), source }
     }
+}
 
-    fn write_holder(&mut self) -> io::Result<()> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        writeln!(self.file, "host {} pid {} since {since}", host.trim(), std::process::id())?;
-        self.file.sync_data()
+/// A held lock whose heartbeat is written by a thread of its own: a write to a file system that is gone may hang.
+#[derive(Debug)]
+pub(crate) struct Heartbeat {
+    lock: Arc<LockFile>,
+    pulse: Arc<Mutex<Pulse>>,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Pulse {
+    record: Record,
+    last: Instant,
+    /// An error that will not go away.
+    broken: Option<String>,
+    stopped: bool,
+}
+
+impl Heartbeat {
+    /// Writes the first record and starts the thread.
+    pub(crate) fn start(
+        lock: LockFile,
+        record: Record,
+        interval: Duration,
+        timeout: Duration,
+    ) -> Result<Self, LockError> {
+        lock.write(&record).map_err(|source| lock.error(source))?;
+        let lock = Arc::new(lock);
+        let pulse = Arc::new(Mutex::new(Pulse { record, last: Instant::now(), broken: None, stopped: false }));
+        let beat = {
+            let (lock, pulse) = (Arc::clone(&lock), Arc::clone(&pulse));
+            move || beat(&lock, &pulse, interval)
+        };
+        let started = thread::Builder::new().name("heartbeat".to_owned()).spawn(beat);
+        started.map_err(|source| lock.error(source))?;
+        Ok(Self { lock, pulse, timeout })
     }
 
-    /// Whatever the holder wrote; it may be about to write it.
-    fn holder(&mut self) -> String {
-        let mut line = Vec::new();
-        let read = self.file.rewind().and_then(|()| (&self.file).take(LONGEST_LINE).read_to_end(&mut line));
-        match String::from_utf8_lossy(&line).lines().next() {
-            Some(line) if read.is_ok() && !line.is_empty() => line.to_owned(),
-            _ => "somebody who has not written a name yet".to_owned(),
+    /// Why the lock may be lost, if it may be.
+    pub(crate) fn loss(&self) -> Option<String> {
+        let pulse = lock_pulse(&self.pulse);
+        let silent = pulse.last.elapsed();
+        if let Some(error) = &pulse.broken {
+            return Some(format!("the heartbeat cannot be written: {error}"));
+        }
+        (silent >= self.timeout).then(|| format!("no heartbeat could be written for {} s", silent.as_secs()))
+    }
+
+    /// Tells the next holder that no server runs any more. A heartbeat that is being written at this moment may hide it;
+    /// the next holder then waits as if guard had been killed, which is only slow.
+    pub(crate) fn sign_off(&self) -> io::Result<()> {
+        let record = {
+            let mut pulse = lock_pulse(&self.pulse);
+            pulse.stopped = true;
+            Record { signed_off: true, counter: pulse.record.counter + 1, ..pulse.record.clone() }
+        };
+        self.lock.write(&record)
+    }
+}
+
+fn beat(lock: &LockFile, pulse: &Mutex<Pulse>, interval: Duration) {
+    loop {
+        thread::sleep(interval);
+        let record = {
+            let mut pulse = lock_pulse(pulse);
+            if pulse.stopped {
+                return;
+            }
+            pulse.record.counter += 1;
+            pulse.record.clone()
+        };
+        // Not while holding the mutex: this may hang.
+        let written = lock.write(&record);
+        let mut pulse = lock_pulse(pulse);
+        match written {
+            Ok(()) => pulse.last = Instant::now(),
+            // The file system is gone (or the lock's lease with it); everything else is tried again until the time is up.
+            Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => pulse.broken = Some(error.to_string()),
+            Err(_) => {}
         }
     }
+}
+
+fn lock_pulse(pulse: &Mutex<Pulse>) -> std::sync::MutexGuard<'_, Pulse> {
+    pulse.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -86,15 +174,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_learns_who_holds_it_and_gets_it_afterwards() {
+    fn the_second_does_not_get_it_before_the_first_has_gone() {
         let directory = tempfile::tempdir().unwrap();
-        let mut first = LockFile::open(directory.path()).unwrap();
-        let mut second = LockFile::open(directory.path()).unwrap();
-        assert_eq!(first.try_lock().unwrap(), Ok(()));
-        let holder = second.try_lock().unwrap().unwrap_err();
-        assert!(holder.contains(&format!("pid {}", std::process::id())), "{holder}");
+        let (first, second) = (LockFile::open(directory.path()).unwrap(), LockFile::open(directory.path()).unwrap());
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
         drop(first);
-        assert_eq!(second.try_lock().unwrap(), Ok(()));
+        assert!(second.try_lock().unwrap());
+    }
+
+    #[test]
+    fn a_heartbeat_counts_and_signs_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = LockFile::open(directory.path()).unwrap();
+        let reader = LockFile::open(directory.path()).unwrap();
+        assert!(lock.try_lock().unwrap());
+        let record = Record { signed_off: false, counter: 1, since: 2, holder: "me".to_owned() };
+        let heartbeat = Heartbeat::start(lock, record, Duration::from_millis(5), Duration::from_mins(1)).unwrap();
+        let read = || Record::decode(&reader.read().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while read().is_none_or(|record| record.counter < 4) {
+            assert!(Instant::now() < deadline, "the counter does not grow");
+        }
+        assert_eq!(heartbeat.loss(), None);
+        heartbeat.sign_off().unwrap();
+        assert!(read().unwrap().signed_off);
     }
 
     #[test]

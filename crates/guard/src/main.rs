@@ -1,7 +1,8 @@
 //! Parent of an EventStoreDB process: one writer per data directory, restarts in place.
 //!
 //! `guard run -- PROGRAM ARGS…` takes an exclusive lock on the data directory, waiting for it as long as it takes, then
-//! runs the server as its child: forwards signals, reaps, and starts a server again that ended itself with code 0.
+//! runs the server as its child: forwards signals, reaps, and starts a server again that ended itself with code 0. It
+//! writes a heartbeat through the lock; when that fails, it kills the server before anybody else may start one.
 //! Two servers on one directory both become leader, both accept writes, and the database never opens again (observed
 //! §6); ECS overlaps tasks.
 //!
@@ -14,7 +15,7 @@
 //! |---|---|
 //! | 0 | the server ended with 0 after a signal, or a signal came while guard waited for the lock |
 //! | 2 | the command line or a `GUARD_*` variable is wrong |
-//! | 74 | the data directory cannot be locked |
+//! | 74 | the data directory cannot be locked, or the lock cannot be kept: the server was killed |
 //! | 75 | the server ended itself with 0 more than 5 times in 10 minutes |
 //! | 126, 127 | the server's program cannot be executed, does not exist |
 //! | 128+n | the server died of signal n |
@@ -28,14 +29,18 @@ macro_rules! say {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     }};
 }
+pub(crate) use say;
 
 mod child;
 mod cli;
 mod environment;
+mod identity;
 mod lock;
+mod record;
 mod restarts;
 mod run;
 mod signals;
+mod status;
 
 use std::env;
 use std::process::ExitCode;
@@ -43,6 +48,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match cli::parse(env::args_os().skip(1), |name| env::var_os(name)) {
         Ok(cli::Command::Run(settings)) => run::run(&settings),
+        Ok(cli::Command::Pause) => run::pause(),
         Ok(cli::Command::Exec { parent, program }) => child::execute(parent, &program),
         Ok(cli::Command::Print(text)) => {
             eprint!("{text}");

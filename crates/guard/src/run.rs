@@ -1,19 +1,23 @@
-//! `guard run`: wait for the lock, then be the server's parent.
+//! `guard run`: wait for the lock, then be the server's parent. `guard pause`: wait for the end.
 
 use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::child;
 use crate::cli::Settings;
-use crate::lock::LockFile;
+use crate::identity;
+use crate::lock::{Heartbeat, LockFile};
+use crate::record::Record;
 use crate::restarts::{LIMIT, Restarts, WINDOW};
 use crate::signals::{Signals, asks_for_the_end};
+use crate::status::{State, Status, now};
 
 const LOCK_RETRY: Duration = Duration::from_secs(1);
 const LOCK_LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -23,7 +27,7 @@ const ENDED_TOO_OFTEN: u8 = 75;
 
 /// How the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     Code(i32),
     Signal(Signal),
 }
@@ -39,87 +43,202 @@ impl End {
 
 /// Runs until the server has ended for good.
 pub(crate) fn run(settings: &Settings) -> ExitCode {
-    match supervise(settings) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            say!("error: {error}");
-            ExitCode::from(CANNOT_LOCK)
+    report(supervise(settings))
+}
+
+/// Waits until somebody asks for the end, and reaps what others leave behind.
+pub(crate) fn pause() -> ExitCode {
+    report(Signals::block().and_then(|signals| {
+        loop {
+            match signals.next(None)? {
+                Some(signal) if asks_for_the_end(signal) => return Ok(0),
+                _ => {
+                    reap(None)?;
+                }
+            }
         }
-    }
+    }))
+}
+
+fn report(outcome: io::Result<u8>) -> ExitCode {
+    ExitCode::from(outcome.unwrap_or_else(|error| {
+        say!("error: {error}");
+        CANNOT_LOCK
+    }))
 }
 
 fn supervise(settings: &Settings) -> io::Result<u8> {
     let signals = Signals::block()?;
-    let Some(_lock) = lock(settings, &signals)? else { return Ok(0) };
+    // Orphans of the server come to guard even where it is not PID 1.
+    prctl::set_child_subreaper(true)?;
+    let name = identity::name(std::env::var_os("ECS_CONTAINER_METADATA_URI_V4").as_deref());
+    let mut status = Status::new(settings.status_file.as_deref());
+    let Some(heartbeat) = take_lock(settings, &name, &signals, &mut status)? else {
+        say!("guard: asked to end while waiting; nothing was started");
+        return Ok(0);
+    };
     let mut restarts = Restarts::default();
     loop {
         let server = child::start(settings)?;
-        let (end, asked) = stay(server, &signals)?;
-        if asked || end != End::Code(0) {
-            if let End::Signal(signal) = end {
-                say!("guard: the server died of {signal}");
+        status.enter(State::Running);
+        let (end, asked) = match stay(server, &signals, &heartbeat, settings, &mut status)? {
+            Stay::Ended { end, asked } => (end, asked),
+            Stay::LockLost(reason) => {
+                // Not signed off: whoever comes next waits until the heartbeat has stood still.
+                say!("error: the lock on {} may be lost, the server was killed: {reason}", settings.data_dir.display());
+                status.enter(State::Ended);
+                return Ok(CANNOT_LOCK);
             }
-            return Ok(end.exit_code());
+        };
+        let again = !asked && end == End::Code(0) && restarts.allow(Instant::now());
+        status.server_ended(end, again);
+        if again {
+            say!("guard: the server ended itself with code 0; starting it again");
+            continue;
         }
-        if !restarts.allow(Instant::now()) {
+        if let Err(error) = heartbeat.sign_off() {
+            say!("guard: could not sign off, the next guard will wait: {error}");
+        }
+        status.enter(State::Ended);
+        if !asked && end == End::Code(0) {
             let minutes = WINDOW.as_secs() / 60;
             say!("guard: the server ended itself with code 0 more than {LIMIT} times in {minutes} minutes; giving up");
             return Ok(ENDED_TOO_OFTEN);
         }
-        say!("guard: the server ended itself with code 0; starting it again");
+        if let End::Signal(signal) = end {
+            say!("guard: the server died of {signal}");
+        }
+        return Ok(end.exit_code());
     }
 }
 
-/// Waits for the lock without end; `None` if somebody asked for the end first.
-fn lock(settings: &Settings, signals: &Signals) -> io::Result<Option<LockFile>> {
-    let mut file = LockFile::open(&settings.data_dir).map_err(io::Error::other)?;
-    let mut last_line: Option<Instant> = None;
-    loop {
-        let holder = match file.try_lock().map_err(io::Error::other)? {
-            Ok(()) => return Ok(Some(file)),
-            Err(holder) => holder,
-        };
-        if last_line.is_none_or(|at| at.elapsed() >= LOCK_LOG_INTERVAL) {
-            say!("guard: waiting for the lock on {}, held by {holder}", settings.data_dir.display());
-            last_line = Some(Instant::now());
-        }
+/// Waits for the lock without end, then for the silence of a holder that did not sign off. `None` if somebody asked for
+/// the end first.
+fn take_lock(settings: &Settings, name: &str, signals: &Signals, status: &mut Status) -> io::Result<Option<Heartbeat>> {
+    let file = LockFile::open(&settings.data_dir).map_err(io::Error::other)?;
+    let mut log = Throttled::default();
+    while !file.try_lock().map_err(io::Error::other)? {
+        let holder = describe(&file.read().map_err(io::Error::other)?);
+        log.line(|| say!("guard: waiting for the lock on {}, held by {holder}", settings.data_dir.display()));
+        status.waiting(State::WaitingForLock, &holder);
         if signals.next(Some(LOCK_RETRY))?.is_some_and(asks_for_the_end) {
-            say!("guard: asked to end while waiting for the lock; nothing was started");
             return Ok(None);
         }
     }
+    if !wait_for_silence(&file, settings, signals, status)? {
+        return Ok(None);
+    }
+    let last = Record::decode(&file.read().map_err(io::Error::other)?);
+    let counter = last.map_or(1, |record| record.counter.wrapping_add(1));
+    let record = Record { signed_off: false, counter, since: now(), holder: name.to_owned() };
+    status.locked(record.since, name);
+    let started = Heartbeat::start(file, record, settings.heartbeat_interval, settings.heartbeat_timeout);
+    started.map(Some).map_err(io::Error::other)
 }
 
-/// Forwards signals until the server has ended. Tells how, and whether its end was asked for.
-fn stay(server: Pid, signals: &Signals) -> io::Result<(End, bool)> {
+/// A holder that was cut off may run its server until its own time-out; it is over when nothing has been written for
+/// longer. False if somebody asked for the end.
+fn wait_for_silence(file: &LockFile, settings: &Settings, signals: &Signals, status: &mut Status) -> io::Result<bool> {
+    let mut log = Throttled::default();
+    let mut last = file.read().map_err(io::Error::other)?;
+    let mut silent_since = Instant::now();
+    loop {
+        let signed_off = Record::decode(&last).is_some_and(|record| record.signed_off);
+        if last.is_empty() || signed_off || silent_since.elapsed() >= settings.takeover_after {
+            return Ok(true);
+        }
+        let (holder, seconds) = (describe(&last), settings.takeover_after.as_secs());
+        log.line(|| {
+            say!("guard: the last holder did not sign off, waiting until it is silent for {seconds} s: {holder}");
+        });
+        status.waiting(State::WaitingForHeartbeat, &holder);
+        let left = settings.takeover_after.saturating_sub(silent_since.elapsed());
+        if signals.next(Some(LOCK_RETRY.min(left)))?.is_some_and(asks_for_the_end) {
+            return Ok(false);
+        }
+        let found = file.read().map_err(io::Error::other)?;
+        if found != last {
+            (last, silent_since) = (found, Instant::now());
+        }
+    }
+}
+
+fn describe(record: &[u8]) -> String {
+    Record::decode(record).map_or_else(
+        || "somebody who has not written a name yet".to_owned(),
+        |record| format!("{} since {}", record.holder, record.since),
+    )
+}
+
+/// A line now and then.
+#[derive(Debug, Default)]
+struct Throttled(Option<Instant>);
+
+impl Throttled {
+    fn line(&mut self, print: impl FnOnce()) {
+        if self.0.is_none_or(|at| at.elapsed() >= LOCK_LOG_INTERVAL) {
+            print();
+            self.0 = Some(Instant::now());
+        }
+    }
+}
+
+/// How guard's life with one server came to its end.
+enum Stay {
+    Ended { end: End, asked: bool },
+    LockLost(String),
+}
+
+/// Forwards signals and watches the heartbeat until the server has ended.
+fn stay(
+    server: Pid,
+    signals: &Signals,
+    heartbeat: &Heartbeat,
+    settings: &Settings,
+    status: &mut Status,
+) -> io::Result<Stay> {
     let mut asked = false;
     loop {
-        match signals.next(None)? {
+        if let Some(reason) = heartbeat.loss() {
+            forward(server, Signal::SIGKILL)?;
+            while reap(Some(server))?.is_none() {
+                signals.next(Some(LOCK_RETRY))?;
+            }
+            return Ok(Stay::LockLost(reason));
+        }
+        match signals.next(Some(settings.heartbeat_interval.min(LOCK_RETRY)))? {
             Some(Signal::SIGCHLD) => {
-                if let Some(end) = reap(server)? {
-                    return Ok((end, asked));
+                if let Some(end) = reap(Some(server))? {
+                    return Ok(Stay::Ended { end, asked });
                 }
             }
             Some(signal) => {
-                asked |= asks_for_the_end(signal);
-                match kill(server, signal) {
-                    // It has ended, and SIGCHLD is on its way.
-                    Ok(()) | Err(Errno::ESRCH) => {}
-                    Err(error) => return Err(error.into()),
+                if asks_for_the_end(signal) {
+                    asked = true;
+                    status.enter(State::Stopping);
                 }
+                forward(server, signal)?;
             }
             None => {}
         }
     }
 }
 
-/// Reaps every child that has ended; as PID 1 of a container guard inherits the orphans of others.
-fn reap(server: Pid) -> io::Result<Option<End>> {
+fn forward(server: Pid, signal: Signal) -> io::Result<()> {
+    match kill(server, signal) {
+        // It has ended, and SIGCHLD is on its way.
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reaps every child that has ended; guard inherits the orphans of the server. Tells how the server ended, if it did.
+fn reap(server: Option<Pid>) -> io::Result<Option<End>> {
     let mut end = None;
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == server => end = Some(End::Code(code)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == server => end = Some(End::Signal(signal)),
+            Ok(WaitStatus::Exited(pid, code)) if Some(pid) == server => end = Some(End::Code(code)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if Some(pid) == server => end = Some(End::Signal(signal)),
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(end),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),

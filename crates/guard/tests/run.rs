@@ -208,6 +208,115 @@ fn a_directory_that_cannot_be_locked_is_refused() {
     assert!(stderr(&output).contains("could not lock `/nowhere/.guard.lock`"), "{}", stderr(&output));
 }
 
+/// Times at a fiftieth of the real ones.
+const QUICK: [&str; 3] = ["--heartbeat-interval=100ms", "--heartbeat-timeout=1s", "--takeover-after=1500ms"];
+
+fn quick(data: &Path, script: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_guard"));
+    command.arg("run").args(QUICK).args(["--", "/bin/sh", "-c", script]);
+    command.env("GUARD_DATA_DIR", data).env("DATA", data).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn after_a_kill_the_next_guard_waits_until_the_heartbeat_has_stood_still() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = quick(data.path(), SERVER).spawn().unwrap();
+    wait_for(&data.path().join("pid"));
+    signal(first.id(), "KILL");
+    first.wait().unwrap();
+    let killed = Instant::now();
+    let status = data.path().join("status.json");
+    let mut second = quick(data.path(), "echo second > $DATA/second; exec sleep 60");
+    let mut second = second.env("GUARD_STATUS_FILE", &status).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(second.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("did not sign off") && line.contains(&format!("pid {}", first.id())), "{line}");
+    assert!(wait_for(&status).contains("\"state\":\"waiting-for-heartbeat\""));
+    wait_for(&data.path().join("second"));
+    assert!(killed.elapsed() >= Duration::from_millis(1500), "{:?}", killed.elapsed());
+    signal(second.id(), "TERM");
+    assert_eq!(second.wait().unwrap().code(), Some(143));
+}
+
+/// Somebody who is cut off goes on writing: as long as the counter moves, nobody takes over.
+#[test]
+fn a_heartbeat_that_moves_holds_the_next_guard_off() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = quick(data.path(), SERVER).spawn().unwrap();
+    wait_for(&data.path().join("pid"));
+    signal(first.id(), "KILL");
+    first.wait().unwrap();
+    let lock = data.path().join(".guard.lock");
+    let record = fs::read_to_string(&lock).unwrap();
+    let mut second = quick(data.path(), "echo second > $DATA/second").spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut counter = 1000;
+    while Instant::now() < until {
+        counter += 1;
+        let mut parts: Vec<_> = record.split(' ').map(str::to_owned).collect();
+        parts[2] = format!("{counter:020}");
+        fs::write(&lock, parts.join(" ")).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(!data.path().join("second").exists(), "it took over although the heartbeat moved");
+    signal(second.id(), "TERM");
+    assert_eq!(second.wait().unwrap().code(), Some(0), "SIGTERM ends this wait too");
+}
+
+#[test]
+fn the_status_file_tells_guards_life() {
+    let data = tempfile::tempdir().unwrap();
+    let status = data.path().join("status.json");
+    let script = "if [ -e $DATA/once ]; then exec sleep 60; fi; echo > $DATA/once; exit 0";
+    let mut guard = quick(data.path(), script).env("GUARD_STATUS_FILE", &status).spawn().unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    let running = loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        if text.contains("\"restarts\":1") && text.contains("\"state\":\"running\"") {
+            break text;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+    };
+    assert!(running.contains("\"lastExit\":{\"code\":0,\"at\":"), "{running}");
+    assert!(running.contains(&format!("pid {}", guard.id())), "{running}");
+    signal(guard.id(), "TERM");
+    assert_eq!(guard.wait().unwrap().code(), Some(143));
+    let ended = fs::read_to_string(&status).unwrap();
+    assert!(ended.contains("\"state\":\"ended\"") && ended.contains("\"signal\":\"SIGTERM\""), "{ended}");
+}
+
+#[test]
+fn orphans_of_the_server_are_reaped() {
+    let guard = Guard::start("(sleep 0.05 & echo $! > $DATA/orphan); trap 'exit 0' TERM; while :; do sleep 0.02; done");
+    let orphan = format!("/proc/{}", guard.wait_for("orphan").trim());
+    let deadline = Instant::now() + DEADLINE;
+    while Path::new(&orphan).exists() {
+        assert!(Instant::now() < deadline, "a zombie is left");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    guard.signal("TERM");
+    assert_eq!(guard.end().status.code(), Some(0));
+}
+
+#[test]
+fn pause_waits_for_the_end() {
+    for name in ["TERM", "INT"] {
+        let mut pause = Command::new(env!("CARGO_BIN_EXE_guard")).arg("pause").spawn().unwrap();
+        let blocked = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", pause.id())).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("SigBlk:") && !line.ends_with("0000000000000000"))
+        };
+        let deadline = Instant::now() + DEADLINE;
+        while !blocked() {
+            assert!(Instant::now() < deadline, "it never waited for signals");
+        }
+        assert!(pause.try_wait().unwrap().is_none());
+        signal(pause.id(), name);
+        assert_eq!(pause.wait().unwrap().code(), Some(0));
+    }
+}
+
 #[test]
 fn mistakes_are_a_usage_error() {
     let output = Command::new(env!("CARGO_BIN_EXE_guard")).env_remove("GUARD_DATA_DIR").arg("run").output().unwrap();

@@ -320,7 +320,10 @@ fn certgen(config: &Config, host: &str) -> Container {
 }
 
 fn eventstore(config: &Config, host: &str) -> Container {
-    let mut environment = variables([("GUARD_DATA_DIR", server::DATA.to_owned())]);
+    let mut environment = variables([
+        ("GUARD_DATA_DIR", server::DATA.to_owned()),
+        ("GUARD_STATUS_FILE", "/run/task/guard.json".to_owned()),
+    ]);
     environment.extend(
         server::environment(config.line, config.port, host)
             .into_iter()
