@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// The endpoint is on the same machine; a name is not worth waiting longer.
@@ -20,8 +20,9 @@ pub(crate) fn name(metadata_uri: Option<&OsStr>) -> String {
 /// Asks the task metadata endpoint, version 4: plain HTTP on a link-local address.
 fn task_arn(uri: &str) -> Option<String> {
     let (host, path) = uri.strip_prefix("http://")?.split_once('/')?;
-    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    let mut stream = TcpStream::connect_timeout(&address.to_socket_addrs().ok()?.next()?, TIMEOUT).ok()?;
+    // Always an address: a resolver would be most of this program.
+    let address = host.parse().or_else(|_| host.parse().map(|host| SocketAddr::new(host, 80))).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
     stream.set_read_timeout(Some(TIMEOUT)).ok()?;
     stream.set_write_timeout(Some(TIMEOUT)).ok()?;
     write!(stream, "GET /{path}/task HTTP/1.0\r\nHost: {host}\r\n\r\n").ok()?;

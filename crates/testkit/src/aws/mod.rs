@@ -62,12 +62,31 @@ impl Refusal {
     pub const FAULT: Self = Self { code: "InternalServiceError", status: 500 };
 }
 
-#[derive(Debug, Default)]
+/// When a watcher is told of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The call has arrived and has had no effect.
+    BeforeEffect,
+    /// The call has had its effect, and the reply is not sent.
+    AfterEffect,
+}
+
+/// Is told of every call, with its number from 1 on.
+type Watcher = Box<dyn FnMut(usize, Moment) + Send>;
+
+#[derive(Default)]
 struct World {
     secrets: Secrets,
     cloud_map: CloudMap,
     calls: Vec<Call>,
     refusals: VecDeque<(String, Refusal)>,
+    watcher: Option<Watcher>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("calls", &self.calls.len()).finish_non_exhaustive()
+    }
 }
 
 /// Why a call was refused.
@@ -116,6 +135,11 @@ impl Aws {
     pub fn refuse(&self, operation: &str, refusal: Refusal, times: usize) {
         let mut world = self.lock();
         world.refusals.extend((0..times).map(|_| (operation.to_owned(), refusal)));
+    }
+
+    /// Has `watcher` told of every call, for tests that kill the caller at a certain one.
+    pub fn watch(&self, watcher: impl FnMut(usize, Moment) + Send + 'static) {
+        self.lock().watcher = Some(Box::new(watcher));
     }
 
     /// Forgets all refusals that are still to come.

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::{ApiError, Call, World};
+use super::{ApiError, Call, Moment, World};
 
 const SECRETS_MANAGER: &str = "secretsmanager.";
 const CLOUD_MAP: &str = "Route53AutoNaming_v20170314.";
@@ -67,6 +67,7 @@ fn reply(outcome: Result<Value, ApiError>) -> Response<Full<Bytes>> {
 
 impl World {
     fn call(&mut self, target: &str, input: &Value) -> Result<Value, ApiError> {
+        self.tell(Moment::BeforeEffect);
         let operation = target.rsplit('.').next().unwrap_or_default();
         let outcome = match self.refusals.iter().position(|(refused, _)| refused == operation) {
             Some(next) => {
@@ -86,7 +87,15 @@ impl World {
             subject: subject.unwrap_or_default().to_owned(),
             error: outcome.as_ref().err().map(|error| error.code),
         });
+        self.tell(Moment::AfterEffect);
         outcome
+    }
+
+    fn tell(&mut self, moment: Moment) {
+        let number = self.calls.len() + usize::from(moment == Moment::BeforeEffect);
+        if let Some(watcher) = &mut self.watcher {
+            watcher(number, moment);
+        }
     }
 }
 

@@ -1,0 +1,162 @@
+//! A sidecar as a process, for the tests beside this directory.
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+#![allow(dead_code, reason = "not every test uses everything")]
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::aws::Aws;
+use testkit::node::DatabaseNode;
+
+pub(crate) const HOST: &str = "es.db.internal";
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const TASK: &str = "arn:aws:ecs:eu-west-1:123456789012:task/testkit/0001";
+
+/// A running sidecar. Killed when dropped.
+pub(crate) struct Sidecar {
+    pub(crate) child: Child,
+    lines: Receiver<String>,
+    pub(crate) log: String,
+    pub(crate) run: TempDir,
+}
+
+pub(crate) struct Settings<'a> {
+    pub(crate) node: &'a DatabaseNode,
+    pub(crate) endpoint: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) arguments: &'a [&'a str],
+}
+
+impl Sidecar {
+    pub(crate) fn start(settings: &Settings<'_>) -> Self {
+        let run = tempfile::tempdir().unwrap();
+        let port = settings.node.address().port().to_string();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+            .env_clear()
+            .arg("run")
+            .args(settings.arguments)
+            .envs([
+                ("AWS_ENDPOINT_URL", settings.endpoint),
+                ("AWS_REGION", "eu-west-1"),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+                ("BOOTSTRAP_NODE_NAME", "node-1"),
+                ("BOOTSTRAP_SERVER", &settings.node.address().to_string()),
+                ("BOOTSTRAP_ADMIN_SECRET", "es/admin"),
+                ("BOOTSTRAP_OPS_SECRET", "es/ops"),
+                ("BOOTSTRAP_CLOUD_MAP_SERVICE", settings.service),
+                ("BOOTSTRAP_CLIENT_HOST", HOST),
+                ("BOOTSTRAP_CLIENT_PORT", &port),
+                ("BOOTSTRAP_ADDRESS", "127.0.0.1"),
+                ("BOOTSTRAP_TASK_ARN", TASK),
+            ])
+            .env("BOOTSTRAP_CERTS", settings.node.certs())
+            .env("BOOTSTRAP_HEALTH_FILE", run.path().join("health.json"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (line, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
+        Self { child, lines, log: String::new(), run }
+    }
+
+    /// Reads the log until a line contains `text`.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else { panic!("no `{text}` in:\n{}", self.log) };
+            self.log += &(line + "\n");
+            if self.log.lines().last().unwrap().contains(text) {
+                return;
+            }
+        }
+    }
+
+    /// Reads the log until a line contains `text` (false), or the process has been killed (true).
+    pub(crate) fn was_killed_before(&mut self, text: &str) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.contains(text) => return false,
+                Ok(line) => self.log += &(line + "\n"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    assert_eq!(self.child.wait().unwrap().signal(), Some(9), "{}", self.log);
+                    return true;
+                }
+                Err(RecvTimeoutError::Timeout) => panic!("neither killed nor `{text}`:\n{}", self.log),
+            }
+        }
+    }
+
+    /// Waits for the end. Gives the exit code; the log is complete then.
+    pub(crate) fn wait_for_end(&mut self) -> i32 {
+        let deadline = Instant::now() + DEADLINE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it did not end:\n{}", self.log);
+            thread::sleep(Duration::from_millis(10));
+        };
+        self.log.extend(self.lines.iter().map(|line| line + "\n"));
+        status.code().unwrap()
+    }
+
+    pub(crate) fn terminate(&mut self) -> i32 {
+        let id = self.child.id().to_string();
+        assert!(Command::new("/bin/kill").args(["-TERM", &id]).status().unwrap().success());
+        self.wait_for_end()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn healthcheck(&self) -> i32 {
+        let file = self.run.path().join("health.json");
+        let mut check = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+        check.env_clear().arg("healthcheck").arg("--health-file").arg(file).stderr(Stdio::null());
+        check.status().unwrap().code().unwrap()
+    }
+
+    /// It ended with `code`, and the last two lines are the error and the remedy.
+    #[track_caller]
+    pub(crate) fn assert_refused(&mut self, code: i32, error: &str, hint: &str) {
+        assert_eq!(self.wait_for_end(), code, "{}", self.log);
+        let lines: Vec<_> = self.log.lines().collect();
+        let [.., said, remedy] = lines.as_slice() else { panic!("{}", self.log) };
+        assert!(said.starts_with("error: ") && said.contains(error), "{}", self.log);
+        assert!(remedy.starts_with("hint: ") && remedy.contains(hint), "{}", self.log);
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What CloudFormation has made when the first task starts. Gives the id of the service.
+pub(crate) fn deploy(aws: &Aws) -> String {
+    for user in ["admin", "ops"] {
+        let template = format!("{{\"username\":\"{user}\"}}");
+        aws.secrets(|secrets| secrets.generate(&format!("es/{user}"), &template, "password", 40));
+    }
+    aws.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"))
+}
+
+pub(crate) fn password(aws: &Aws, user: &str) -> String {
+    let text = aws.secrets(|secrets| secrets.current(&format!("es/{user}"))).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["password"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,99 @@
+//! Killed at every one of its AWS calls, before the call has an effect and after it, and run again: nobody is locked out,
+//! and the second run ends where an undisturbed one does.
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+mod common;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use common::{HOST, Settings, Sidecar, deploy, password};
+use serde_json::Value;
+use testkit::aws::{Aws, Moment};
+use testkit::node::DatabaseNode;
+
+/// Rounds that run at the same time; they mostly wait.
+const AT_ONCE: usize = 6;
+/// More calls than an undisturbed run makes.
+const MOST_CALLS: usize = 60;
+
+/// Whether the database opens with one of the stored passwords, after a restart that empties its cache.
+async fn some_stored_password_opens(node: &mut DatabaseNode, aws: &Aws, user: &str) -> bool {
+    node.restart();
+    node.wait_until_ready().await;
+    let versions = aws.secrets(|secrets| secrets.versions(&format!("es/{user}")));
+    for version in versions {
+        let secret: Value = serde_json::from_str(&version.text).unwrap();
+        if node.status("/ping", Some((user, secret["password"].as_str().unwrap()))).await == Some(200) {
+            return true;
+        }
+    }
+    // Not touched yet, which is no loss.
+    node.status("/ping", Some((user, "changeit"))).await == Some(200)
+}
+
+/// One round. False if the sidecar registered without having met the call at which it was to be killed.
+async fn killed_at(call: usize, moment: Moment) -> bool {
+    let mut node = DatabaseNode::start(HOST, 0.05);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    let endpoint = aws.endpoint();
+    let victim = Arc::new(AtomicU32::new(0));
+    let killer = Arc::clone(&victim);
+    aws.watch(move |number, now| {
+        if (number, now) == (call, moment) {
+            let id = killer.swap(0, Ordering::SeqCst).to_string();
+            // 0 would be everybody: it stands for a sidecar that has been killed already.
+            assert!(id == "0" || Command::new("/bin/kill").args(["-KILL", &id]).status().unwrap().success());
+        }
+    });
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    victim.store(sidecar.child.id(), Ordering::SeqCst);
+    let met = tokio::task::block_in_place(|| sidecar.was_killed_before("registered"));
+    drop(sidecar);
+    // The second run is left alone, also at the call that the first one never made.
+    victim.store(0, Ordering::SeqCst);
+    let round = format!("killed at call {call} {moment:?}");
+
+    for user in ["admin", "ops"] {
+        assert!(some_stored_password_opens(&mut node, &aws, user).await, "{round}: {user} is locked out");
+    }
+    let settings = Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] };
+    let mut second = Sidecar::start(&settings);
+    tokio::task::block_in_place(|| second.wait_for("registered"));
+    for user in ["admin", "ops"] {
+        let current = password(&aws, user);
+        assert_eq!(node.status("/ping", Some((user, &current))).await, Some(200), "{round}: {user}");
+        assert_eq!(node.status("/ping", Some((user, "changeit"))).await, Some(401), "{round}: {user}");
+        let versions = aws.secrets(|secrets| secrets.versions(&format!("es/{user}")));
+        let pending =
+            versions.iter().filter(|version| version.labels.iter().any(|label| label == "AWSPENDING")).count();
+        assert_eq!((versions.len(), pending), (2, 0), "{round}: {user}");
+    }
+    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)).len(), 1, "{round}");
+    met
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn at_every_call_to_aws() {
+    let mut rounds = 0;
+    for first in (1..=MOST_CALLS).step_by(AT_ONCE) {
+        let calls = first..first + AT_ONCE;
+        let batch: Vec<_> = calls
+            .flat_map(|call| {
+                [Moment::BeforeEffect, Moment::AfterEffect].map(|moment| tokio::spawn(killed_at(call, moment)))
+            })
+            .collect();
+        let mut met = 0;
+        for round in batch {
+            met += usize::from(round.await.unwrap());
+        }
+        rounds += met;
+        if met == 0 {
+            assert!(rounds > 40, "the loop ended after {rounds} rounds: does it still kill anything?");
+            return;
+        }
+    }
+    panic!("after {MOST_CALLS} calls there was no end in sight");
+}
