@@ -231,7 +231,7 @@ impl Display for Cost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "from ready to registered: {} AWS calls, {} database calls; bootstrap at rest (development build): {} KiB resident, {} KiB anonymous",
+            "from ready to registered: {} AWS calls, {} database calls; bootstrap at rest: {} KiB resident, {} KiB anonymous",
             self.aws_calls, self.database_calls, self.resident_kib, self.anonymous_kib
         )
     }

@@ -65,10 +65,12 @@ impl<S: SecretStore, V: Server> World<S, V> {
         loop {
             let obstacle = match attempt.advance().await {
                 Ok(Progress::Done(password)) => return Ok(password),
-                Ok(Progress::Stepped) => {
+                Ok(Progress::Stepped) if started.elapsed() < self.timeout => {
                     pause = PAUSE;
                     continue;
                 }
+                // Somebody else changes what we change.
+                Ok(Progress::Stepped) => Obstacle::Server("every step was followed by another".to_owned()),
                 Ok(Progress::Blocked(obstacle)) => obstacle,
                 Err(Failure::Fatal(error)) => return Err(error),
                 Err(Failure::Aws(source)) => match source.kind {
