@@ -4,6 +4,7 @@
 //! lost quorum nor AWS being away may make an orchestrator stop a database.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,7 @@ impl Health {
     }
 
     /// Keeps the verdict fresh. Never ends.
-    pub(crate) async fn keep_fresh(&self) {
+    pub(crate) async fn keep_fresh(&self) -> Infallible {
         let mut ticks = interval(REFRESH);
         loop {
             ticks.tick().await;

@@ -50,7 +50,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
         error = life.work() => Err(error),
-        () = health.keep_fresh() => unreachable!("it never ends"),
+        never = health.keep_fresh() => match never {},
     };
     if let Ok(signal) = &ended {
         info!("{signal}: leaving");

@@ -69,6 +69,40 @@ pub async fn get(
     path: &str,
     login: Option<(&str, &str)>,
 ) -> Result<(StatusCode, String), Error> {
+    let mut request = Request::get(path).header("host", host);
+    if let Some(login) = login {
+        request = request.header("authorization", basic(login));
+    }
+    send(address, host, ca, request.body(Full::new(Bytes::new()))?).await
+}
+
+/// Posts JSON to a server as in [`get`].
+pub async fn post(
+    address: SocketAddr,
+    host: &str,
+    ca: &str,
+    path: &str,
+    login: (&str, &str),
+    body: &Value,
+) -> Result<StatusCode, Error> {
+    let request = Request::post(path)
+        .header("host", host)
+        .header("authorization", basic(login))
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body.to_string())))?;
+    send(address, host, ca, request).await.map(|(status, _)| status)
+}
+
+fn basic((user, password): (&str, &str)) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+async fn send(
+    address: SocketAddr,
+    host: &str,
+    ca: &str,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, String), Error> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(ca.as_bytes()) {
         roots.add(root?)?;
@@ -82,11 +116,7 @@ pub async fn get(
     let stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(host.to_owned())?, stream).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let mut request = Request::get(path).header("host", host);
-    if let Some((user, password)) = login {
-        request = request.header("authorization", format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))));
-    }
-    let reply = sender.send_request(request.body(Full::new(Bytes::new()))?).await?;
+    let reply = sender.send_request(request).await?;
     let status = reply.status();
     let body = reply.into_body().collect().await?.to_bytes();
     connection.abort();

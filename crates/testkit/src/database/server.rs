@@ -1,12 +1,12 @@
 //! The process: start, listener, reload, shutdown.
 
 use std::convert::Infallible;
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -25,6 +25,9 @@ use super::{certificates, users::Users};
 
 /// Until it listens (observed §1).
 const START: Duration = Duration::from_millis(2500);
+/// How long it waits for another server on the same directory (contract §7.1).
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// Until an idle process has ended, and one with a request in flight, which never gets its answer (observed §5).
 const STOP_IDLE: Duration = Duration::from_millis(200);
 const STOP_BUSY: Duration = Duration::from_millis(6100);
@@ -53,9 +56,14 @@ pub fn run(settings: &Settings, environment: impl IntoIterator<Item = (String, S
         options.port,
         options.db.display()
     );
-    if let Err(error) = fs::create_dir_all(settings.tmp.join(".dotnet/shm")) {
+    let mutexes = settings.tmp.join(".dotnet/shm");
+    if let Err(error) = fs::create_dir_all(&mutexes) {
         return refuse(&[format!("mkdtemp(\"{}/.dotnet\"): {error}", settings.tmp.display())]);
     }
+    let _lock = match lock(&mutexes, &options.db, LOCK_PATIENCE.mul_f64(settings.time_scale)) {
+        Ok(lock) => lock,
+        Err(line) => return refuse(&[line]),
+    };
     let tls = match certificates::load(&options) {
         Ok(tls) => tls,
         Err(line) => return refuse(&[line]),
@@ -68,6 +76,21 @@ pub fn run(settings: &Settings, environment: impl IntoIterator<Item = (String, S
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => refuse(&[line]),
     }
+}
+
+/// The server's own lock: a mutex named after the data directory, in its `/tmp`. Two servers with a `/tmp` each, as two
+/// containers have, do not see each other (observed §6).
+fn lock(mutexes: &Path, db: &Path, patience: Duration) -> Result<File, String> {
+    let name: String = db.to_string_lossy().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let deadline = Instant::now() + patience;
+    let mutex = File::create(mutexes.join(name)).map_err(|error| error.to_string())?;
+    while mutex.try_lock().is_err() {
+        if Instant::now() >= deadline {
+            return Err(format!("Couldn't acquire exclusive lock on DB at '{}'.", db.display()));
+        }
+        std::thread::sleep(LOCK_RETRY);
+    }
+    Ok(mutex)
 }
 
 fn refuse(lines: &[String]) -> ExitCode {

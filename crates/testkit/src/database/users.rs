@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::pbkdf2::{PBKDF2_HMAC_SHA1, derive, verify};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 const FILE: &str = "standin-users.jsonl";
+/// Left behind by two servers that wrote to one directory: the next start fails for good (observed §6).
+const RUIN: &str = "standin-ruined";
 /// The server's own hash: 1000 rounds, 16 bytes of salt, 20 bytes of output (contract §1.5).
 const ROUNDS: NonZeroU32 = NonZeroU32::new(1000).expect("not zero");
 
@@ -61,7 +63,10 @@ enum Event {
 /// The stored users with the log they are made from.
 #[derive(Debug)]
 pub(super) struct Users {
+    directory: PathBuf,
     log: File,
+    /// How long the log is if nobody else writes to it.
+    length: u64,
     by_login: BTreeMap<String, (u64, User)>,
     /// Logins of `PasswordChanged`, in order; caches poll this.
     notices: Vec<String>,
@@ -71,9 +76,14 @@ pub(super) struct Users {
 impl Users {
     /// Opens the log in the data directory.
     pub(super) fn open(data: &Path) -> io::Result<Self> {
+        if data.join(RUIN).exists() {
+            return Err(io::Error::other("Application startup exception: LogRecord is not SystemLogRecord"));
+        }
         let path = data.join(FILE);
         let log = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
-        let mut users = Self { log, by_login: BTreeMap::new(), notices: Vec::new(), version: 0 };
+        let length = log.metadata()?.len();
+        let directory = data.to_owned();
+        let mut users = Self { directory, log, length, by_login: BTreeMap::new(), notices: Vec::new(), version: 0 };
         for line in BufReader::new(File::open(&path)?).lines() {
             users.apply(serde_json::from_str(&line?)?);
         }
@@ -131,6 +141,11 @@ impl Users {
 
     fn append(&mut self, event: Event) -> io::Result<()> {
         let line = serde_json::to_string(&event)? + "\n";
+        if self.log.metadata()?.len() != self.length {
+            // Somebody else is leader here too. Like the real one, this server notices nothing.
+            File::create(self.directory.join(RUIN))?;
+        }
+        self.length += line.len() as u64;
         self.log.write_all(line.as_bytes())?;
         self.log.sync_data()?;
         self.apply(event);
