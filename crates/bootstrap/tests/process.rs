@@ -98,6 +98,30 @@ async fn a_pending_version_is_finished_by_the_next_run() {
     assert_eq!(versions[1].labels, ["AWSCURRENT"]);
 }
 
+/// The trap that locks people out (observed §4): the reset is stored, its reply is lost, and the node's cache goes on
+/// accepting only the old password. The same value is sent again until the server says success, which heals the cache.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_whose_reply_is_lost_is_repeated_with_the_same_password() {
+    let mut node = DatabaseNode::start_with(HOST, 0.1, &["--lose-reset-replies=2"]);
+    let aws = Aws::start().await.unwrap();
+    let service = deploy(&aws);
+    let generated = [password(&aws, "admin"), password(&aws, "ops")];
+    let endpoint = aws.endpoint();
+    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    sidecar.wait_for("registered");
+    assert_eq!(sidecar.log.matches("it will be set again").count(), 2, "{}", sidecar.log);
+    assert_eq!([password(&aws, "admin"), password(&aws, "ops")], generated);
+    let journal = fs::read_to_string(node.journal()).unwrap();
+    assert_eq!(journal.matches("reset-password").count(), 4);
+    // Not from the cache: the stored passwords are the right ones too.
+    node.restart();
+    node.wait_until_ready().await;
+    for (user, password) in ["admin", "ops"].into_iter().zip(&generated) {
+        assert_eq!(node.status("/ping", Some((user, password))).await, Some(200));
+        assert_eq!(node.status("/ping", Some((user, "changeit"))).await, Some(401));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_secrets_it_creates_them_against_moto() {
     let Some(moto) = Moto::start("without_secrets_it_creates_them_against_moto") else { return };

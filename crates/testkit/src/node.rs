@@ -21,7 +21,7 @@ pub struct DatabaseNode {
     programs: Programs,
     root: TempDir,
     address: SocketAddr,
-    time_scale: f64,
+    arguments: Vec<String>,
     child: Child,
 }
 
@@ -32,6 +32,15 @@ impl DatabaseNode {
     ///
     /// If certgen or the stand-in does not do its work.
     pub fn start(host: &str, time_scale: f64) -> Self {
+        Self::start_with(host, time_scale, &[])
+    }
+
+    /// The same, with further arguments for the stand-in.
+    ///
+    /// # Panics
+    ///
+    /// If certgen or the stand-in does not do its work.
+    pub fn start_with(host: &str, time_scale: f64, arguments: &[&str]) -> Self {
         let programs = Programs::beside_this_test();
         let root = tempfile::tempdir().expect("a temporary directory");
         for name in ["certs", "data", "tmp"] {
@@ -47,8 +56,10 @@ impl DatabaseNode {
         assert!(issued.expect("run certgen").success(), "certgen issues certificates");
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         let address = address.expect("a free port");
-        let child = spawn(&programs, root.path(), address, time_scale);
-        Self { programs, root, address, time_scale, child }
+        let scale = format!("--time-scale={time_scale}");
+        let arguments: Vec<_> = [scale].into_iter().chain(arguments.iter().map(|&text| text.to_owned())).collect();
+        let child = spawn(&programs, root.path(), address, &arguments);
+        Self { programs, root, address, arguments, child }
     }
 
     /// Where it listens.
@@ -84,7 +95,7 @@ impl DatabaseNode {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.child = spawn(&self.programs, self.root.path(), self.address, self.time_scale);
+        self.child = spawn(&self.programs, self.root.path(), self.address, &self.arguments);
     }
 
     /// The process id.
@@ -136,10 +147,10 @@ impl Drop for DatabaseNode {
     }
 }
 
-fn spawn(programs: &Programs, root: &Path, address: SocketAddr, time_scale: f64) -> Child {
+fn spawn(programs: &Programs, root: &Path, address: SocketAddr, arguments: &[String]) -> Child {
     Command::new(programs.standin())
         .env_clear()
-        .args(["--time-scale", &time_scale.to_string()])
+        .args(arguments)
         .arg("--journal")
         .arg(root.join("journal.jsonl"))
         .arg("--tmp")

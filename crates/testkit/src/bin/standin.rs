@@ -22,6 +22,9 @@ struct Cli {
     /// The server's /tmp, where several stand-ins share a file system.
     #[arg(long, env = "STANDIN_TMP", default_value = "/tmp")]
     tmp: PathBuf,
+    /// The first so many password resets are stored, not announced to the cache, and not answered.
+    #[arg(long, env = "STANDIN_LOSE_RESET_REPLIES", default_value = "0")]
+    lose_reset_replies: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,6 +36,11 @@ enum Line {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let Line::V24_10 = cli.line;
-    let settings = Settings { time_scale: cli.time_scale, journal: cli.journal, tmp: cli.tmp };
+    let settings = Settings {
+        time_scale: cli.time_scale,
+        journal: cli.journal,
+        tmp: cli.tmp,
+        lose_reset_replies: cli.lose_reset_replies,
+    };
     run(&settings, env::vars())
 }

@@ -2,6 +2,7 @@
 //! (contract §1.4), with the replies of observed §2.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -37,6 +38,8 @@ type Reply = Response<Full<Bytes>>;
 pub(super) struct Api {
     pub(super) node: Node,
     pub(super) journal: Journal,
+    /// So many resets are stored and not announced, and their replies are lost (observed §4, the trap).
+    pub(super) resets_to_lose: AtomicUsize,
     pub(super) instance_id: String,
     pub(super) host: String,
     pub(super) port: u16,
@@ -51,6 +54,18 @@ pub(super) enum Order {
     ShutDown,
 }
 
+/// The connection is closed instead of a reply being sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReplyLost;
+
+impl std::fmt::Display for ReplyLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the reply is lost")
+    }
+}
+
+impl std::error::Error for ReplyLost {}
+
 /// Notes that a request is over, also when its client goes away.
 struct InFlight(Arc<Api>);
 
@@ -61,14 +76,14 @@ impl Drop for InFlight {
 }
 
 /// Answers one request; `system` if the connection came with a node certificate.
-pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>, system: bool) -> Reply {
+pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>, system: bool) -> Result<Reply, ReplyLost> {
     api.node.enter();
     let in_flight = InFlight(Arc::clone(&api));
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
     let (user, reply) = respond(&api, request, system).await;
     api.journal.note(&method, &path, &user, reply.status().as_u16());
     drop(in_flight);
-    reply
+    if reply.extensions().get::<ReplyLost>().is_some() { Err(ReplyLost) } else { Ok(reply) }
 }
 
 async fn respond(api: &Arc<Api>, request: Request<Incoming>, system: bool) -> (String, Reply) {
@@ -370,6 +385,15 @@ async fn write(
         }
     }
     tokio::time::sleep(api.node.scaled(WRITE_TIME)).await;
+    if let Resource::Command(_, Command::ResetPassword) = resource {
+        let lose = api.resets_to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if lose.is_ok() {
+            stored(api.node.users(|users| users.update(&login, false, |user| user.set_password(&password))));
+            let mut reply = empty(StatusCode::OK);
+            reply.extensions_mut().insert(ReplyLost);
+            return reply;
+        }
+    }
     api.node.users(|users| {
         if users.version(&login) != Some(version) {
             return json(StatusCode::CONFLICT, replies::update(&login, "Conflict"));

@@ -1,11 +1,11 @@
 //! The process: start, listener, reload, shutdown.
 
-use std::convert::Infallible;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
@@ -41,6 +41,8 @@ pub struct Settings {
     pub journal: Option<PathBuf>,
     /// The server's `/tmp`.
     pub tmp: PathBuf,
+    /// The first so many password resets are stored, not announced to the cache, and not answered (observed §4).
+    pub lose_reset_replies: usize,
 }
 
 /// Runs until it is told to end. `environment` holds the server's options.
@@ -115,6 +117,7 @@ async fn serve(settings: &Settings, options: Options, tls: Arc<ServerConfig>) ->
     let api = Arc::new(Api {
         node: Node::new(users, settings.time_scale),
         journal: Journal::open(settings.journal.as_deref())?,
+        resets_to_lose: AtomicUsize::new(settings.lose_reset_replies),
         instance_id: Uuid::new_v4().to_string(),
         host: options.advertise_as.clone(),
         port: options.port,
@@ -184,7 +187,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, api: Arc<Api>, cer
     let is_h2 = session.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request| {
         let api = Arc::clone(&api);
-        async move { Ok::<_, Infallible>(answer(api, request, system).await) }
+        answer(api, request, system)
     });
     let io = TokioIo::new(stream);
     // A client that goes away in the middle is its own affair.
