@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use infra::{BuiltInUser, Config, ContainerName, Deployment};
 use serde_json::Value;
 use testkit::aws::Aws;
 use testkit::consumer;
+use testkit::net::own_loopback;
 use testkit::programs::Programs;
 use testkit::task::{Deployed, Place, RunningTask};
 use tokio::sync::mpsc::unbounded_channel;
@@ -69,7 +70,8 @@ fn require(step: &str, holds: bool, finding: impl Display) -> Result<(), Failure
 async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
     let timeline = Timeline::new();
     let root = tempfile::tempdir().map_err(Failure::io("create a directory for the volumes"))?;
-    let deployment = deployment(options)?;
+    let own = own_loopback().map_err(Failure::io("find a free port"))?;
+    let deployment = deployment(options, own.port())?;
     let node = &deployment.nodes()[0];
 
     let aws = Aws::start().await.map_err(failed("start the stand-in for AWS"))?;
@@ -83,7 +85,7 @@ async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let place = Place {
         root: root.path(),
-        address: Ipv4Addr::LOCALHOST,
+        address: own.ip(),
         programs,
         deployed: &deployed,
         environment: vec![
@@ -124,12 +126,10 @@ async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One node on a free port, as `infra init` would write it.
-fn deployment(options: &Options) -> Result<Deployment, Failure> {
+/// One node, as `infra init` would write it, but for its port.
+fn deployment(options: &Options, port: u16) -> Result<Deployment, Failure> {
     let text = infra::TEMPLATE.replace("line = \"24.10\"", &format!("line = {:?}", options.line));
     let config = Config::parse(&text).map_err(failed("read the configuration"))?;
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    let port = port.map_err(Failure::io("find a free port"))?.port();
     Ok(Deployment::new(config.with_port(port)))
 }
 

@@ -13,6 +13,7 @@ pub mod consumer;
 pub mod database;
 pub mod ecs;
 pub mod moto;
+pub mod net;
 pub mod node;
 pub mod programs;
 pub mod task;

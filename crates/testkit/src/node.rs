@@ -1,7 +1,7 @@
 //! A database stand-in with certificates, for tests of what runs beside it.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::consumer;
+use crate::net::own_loopback;
 use crate::programs::Programs;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -54,8 +55,7 @@ impl DatabaseNode {
             .stderr(Stdio::null())
             .status();
         assert!(issued.expect("run certgen").success(), "certgen issues certificates");
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        let address = address.expect("a free port");
+        let address = own_loopback().expect("a free port");
         let scale = format!("--time-scale={time_scale}");
         let arguments: Vec<_> = [scale].into_iter().chain(arguments.iter().map(|&text| text.to_owned())).collect();
         let child = spawn(&programs, root.path(), address, &arguments);

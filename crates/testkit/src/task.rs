@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -107,7 +107,7 @@ pub struct Place<'a> {
     /// The directory for its volumes.
     pub root: &'a Path,
     /// Its address; tests use those of 127.0.0.0/8.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The programs that its images hold.
     pub programs: &'a Programs,
     /// What its references stand for.

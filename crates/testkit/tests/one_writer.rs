@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 use testkit::consumer;
+use testkit::net::own_loopback;
 use testkit::programs::Programs;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -48,7 +49,7 @@ impl Scene {
     fn start(&self, container: &str, guarded: bool) -> Server {
         let tmp = self.path(container);
         fs::create_dir_all(&tmp).unwrap();
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = own_loopback().unwrap();
         let mut command = if guarded {
             let mut guard = Command::new(self.programs.guard());
             guard.args([
@@ -67,6 +68,7 @@ impl Scene {
             .env_clear()
             .env("STANDIN_TIME_SCALE", "0.05")
             .env("STANDIN_TMP", &tmp)
+            .env("EVENTSTORE_NODE_IP", address.ip().to_string())
             .env("EVENTSTORE_NODE_PORT", address.port().to_string())
             .env("EVENTSTORE_DB", self.path("data"))
             .env("EVENTSTORE_CERTIFICATE_FILE", self.path("certs/node.crt"))
