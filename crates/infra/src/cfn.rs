@@ -102,7 +102,7 @@ pub struct Template {
 struct Output {
     description: &'static str,
     value: Value,
-    export: Option<String>,
+    export: String,
 }
 
 /// A reference that leads nowhere, or a circle of them; a bug in whoever built the template.
@@ -119,6 +119,14 @@ pub enum TemplateError {
     /// Resources that wait for each other.
     #[error("`{0}` depends on itself through other resources")]
     Cycle(LogicalId),
+    /// No stack that is deployed before this one exports the name.
+    #[error("`{from}` imports `{name}`, which no earlier stack exports")]
+    NotExported {
+        /// The resource or output that imports.
+        from: String,
+        /// The name of the export.
+        name: String,
+    },
 }
 
 impl Template {
@@ -140,25 +148,35 @@ impl Template {
     }
 
     /// Adds an output that other stacks may import under `export`.
+    ///
+    /// # Panics
+    ///
+    /// If the id is taken; ids are written in our source.
     pub fn export(&mut self, id: &str, description: &'static str, value: Value, export: impl Into<String>) {
-        let output = Output { description, value, export: Some(export.into()) };
-        self.outputs.insert(LogicalId::new(id), output);
+        let output = Output { description, value, export: export.into() };
+        let replaced = self.outputs.insert(LogicalId::new(id), output);
+        assert!(replaced.is_none(), "two outputs `{id}`");
     }
 
-    /// The template as JSON.
+    /// The names under which other stacks may import what this one exports.
+    pub fn exports(&self) -> impl Iterator<Item = &str> {
+        self.outputs.values().map(|output| output.export.as_str())
+    }
+
+    /// The template as JSON, where `exported` are the names that stacks deployed before this one export.
     ///
     /// # Errors
     ///
-    /// [`TemplateError`] if a reference leads nowhere or resources depend on each other in a circle.
-    pub fn render(&self) -> Result<Value, TemplateError> {
+    /// [`TemplateError`] if a reference or an import leads nowhere or resources depend on each other in a circle.
+    pub fn render(&self, exported: &BTreeSet<String>) -> Result<Value, TemplateError> {
         let mut needs = BTreeMap::new();
         for (id, resource) in &self.resources {
-            let mut found = referenced(&resource.properties);
-            found.extend(resource.depends_on.iter().map(|id| id.0.clone()));
-            needs.insert(id, self.existing(&id.0, found)?);
+            let mut found = references(&resource.properties);
+            found.ids.extend(resource.depends_on.iter().map(|id| id.0.clone()));
+            needs.insert(id, self.existing(&id.0, found, exported)?);
         }
         for (id, output) in &self.outputs {
-            self.existing(&id.0, referenced(&output.value))?;
+            self.existing(&id.0, references(&output.value), exported)?;
         }
         reject_cycles(&needs)?;
         let resources: Map<_, _> =
@@ -167,10 +185,8 @@ impl Template {
             .outputs
             .iter()
             .map(|(id, output)| {
-                let mut rendered = json!({"Description": output.description, "Value": output.value});
-                if let Some(name) = &output.export {
-                    rendered["Export"] = json!({"Name": name});
-                }
+                let export = json!({"Name": output.export});
+                let rendered = json!({"Description": output.description, "Value": output.value, "Export": export});
                 (id.0.clone(), rendered)
             })
             .collect();
@@ -182,8 +198,16 @@ impl Template {
         }))
     }
 
-    fn existing(&self, from: &str, found: BTreeSet<String>) -> Result<BTreeSet<LogicalId>, TemplateError> {
-        let ids: BTreeSet<_> = found.into_iter().map(LogicalId).collect();
+    fn existing(
+        &self,
+        from: &str,
+        found: References,
+        exported: &BTreeSet<String>,
+    ) -> Result<BTreeSet<LogicalId>, TemplateError> {
+        if let Some(name) = found.imports.difference(exported).next() {
+            return Err(TemplateError::NotExported { from: from.to_owned(), name: name.clone() });
+        }
+        let ids: BTreeSet<_> = found.ids.into_iter().map(LogicalId).collect();
         match ids.iter().find(|id| !self.resources.contains_key(id)) {
             None => Ok(ids),
             Some(missing) => Err(TemplateError::Dangling { from: from.to_owned(), to: missing.0.clone() }),
@@ -191,32 +215,60 @@ impl Template {
     }
 }
 
-/// The logical ids in `Ref`, `Fn::GetAtt` and `Fn::Sub`. Names with a colon are CloudFormation's own (`AWS::Region`).
-fn referenced(value: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// What a value refers to.
+#[derive(Default)]
+struct References {
+    /// The logical ids in `Ref`, `Fn::GetAtt` and `Fn::Sub`, without CloudFormation's own names (`AWS::Region`).
+    ids: BTreeSet<String>,
+    /// The names in `Fn::ImportValue`.
+    imports: BTreeSet<String>,
+}
+
+fn references(value: &Value) -> References {
+    let mut found = References::default();
+    collect(value, &mut found);
+    found.ids.retain(|id| !id.contains(':'));
+    found
+}
+
+fn collect(value: &Value, found: &mut References) {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| found.extend(referenced(item))),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
         Value::Object(members) => {
             for (key, member) in members {
                 match (key.as_str(), member) {
                     ("Ref", Value::String(id)) => {
-                        found.insert(id.clone());
+                        found.ids.insert(id.clone());
                     }
                     ("Fn::GetAtt", Value::Array(path)) => {
-                        found.extend(path.first().and_then(Value::as_str).map(str::to_owned));
+                        found.ids.extend(path.first().and_then(Value::as_str).map(str::to_owned));
                     }
-                    ("Fn::Sub", Value::String(text)) => {
-                        let names = text.split("${").skip(1).filter_map(|rest| rest.split('}').next());
-                        found.extend(names.map(|name| name.split('.').next().unwrap_or(name).to_owned()));
+                    ("Fn::ImportValue", Value::String(name)) => {
+                        found.imports.insert(name.clone());
                     }
-                    (_, member) => found.extend(referenced(member)),
+                    ("Fn::Sub", Value::String(text)) => found.ids.extend(placeholders(text)),
+                    ("Fn::Sub", Value::Array(parts)) => {
+                        let (text, variables) = (parts.first(), parts.get(1));
+                        let own = |name: &str| variables.is_some_and(|variables| variables.get(name).is_some());
+                        let text = text.and_then(Value::as_str).unwrap_or_default();
+                        found.ids.extend(placeholders(text).filter(|name| !own(name)));
+                        collect(variables.unwrap_or(&Value::Null), found);
+                    }
+                    (_, member) => collect(member, found),
                 }
             }
         }
         _ => {}
     }
-    found.retain(|id| !id.contains(':'));
-    found
+}
+
+/// The names in `${Name}` and `${Name.Attribute}`; `${!Name}` stands for itself.
+fn placeholders(text: &str) -> impl Iterator<Item = String> {
+    text.split("${")
+        .skip(1)
+        .filter_map(|rest| rest.split('}').next())
+        .filter(|name| !name.starts_with('!'))
+        .map(|name| name.split('.').next().unwrap_or(name).to_owned())
 }
 
 /// Takes away what needs nothing that is still there, until nothing is left.
@@ -247,18 +299,42 @@ mod tests {
         Resource::new("AWS::Test::Thing", properties)
     }
 
+    fn render(template: &Template) -> Result<Value, TemplateError> {
+        template.render(&BTreeSet::new())
+    }
+
     #[test]
     fn a_reference_that_leads_nowhere_cannot_be_rendered() {
         for properties in [
             json!({"A": {"Ref": "Nobody"}}),
             json!({"A": [{"Fn::GetAtt": ["Nobody", "Arn"]}]}),
             json!({"A": {"B": sub("${AWS::Region}-${Nobody.Arn}")}}),
+            json!({"Fn::Sub": ["${Own}-${Nobody}", {"Own": "a"}]}),
+            json!({"Fn::Sub": ["${Own}", {"Own": {"Ref": "Nobody"}}]}),
         ] {
             let mut template = Template::new("test");
             template.add("Thing", resource(properties));
             let expected = TemplateError::Dangling { from: "Thing".to_owned(), to: "Nobody".to_owned() };
-            assert_eq!(template.render().unwrap_err(), expected);
+            assert_eq!(render(&template).unwrap_err(), expected);
         }
+    }
+
+    #[test]
+    fn an_output_that_leads_nowhere_cannot_be_rendered() {
+        let mut template = Template::new("test");
+        template.export("Out", "an output", json!({"Ref": "Nobody"}), "test:Out");
+        assert!(matches!(render(&template).unwrap_err(), TemplateError::Dangling { .. }));
+    }
+
+    #[test]
+    fn only_what_an_earlier_stack_exports_can_be_imported() {
+        let mut producer = Template::new("test");
+        producer.export("Out", "an output", json!("value"), "test:Out");
+        let mut consumer = Template::new("test");
+        consumer.add("Thing", resource(json!({"Fn::Sub": ["${Own}", {"Own": import("test:Out")}]})));
+        let expected = TemplateError::NotExported { from: "Thing".to_owned(), name: "test:Out".to_owned() };
+        assert_eq!(render(&consumer).unwrap_err(), expected);
+        assert!(consumer.render(&producer.exports().map(str::to_owned).collect()).is_ok());
     }
 
     #[test]
@@ -266,15 +342,16 @@ mod tests {
         let mut template = Template::new("test");
         template.add("One", resource(json!({"Other": {"Ref": "Two"}})));
         template.add("Two", resource(json!({})).after(&LogicalId::new("One")));
-        assert!(matches!(template.render().unwrap_err(), TemplateError::Cycle(_)));
+        assert!(matches!(render(&template).unwrap_err(), TemplateError::Cycle(_)));
     }
 
     #[test]
     fn pseudo_parameters_and_order_are_fine() {
         let mut template = Template::new("test");
-        let one = template.add("One", resource(json!({"Region": {"Ref": "AWS::Region"}})).retained());
+        let one = template
+            .add("One", resource(json!({"Region": {"Ref": "AWS::Region"}, "Text": sub("${!Nobody}")})).retained());
         template.add("Two", resource(json!({"One": one.reference()})).after(&one));
-        let rendered = template.render().unwrap();
+        let rendered = render(&template).unwrap();
         assert_eq!(rendered["Resources"]["One"]["DeletionPolicy"], "RetainExceptOnCreate");
         assert_eq!(rendered["Resources"]["Two"]["DependsOn"], json!(["One"]));
     }

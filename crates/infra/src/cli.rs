@@ -122,16 +122,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            // A configuration's mistakes are the message already.
-            let cause = cause.filter(|_| !matches!(error, Error::Config { .. })).unwrap_or_default();
-            eprintln!("error: {error}{cause}");
+            eprintln!("error: {}", chain(&error));
             if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");
             }
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The error and its causes on one line.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    // A configuration's mistakes are the message already.
+    let mut cause = std::error::Error::source(error).filter(|_| !matches!(error, Error::Config { .. }));
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn init(path: &Path, name: &str) -> Result<String, Error> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::values::{Cidr, DeploymentName, FargateSize, ImageReference, Namespace, ServerLine};
+use crate::image::ImageReference;
+use crate::values::{Cidr, DeploymentName, FargateCpu, FargateSize, Namespace, ServerLine};
 
 /// The file that `infra init` writes: every key with its default and what it means.
 pub const TEMPLATE: &str = include_str!("eventstore.toml");
@@ -73,15 +74,14 @@ impl Config {
                     "`{port}` is not allowed; allowed are 1024 to 65535, except 1112, the replication port"
                 )),
             });
-            let cpu = server.integer("cpu", 1024, Ok);
+            let cpu = server.integer("cpu", 1024, FargateCpu::new);
             let memory = server.integer("memory", 4096, Ok);
             let size = cpu.zip(memory).and_then(|(cpu, memory)| server.check("memory", FargateSize::new(cpu, memory)));
-            let image = server.optional("image", ImageReference::parse);
-            (line, port, size, image)
+            (line, port, size)
         });
         let cidr = root.section("network", |network| network.text("cidr", "10.20.0.0/16", Cidr::parse));
-        let (certgen_image, bootstrap_image) = root.section("images", |images| {
-            (images.optional("certgen", ImageReference::parse), images.optional("bootstrap", ImageReference::parse))
+        let [server_image, certgen_image, bootstrap_image] = root.section("images", |images| {
+            ["server", "certgen", "bootstrap"].map(|image| images.optional(image, ImageReference::parse))
         });
         let retention = root.section("logs", |logs| {
             logs.integer("retention_days", 30, |days| {
@@ -94,7 +94,7 @@ impl Config {
         });
         root.reject_unknown();
 
-        let (line, port, size, server_image) = server;
+        let (line, port, size) = server;
         match (name, namespace, line, port, size, cidr, retention) {
             (Some(name), Some(namespace), Some(line), Some(port), Some(size), Some(cidr), Some(log_retention_days))
                 if mistakes.is_empty() =>
@@ -150,7 +150,7 @@ impl Section<'_> {
     }
 
     fn required<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let given = self.string(key).unwrap_or_else(|| Err("it is missing".to_owned()));
+        let given = self.string(key).unwrap_or_else(|| Err("it is missing; there is no default".to_owned()));
         self.check(key, given.and_then(|text| parse(&text)))
     }
 
@@ -222,8 +222,11 @@ mod tests {
             [server]
             line = "20.6"
             port = 80
+            cpu = 1000
             memory = 1000
             imagee = "x:1"
+            [images]
+            server = "x"
             [network]
             cidr = "20.0.0.0/16"
             [logs]
@@ -235,8 +238,9 @@ mod tests {
             "namespace",
             "server.line",
             "server.port",
-            "server.memory",
+            "server.cpu",
             "server.imagee",
+            "images.server",
             "network.cidr",
             "logs.retention_days",
             "colour",
@@ -253,6 +257,7 @@ mod tests {
         assert_eq!(keys("server = 1"), ["name", "server"]);
         assert_eq!(keys("name = 1\n[server]\nport = \"2113\""), ["name", "server.port"]);
         assert_eq!(keys("name = "), [""]);
+        assert_eq!(keys("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096"), ["server.memory"]);
     }
 
     #[test]

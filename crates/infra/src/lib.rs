@@ -18,6 +18,7 @@ mod assembly;
 pub mod cfn;
 pub mod cli;
 mod config;
+mod image;
 mod lower;
 mod model;
 mod server;
@@ -25,8 +26,9 @@ mod values;
 
 pub use assembly::{Assembly, AssemblyError};
 pub use config::{Config, ConfigErrors, Mistake, TEMPLATE};
+pub use image::ImageReference;
 pub use model::{
     BuiltInUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
     Task, Value, Volume,
 };
-pub use values::{Cidr, DeploymentName, FargateSize, ImageReference, Namespace, ServerLine};
+pub use values::{Cidr, DeploymentName, FargateSize, Namespace, ServerLine};

@@ -1,8 +1,9 @@
 //! What a deployment is: typed intent, from which both the templates and the local runs are made.
 
 use crate::config::Config;
+use crate::image::ImageReference;
 use crate::server;
-use crate::values::{DeploymentName, FargateSize, ImageReference, Namespace, ServerLine};
+use crate::values::{DeploymentName, FargateSize, Namespace, ServerLine};
 
 /// A user that every server is born with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,18 +11,9 @@ pub struct DeploymentName(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace(String);
 
-/// An image with a tag or digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageReference(String);
-
 macro_rules! checked_text {
     ($($type:ty),*) => {$(
         impl $type {
-            /// For text that the caller has checked.
-            pub(crate) fn new_unchecked(text: &str) -> Self {
-                Self(text.to_owned())
-            }
-
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -37,7 +28,7 @@ macro_rules! checked_text {
     )*};
 }
 
-checked_text!(DeploymentName, Namespace, ImageReference);
+checked_text!(DeploymentName, Namespace);
 
 /// A private IPv4 range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +38,6 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// For values that the caller has checked.
-    pub(crate) fn new_unchecked(address: Ipv4Addr, prefix: u8) -> Self {
-        Self { address, prefix }
-    }
-
     /// The `index`th of the four quarters of the range.
     pub(crate) fn quarter(self, index: u8) -> Self {
         let prefix = self.prefix + 2;
@@ -95,33 +81,53 @@ pub struct FargateSize {
     memory_mib: u32,
 }
 
-/// CPU units, least and most memory in MiB, and its step.
-const FARGATE_SIZES: [(u32, u32, u32, u32); 7] = [
-    (256, 512, 2048, 512),
-    (512, 1024, 4096, 1024),
-    (1024, 2048, 8192, 1024),
-    (2048, 4096, 16_384, 1024),
-    (4096, 8192, 30_720, 1024),
-    (8192, 16_384, 61_440, 4096),
-    (16_384, 32_768, 122_880, 8192),
+/// CPU units that Fargate offers, with the memory it gives with them, in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FargateCpu {
+    units: u32,
+    least: u32,
+    most: u32,
+    step: u32,
+}
+
+const fn offer(units: u32, least: u32, most: u32, step: u32) -> FargateCpu {
+    FargateCpu { units, least, most, step }
+}
+
+/// AWS, "Amazon ECS task definition parameters for Fargate", task size.
+const FARGATE: [FargateCpu; 7] = [
+    offer(256, 512, 2048, 512), // of 512, 1024 and 2048 only the last is enough for the server
+    offer(512, 1024, 4096, 1024),
+    offer(1024, 2048, 8192, 1024),
+    offer(2048, 4096, 16_384, 1024),
+    offer(4096, 8192, 30_720, 1024),
+    offer(8192, 16_384, 61_440, 4096),
+    offer(16_384, 32_768, 122_880, 8192),
 ];
 
 /// The chunk cache alone takes 512 MiB, the heap grows with the number of streams (production-review row 40).
 const LEAST_MEMORY_MIB: u32 = 2048;
 
+impl FargateCpu {
+    pub(crate) fn new(units: i64) -> Result<Self, String> {
+        FARGATE.into_iter().find(|cpu| i64::from(cpu.units) == units).ok_or_else(|| {
+            let allowed: Vec<_> = FARGATE.iter().map(|cpu| cpu.units.to_string()).collect();
+            format!("`{units}` CPU units are not offered by Fargate; allowed are {}", allowed.join(", "))
+        })
+    }
+}
+
 impl FargateSize {
-    pub(crate) fn new(cpu: i64, memory: i64) -> Result<Self, String> {
-        let Some(&(cpu, least, most, step)) = FARGATE_SIZES.iter().find(|(units, ..)| i64::from(*units) == cpu) else {
-            let allowed: Vec<_> = FARGATE_SIZES.iter().map(|(units, ..)| units.to_string()).collect();
-            return Err(format!("`{cpu}` CPU units are not offered by Fargate; allowed are {}", allowed.join(", ")));
-        };
+    pub(crate) fn new(cpu: FargateCpu, memory: i64) -> Result<Self, String> {
+        let FargateCpu { units, least, most, step } = cpu;
         let least = least.max(LEAST_MEMORY_MIB);
         match u32::try_from(memory) {
             Ok(memory_mib) if (least..=most).contains(&memory_mib) && memory_mib.is_multiple_of(step) => {
-                Ok(Self { cpu, memory_mib })
+                Ok(Self { cpu: units, memory_mib })
             }
+            _ if least == most => Err(format!("`{memory}` MiB do not go with {units} CPU units; allowed are {least}")),
             _ => Err(format!(
-                "`{memory}` MiB do not go with {cpu} CPU units; allowed are {least} to {most} in steps of {step}"
+                "`{memory}` MiB do not go with {units} CPU units; allowed are {least} to {most} in steps of {step}"
             )),
         }
     }
@@ -144,12 +150,17 @@ impl DeploymentName {
             && text.starts_with(|first: char| first.is_ascii_lowercase())
             && !text.ends_with('-')
             && text.bytes().all(inner);
-        if good {
-            return Ok(Self::new_unchecked(text));
+        if !good {
+            return Err(format!(
+                "`{text}` is not allowed; allowed are 1 to 32 lower-case letters, digits and inner hyphens, starting with a letter"
+            ));
         }
-        Err(format!(
-            "`{text}` is not allowed; allowed are 1 to 32 lower-case letters, digits and inner hyphens, starting with a letter"
-        ))
+        // In one namespace the clients' name of `orders-node-1` would be the first node's name of `orders`.
+        let number = text.rsplit_once("-node-").map(|(_, number)| number);
+        if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+            return Err(format!("`{text}` ends like the name of a node; allowed is any end but `-node-` and a number"));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -162,7 +173,7 @@ impl Namespace {
                 && !label.ends_with('-')
         };
         if text.len() <= 200 && text.contains('.') && text.split('.').all(label) {
-            return Ok(Self::new_unchecked(text));
+            return Ok(Self(text.to_owned()));
         }
         Err(format!(
             "`{text}` is not a private DNS name; allowed are at least two lower-case labels, for example db.internal"
@@ -176,19 +187,6 @@ impl ServerLine {
             let allowed: Vec<_> = Self::ALL.iter().map(|line| line.as_str()).collect();
             format!("`{text}` is not a supported server line; allowed are {}", allowed.join(", "))
         })
-    }
-}
-
-impl ImageReference {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
-        let named = text.rsplit('/').next().is_some_and(|last| last.contains(':'));
-        if text.bytes().all(allowed) && named && text.len() <= 255 {
-            return Ok(Self::new_unchecked(text));
-        }
-        Err(format!(
-            "`{text}` is not an image with a tag or digest, for example registry/name:1.2.3 or registry/name@sha256:…"
-        ))
     }
 }
 
@@ -208,7 +206,7 @@ impl Cidr {
         if u32::from(address) << prefix != 0 {
             return Err(format!("`{text}` has bits set behind the prefix; give the first address of the range"));
         }
-        Ok(Self::new_unchecked(address, prefix))
+        Ok(Self { address, prefix })
     }
 }
 
@@ -218,17 +216,59 @@ mod tests {
 
     #[test]
     fn only_pairs_that_fargate_offers_exist() {
-        assert!(FargateSize::new(256, 2048).is_ok());
-        assert!(FargateSize::new(16_384, 122_880).is_ok());
+        let size = |cpu, memory| FargateCpu::new(cpu).and_then(|cpu| FargateSize::new(cpu, memory));
+        for (cpu, memory) in [(256, 2048), (512, 4096), (8192, 20_480), (16_384, 122_880)] {
+            let size = size(cpu, memory).unwrap();
+            assert_eq!((i64::from(size.cpu()), i64::from(size.memory_mib())), (cpu, memory));
+        }
         for (cpu, memory) in [(256, 512), (256, 4096), (1024, 2500), (1024, 9216), (8192, 18_432), (3, 4096), (-1, -1)]
         {
-            assert!(FargateSize::new(cpu, memory).is_err(), "{cpu}/{memory}");
+            assert!(size(cpu, memory).is_err(), "{cpu}/{memory}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_dns_label_that_no_node_has() {
+        for good in ["a", "orders", "orders-2", "orders-node", "orders-node-a", "node-1", &"a".repeat(32)] {
+            assert!(DeploymentName::parse(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "Orders", "2orders", "orders-", "or_ders", "or.ders", "örders", "orders-node-1", &"a".repeat(33)]
+        {
+            assert!(DeploymentName::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_has_two_labels_or_more() {
+        for good in ["db.internal", "a.b", "prod.db-1.internal"] {
+            assert!(Namespace::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "internal", "db.", ".internal", "db..internal", "Db.internal", "-db.internal", "db_1.internal"]
+        {
+            assert!(Namespace::parse(bad).is_err(), "{bad}");
+        }
+        let label = "a".repeat(63);
+        assert!(Namespace::parse(&format!("{label}.internal")).is_ok());
+        assert!(Namespace::parse(&format!("{label}a.internal")).is_err());
+        assert!(Namespace::parse(&format!("{label}.{label}.{label}.{label}")).is_err());
+    }
+
+    #[test]
+    fn a_range_is_private_and_starts_at_its_first_address() {
+        for good in ["10.0.0.0/16", "172.16.0.0/20", "192.168.4.0/24"] {
+            assert_eq!(Cidr::parse(good).unwrap().to_string(), good);
+        }
+        for bad in
+            ["", "10.0.0.0", "10.0.0.0/8", "10.0.0.0/25", "10.0.1.0/16", "20.10.0.0/16", "172.32.0.0/16", "::/16"]
+        {
+            assert!(Cidr::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_range_has_four_quarters() {
-        let range = Cidr::new_unchecked(Ipv4Addr::new(10, 20, 0, 0), 16);
+        let range = Cidr::parse("10.20.0.0/16").unwrap();
         let quarters: Vec<_> = (0..4).map(|index| range.quarter(index).to_string()).collect();
         assert_eq!(quarters, ["10.20.0.0/18", "10.20.64.0/18", "10.20.128.0/18", "10.20.192.0/18"]);
     }

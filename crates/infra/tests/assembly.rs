@@ -10,40 +10,83 @@ use infra::{Assembly, Config, Deployment};
 use serde_json::{Value, json};
 use testkit::tool::{self, Tool};
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/default")
+/// Scenarios: the file as `infra init` writes it, and one with every key set to something else.
+const SCENARIOS: [&str; 2] = ["default", "everything"];
+
+fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
+}
+
+/// `UPDATE_GOLDEN=1` rewrites what is checked in; a reviewer reads the difference.
+fn is_update() -> bool {
+    std::env::var_os("UPDATE_GOLDEN").is_some()
+}
+
+fn assembly_of(scenario: &str) -> Assembly {
+    // Not the checked-in copy, which another test may be about to rewrite.
+    let text = match scenario {
+        "default" => infra::TEMPLATE.to_owned(),
+        other => fs::read_to_string(golden(&format!("{other}/eventstore.toml"))).unwrap(),
+    };
+    Assembly::new(&Deployment::new(Config::parse(&text).unwrap())).unwrap()
 }
 
 fn assembly() -> Assembly {
-    Assembly::new(&Deployment::new(Config::parse(infra::TEMPLATE).unwrap())).unwrap()
+    assembly_of("default")
 }
 
 fn template(stack: &str) -> Value {
-    let name = format!("eventstore-{stack}.template.json");
-    let assembly = assembly();
-    let (_, text) = assembly.files().find(|(file, _)| *file == name).unwrap();
+    template_of("default", stack)
+}
+
+fn template_of(scenario: &str, stack: &str) -> Value {
+    let assembly = assembly_of(scenario);
+    let (_, text) = assembly.files().find(|(file, _)| file.ends_with(&format!("-{stack}.template.json"))).unwrap();
     serde_json::from_str(text).unwrap()
 }
 
-/// `UPDATE_GOLDEN=1` rewrites the files; a reviewer reads the difference.
 #[test]
-fn the_default_deployment_is_the_checked_in_one() {
-    let assembly = assembly();
-    let golden = golden();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::remove_dir_all(&golden).unwrap();
-        assembly.write(&golden).unwrap();
+fn the_default_scenario_is_what_init_writes() {
+    let path = golden("default/eventstore.toml");
+    if is_update() {
+        fs::write(&path, infra::TEMPLATE).unwrap();
     }
-    let checked_in: BTreeMap<_, _> = fs::read_dir(&golden)
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
-        .collect();
-    let emitted: BTreeMap<_, _> = assembly.files().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-    assert_eq!(emitted.keys().collect::<Vec<_>>(), checked_in.keys().collect::<Vec<_>>());
-    for (name, text) in &emitted {
-        assert!(text == &checked_in[name], "{name} differs; UPDATE_GOLDEN=1 rewrites it");
+    assert!(fs::read_to_string(path).unwrap() == infra::TEMPLATE, "UPDATE_GOLDEN=1 rewrites it");
+}
+
+#[test]
+fn every_scenario_gives_the_checked_in_assembly() {
+    for scenario in SCENARIOS {
+        let assembly = assembly_of(scenario);
+        let golden = golden(&format!("{scenario}/cdk.out"));
+        if is_update() {
+            assembly.write(&golden).unwrap();
+        }
+        let checked_in: BTreeMap<_, _> = fs::read_dir(&golden)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+            .collect();
+        let emitted: BTreeMap<_, _> = assembly.files().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        assert_eq!(emitted.keys().collect::<Vec<_>>(), checked_in.keys().collect::<Vec<_>>());
+        for (name, text) in &emitted {
+            assert!(text == &checked_in[name], "{scenario}: {name} differs; UPDATE_GOLDEN=1 rewrites it");
+        }
     }
+}
+
+/// Every mistake with its key, what was found and what is allowed, in one run.
+#[test]
+fn five_mistakes_give_the_checked_in_messages() {
+    let text = fs::read_to_string(golden("mistakes/eventstore.toml")).unwrap();
+    let found = Config::parse(&text).unwrap_err();
+    let messages = format!("{found}\n");
+    let path = golden("mistakes/messages.txt");
+    if is_update() {
+        fs::write(&path, &messages).unwrap();
+    }
+    assert_eq!(found.0.len(), 5);
+    assert_eq!(messages, fs::read_to_string(path).unwrap());
 }
 
 #[test]
@@ -58,18 +101,24 @@ fn resources(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
 /// A renamed logical id replaces a live resource: file systems and secrets would be left behind and made anew.
 #[test]
 fn what_holds_state_is_retained_under_ids_that_never_change() {
-    let template = template("StatefulResources");
-    let retained: Vec<_> = resources(&template)
-        .filter(|(_, resource)| resource["DeletionPolicy"] == "RetainExceptOnCreate")
-        .map(|(id, resource)| {
-            assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{id}");
-            id
-        })
-        .collect();
+    let retained = |stack: &str| -> Vec<String> {
+        let template = template(stack);
+        let retained =
+            resources(&template).filter(|(_, resource)| resource["DeletionPolicy"] == "RetainExceptOnCreate");
+        retained
+            .map(|(id, resource)| {
+                assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{id}");
+                id.to_owned()
+            })
+            .collect()
+    };
+    assert_eq!(retained("EventStore"), ["Node1EventStoreLogs"]);
+    let retained = retained("StatefulResources");
     assert_eq!(retained, ["AdminSecret", "FileSystem", "Node1DataAccessPoint", "OpsSecret"]);
+    let template = template("StatefulResources");
     for kind in ["AWS::EFS::FileSystem", "AWS::EFS::AccessPoint", "AWS::SecretsManager::Secret"] {
         for (id, _) in resources(&template).filter(|(_, resource)| resource["Type"] == kind) {
-            assert!(retained.contains(&id), "{id} holds state");
+            assert!(retained.iter().any(|retained| retained == id), "{id} holds state");
         }
     }
 }
@@ -139,30 +188,81 @@ fn the_task_is_the_one_of_the_design() {
     assert!(data["RootDirectory"].is_null(), "not allowed together with an access point");
 }
 
-/// Everything the sidecar calls, and nothing else, on nothing else.
+/// A role's statements: name, actions, and whether they are for every resource.
+fn statements(template: &Value, role: &str) -> Vec<(String, Vec<String>, bool)> {
+    let statements = template["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"].as_array();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let statement = |statement: &Value| {
+        let actions = statement["Action"].as_array().unwrap().iter().map(text).collect();
+        (text(&statement["Sid"]), actions, statement["Resource"] == "*")
+    };
+    statements.unwrap().iter().map(statement).collect()
+}
+
+/// Exactly the calls of `bootstrap/src/aws.rs`, what Cloud Map does in its caller's name (aws-contract §3.2), and the
+/// mount. For every resource only what takes none.
 #[test]
 fn the_task_role_allows_what_the_programs_call() {
     let template = template("EventStore");
-    let statements =
-        &template["Resources"]["Node1TaskRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"];
-    let granted: Vec<_> = statements
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|statement| (statement["Sid"].as_str().unwrap(), statement["Resource"] == "*"))
-        .collect();
+    let granted = statements(&template, "Node1TaskRole");
+    let granted: Vec<_> = granted.iter().map(|(sid, actions, all)| (sid.as_str(), actions.join(" "), *all)).collect();
+    let expected = [
+        ("MountOwnData", "elasticfilesystem:ClientMount elasticfilesystem:ClientWrite", false),
+        (
+            "KeepCredentials",
+            "secretsmanager:DescribeSecret secretsmanager:GetSecretValue secretsmanager:ListSecretVersionIds \
+             secretsmanager:PutSecretValue secretsmanager:UpdateSecretVersionStage",
+            false,
+        ),
+        (
+            "RegisterNode",
+            "servicediscovery:DeregisterInstance servicediscovery:GetInstance servicediscovery:RegisterInstance",
+            false,
+        ),
+        ("FollowRegistration", "servicediscovery:GetOperation", true),
+        ("WriteDnsRecords", "route53:ChangeResourceRecordSets route53:GetHostedZone", false),
+        ("FindHostedZone", "route53:ListHostedZonesByName", true),
+    ]
+    .map(|(sid, actions, all)| (sid, actions.to_owned(), all));
+    assert_eq!(granted, expected);
+    let mount = &template["Resources"]["Node1TaskRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"][0];
+    assert!(mount["Condition"]["StringEquals"]["elasticfilesystem:AccessPointArn"].is_object());
+}
+
+#[test]
+fn only_ecs_for_this_account_assumes_the_roles() {
+    let template = template("EventStore");
+    for (id, role) in resources(&template).filter(|(_, resource)| resource["Type"] == "AWS::IAM::Role") {
+        let trust = &role["Properties"]["AssumeRolePolicyDocument"]["Statement"];
+        assert_eq!(trust.as_array().unwrap().len(), 1, "{id}");
+        assert_eq!(trust[0]["Principal"], json!({"Service": "ecs-tasks.amazonaws.com"}), "{id}");
+        let account = json!({"aws:SourceAccount": {"Ref": "AWS::AccountId"}});
+        assert_eq!(trust[0]["Condition"]["StringEquals"], account, "{id}");
+    }
+}
+
+/// An image in a registry of ECR that the execution role may not read would never start.
+#[test]
+fn the_execution_role_may_pull_the_images_of_the_task_and_no_others() {
+    let pulled = |scenario: &str| -> Vec<String> {
+        let template = template_of(scenario, "EventStore");
+        let role = &template["Resources"]["Node1ExecutionRole"]["Properties"];
+        let statements = role["Policies"][0]["PolicyDocument"]["Statement"].as_array().unwrap();
+        let pull = statements.iter().find(|statement| statement["Sid"] == "PullImages").unwrap();
+        let arns = pull["Resource"].as_array().unwrap().iter();
+        arns.map(|arn| arn["Fn::Sub"].as_str().unwrap().rsplit_once(":ecr:").unwrap().1.to_owned()).collect()
+    };
+    let own = "${AWS::Region}:${AWS::AccountId}:repository/eventstore-fargate";
+    assert_eq!(pulled("default"), [format!("{own}/certgen"), format!("{own}/bootstrap")]);
     assert_eq!(
-        granted,
-        [
-            ("MountOwnData", false),
-            ("KeepCredentials", false),
-            ("RegisterNode", false),
-            ("FollowRegistration", true),
-            ("WriteDnsRecords", false),
-            ("FindHostedZone", true),
-        ]
+        pulled("everything"),
+        ["eu-west-1:123456789012:repository/platform/certgen", "eu-west-1:123456789012:repository/mirror/eventstoredb"]
     );
-    assert!(!statements.to_string().contains("ClientRootAccess"));
+
+    let elsewhere = "name = \"es\"\n[images]\nserver = \"r/s:1\"\ncertgen = \"r/c:1\"\nbootstrap = \"r/b:1\"";
+    let assembly = Assembly::new(&Deployment::new(Config::parse(elsewhere).unwrap())).unwrap();
+    let (_, template) = assembly.files().find(|(name, _)| *name == "es-EventStore.template.json").unwrap();
+    assert!(!template.contains("ecr:"), "no image is in ECR");
 }
 
 #[test]
@@ -204,12 +304,12 @@ fn the_exports_are_a_stable_interface() {
 fn every_line_and_every_image_can_be_rendered() {
     for line in ["23.10", "24.10"] {
         let text = format!(
-            "name = \"es\"\n[server]\nline = \"{line}\"\nimage = \"r/s:1\"\n[images]\ncertgen = \"r/c:1\"\nbootstrap = \"r/b@sha256:0\""
+            "name = \"es\"\n[server]\nline = \"{line}\"\n[images]\nserver = \"r/s:1\"\ncertgen = \"r/c:1\"\nbootstrap = \"r/b:2\""
         );
         let deployment = Deployment::new(Config::parse(&text).unwrap());
         let assembly = Assembly::new(&deployment).unwrap();
         let (_, template) = assembly.files().find(|(name, _)| *name == "es-EventStore.template.json").unwrap();
-        for image in ["r/s:1", "r/c:1", "r/b@sha256:0"] {
+        for image in ["r/s:1", "r/c:1", "r/b:2"] {
             assert!(template.contains(&format!("\"Image\":\"{image}\"")), "{image}");
         }
     }
@@ -218,13 +318,14 @@ fn every_line_and_every_image_can_be_rendered() {
 #[test]
 fn cfn_lint_finds_nothing() {
     let Some(cfn_lint) = tool::find(Tool::CfnLint, "cfn_lint_finds_nothing") else { return };
-    let output = Command::new(cfn_lint)
-        .arg("--")
-        .args(
-            ["StatefulResources", "EventStore"].map(|stack| golden().join(format!("eventstore-{stack}.template.json"))),
-        )
-        .output()
-        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let templates = SCENARIOS.into_iter().flat_map(|scenario| {
+        let out = directory.path().join(scenario);
+        assembly_of(scenario).write(&out).unwrap();
+        let paths = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.to_string_lossy().ends_with(".template.json")).collect::<Vec<_>>()
+    });
+    let output = Command::new(cfn_lint).arg("--").args(templates).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }

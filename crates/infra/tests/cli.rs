@@ -76,13 +76,71 @@ fn a_foreign_directory_is_left_alone_and_an_own_one_is_replaced() {
     assert!(infra(directory.path(), &["init"]).status.success());
     fs::create_dir(directory.path().join("out")).unwrap();
     fs::write(directory.path().join("out/thesis.txt"), "mine").unwrap();
-    refused(&infra(directory.path(), &["synth", "--out", "out"]), 77, "not a cloud assembly", "--out");
+    refused(
+        &infra(directory.path(), &["synth", "--out", "out"]),
+        77,
+        "not a cloud assembly of infra (it has no manifest.json)",
+        "--out",
+    );
     assert_eq!(fs::read_dir(directory.path().join("out")).unwrap().count(), 1);
 
     assert!(infra(directory.path(), &["synth"]).status.success());
     fs::write(directory.path().join("cdk.out/read.1.1.lock"), "").unwrap();
     assert!(infra(directory.path(), &["synth"]).status.success());
     assert!(!directory.path().join("cdk.out/read.1.1.lock").exists());
+}
+
+/// A process of its own has hash seeds, a clock and a directory of its own; the bytes are the checked-in ones anyway.
+#[test]
+fn the_program_writes_the_checked_in_bytes() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/everything");
+    let config = golden.join("eventstore.toml");
+    let directory = tempfile::tempdir().unwrap();
+    for out in ["one", "two"] {
+        let output = infra(directory.path(), &["synth", "--config", config.to_str().unwrap(), "--out", out]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        for entry in fs::read_dir(golden.join("cdk.out")).unwrap() {
+            let name = entry.unwrap().file_name();
+            let expected = fs::read(golden.join("cdk.out").join(&name)).unwrap();
+            assert!(fs::read(directory.path().join(out).join(&name)).unwrap() == expected, "{name:?} differs");
+        }
+    }
+}
+
+#[test]
+fn every_flag_has_a_variable_and_gives_way_to_the_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    let infra = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_infra"))
+            .env_clear()
+            .envs([("INFRA_CONFIG", "a.toml"), ("INFRA_NAME", "orders"), ("INFRA_OUT", "a.out")])
+            .current_dir(directory.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    infra(&["init"]);
+    infra(&["synth"]);
+    infra(&["synth", "--out", "b.out"]);
+    for out in ["a.out", "b.out"] {
+        assert!(directory.path().join(out).join("orders-EventStore.template.json").is_file(), "{out}");
+    }
+    infra(&["init", "--config", "b.toml", "--name", "bills"]);
+    assert!(fs::read_to_string(directory.path().join("b.toml")).unwrap().contains("\nname = \"bills\"\n"));
+}
+
+/// The last cause is what a person can act on.
+#[test]
+fn an_error_is_told_with_all_its_causes_on_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(infra(directory.path(), &["init"]).status.success());
+    let output = infra(directory.path(), &["synth", "--out", "none/cdk.out"]);
+    assert_eq!(output.status.code(), Some(74));
+    let said = stderr(&output);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("error: could not write the assembly to `none/cdk.out`: could not create"), "{said}");
+    assert!(said.contains("No such file or directory"), "{said}");
 }
 
 #[test]

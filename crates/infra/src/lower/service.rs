@@ -1,11 +1,13 @@
-//! `<name>-EventStore`: cluster, discovery, roles, tasks and services. Nothing in it holds state.
+//! `<name>-EventStore`: cluster, discovery, roles, tasks and services. Nothing in it holds state; only what the servers
+//! said is kept.
 
 use serde_json::{Value, json};
 
 use super::{export_name, policy, statement, trust};
 use crate::cfn::{LogicalId, Resource, Template, import, sub};
+use crate::image::EcrRepository;
 use crate::model::{
-    BuiltInUser, Condition, Container, ContainerName, Deployment, Image, Node, Value as Setting, Volume,
+    BuiltInUser, Condition, Container, ContainerName, Deployment, Image, Node, Task, Value as Setting, Volume,
 };
 
 /// How long a client may remember an address, in seconds.
@@ -84,7 +86,8 @@ impl<'a> Lowering<'a> {
             .collect();
         let log_group = |name| &groups.iter().find(|(of, _)| *of == name).expect("every container has a log group").1;
 
-        let execution_role = self.execution_role(template, &id("ExecutionRole"), groups.iter().map(|(_, group)| group));
+        let groups_of_all = groups.iter().map(|(_, group)| group);
+        let execution_role = self.execution_role(template, &id("ExecutionRole"), node.task(), groups_of_all);
         let task_role = self.task_role(template, &id("TaskRole"), number);
         let containers: Vec<_> = node
             .task()
@@ -152,10 +155,10 @@ impl<'a> Lowering<'a> {
             ContainerName::Bootstrap => "Bootstrap",
         };
         let retention = self.deployment.config().log_retention_days;
-        template.add(
-            format!("Node{number}{title}Logs"),
-            Resource::new("AWS::Logs::LogGroup", json!({"RetentionInDays": retention})),
-        )
+        let group = Resource::new("AWS::Logs::LogGroup", json!({"RetentionInDays": retention}));
+        // What the database said is wanted most after somebody took it away (production-review row 13).
+        let group = if name == ContainerName::EventStore { group.retained() } else { group };
+        template.add(format!("Node{number}{title}Logs"), group)
     }
 
     /// What ECS itself needs to start the task.
@@ -163,20 +166,20 @@ impl<'a> Lowering<'a> {
         &self,
         template: &mut Template,
         id: &str,
+        task: &Task,
         groups: impl Iterator<Item = &'b LogicalId>,
     ) -> LogicalId {
         let groups: Vec<_> = groups.map(|group| group.attribute("Arn")).collect();
-        let own = |program: &str| {
-            sub(format!(
-                "arn:${{AWS::Partition}}:ecr:${{AWS::Region}}:${{AWS::AccountId}}:repository/eventstore-fargate/{program}"
-            ))
-        };
-        let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
-        let statements = [
-            statement("WriteLogs", &["logs:CreateLogStream", "logs:PutLogEvents"], &json!(groups)),
-            statement("PullImages", &pull, &json!([own("certgen"), own("bootstrap")])),
-            statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")),
-        ];
+        let mut statements =
+            vec![statement("WriteLogs", &["logs:CreateLogStream", "logs:PutLogEvents"], &json!(groups))];
+        let repositories: Vec<_> =
+            task.containers.iter().filter_map(|container| repository_arn(&container.image)).collect();
+        if !repositories.is_empty() {
+            let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
+            statements.push(statement("PullImages", &pull, &json!(repositories)));
+            // It takes no resource.
+            statements.push(statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")));
+        }
         template.add(
             id,
             Resource::new(
@@ -373,12 +376,29 @@ fn discovery(template: &mut Template, id: &str, namespace: &LogicalId, name: &st
     )
 }
 
+/// Where our own images are, in the account and region of the stack.
+const OWN_REPOSITORIES: &str = "eventstore-fargate";
+
 fn image(image: &Image) -> Value {
     match image {
         Image::Reference(reference) => json!(reference.as_str()),
         Image::OwnRegistry(program) => sub(format!(
-            "${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/eventstore-fargate/{program}:{}",
+            "${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/{OWN_REPOSITORIES}/{program}:{}",
             env!("CARGO_PKG_VERSION")
         )),
     }
+}
+
+/// The repository that the execution role must be allowed to read; other registries than ECR do not ask AWS.
+fn repository_arn(image: &Image) -> Option<Value> {
+    let arn = match image {
+        Image::Reference(reference) => {
+            let EcrRepository { account, region, name } = reference.ecr_repository()?;
+            format!("arn:${{AWS::Partition}}:ecr:{region}:{account}:repository/{name}")
+        }
+        Image::OwnRegistry(program) => format!(
+            "arn:${{AWS::Partition}}:ecr:${{AWS::Region}}:${{AWS::AccountId}}:repository/{OWN_REPOSITORIES}/{program}"
+        ),
+    };
+    Some(sub(arn))
 }
