@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{HOST, Settings, Sidecar, deploy, password};
+use common::{HOST, Scene, password};
 use serde_json::Value;
 use testkit::aws::{Aws, Moment};
 use testkit::node::DatabaseNode;
@@ -35,20 +35,17 @@ async fn some_stored_password_opens(node: &mut DatabaseNode, aws: &Aws, user: &s
 
 /// One round. False if the sidecar registered without having met the call at which it was to be killed.
 async fn killed_at(call: usize, moment: Moment) -> bool {
-    let mut node = DatabaseNode::start(HOST, 0.05);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    let endpoint = aws.endpoint();
+    let mut scene = Scene::with(DatabaseNode::start(HOST, 0.05)).await;
     let victim = Arc::new(AtomicU32::new(0));
     let killer = Arc::clone(&victim);
-    aws.watch(move |number, now| {
+    scene.aws.watch(move |number, now| {
         if (number, now) == (call, moment) {
             let id = killer.swap(0, Ordering::SeqCst).to_string();
             // 0 would be everybody: it stands for a sidecar that has been killed already.
             assert!(id == "0" || Command::new("/bin/kill").args(["-KILL", &id]).status().unwrap().success());
         }
     });
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let mut sidecar = scene.start(&[]);
     victim.store(sidecar.child.id(), Ordering::SeqCst);
     let met = tokio::task::block_in_place(|| sidecar.was_killed_before("registered"));
     drop(sidecar);
@@ -57,21 +54,20 @@ async fn killed_at(call: usize, moment: Moment) -> bool {
     let round = format!("killed at call {call} {moment:?}");
 
     for user in ["admin", "ops"] {
-        assert!(some_stored_password_opens(&mut node, &aws, user).await, "{round}: {user} is locked out");
+        assert!(some_stored_password_opens(&mut scene.node, &scene.aws, user).await, "{round}: {user} is locked out");
     }
-    let settings = Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] };
-    let mut second = Sidecar::start(&settings);
+    let mut second = scene.start(&[]);
     tokio::task::block_in_place(|| second.wait_for("registered"));
     for user in ["admin", "ops"] {
-        let current = password(&aws, user);
-        assert_eq!(node.status("/ping", Some((user, &current))).await, Some(200), "{round}: {user}");
-        assert_eq!(node.status("/ping", Some((user, "changeit"))).await, Some(401), "{round}: {user}");
-        let versions = aws.secrets(|secrets| secrets.versions(&format!("es/{user}")));
+        let current = password(&scene.aws, user);
+        assert_eq!(scene.node.status("/ping", Some((user, &current))).await, Some(200), "{round}: {user}");
+        assert_eq!(scene.node.status("/ping", Some((user, "changeit"))).await, Some(401), "{round}: {user}");
+        let versions = scene.aws.secrets(|secrets| secrets.versions(&format!("es/{user}")));
         let pending =
             versions.iter().filter(|version| version.labels.iter().any(|label| label == "AWSPENDING")).count();
         assert_eq!((versions.len(), pending), (2, 0), "{round}: {user}");
     }
-    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)).len(), 1, "{round}");
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)).len(), 1, "{round}");
     met
 }
 

@@ -7,62 +7,56 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use common::{DEADLINE, HOST, Settings, Sidecar, TASK, deploy, password};
+use common::{DEADLINE, HOST, Scene, Settings, Sidecar, TASK, deploy, password};
 use serde_json::{Value, json};
-use testkit::aws::{Aws, Refusal};
+use testkit::aws::Refusal;
 use testkit::consumer;
 use testkit::moto::Moto;
 use testkit::node::DatabaseNode;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_secured_registered_and_withdrawn() {
-    let node = DatabaseNode::start(HOST, 0.1);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    let generated = password(&aws, "admin");
-    let endpoint = aws.endpoint();
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let generated = password(&scene.aws, "admin");
+    let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
     assert_eq!(sidecar.healthcheck(), 0);
 
-    assert_eq!(password(&aws, "admin"), generated, "what CloudFormation generated becomes the password");
+    assert_eq!(password(&scene.aws, "admin"), generated, "what CloudFormation generated becomes the password");
     for user in ["admin", "ops"] {
-        let password = password(&aws, user);
-        assert_eq!(node.status("/ping", Some((user, &password))).await, Some(200));
-        assert_eq!(node.status("/ping", Some((user, "changeit"))).await, Some(401));
-        let versions = aws.secrets(|secrets| secrets.versions(&format!("es/{user}")));
+        let password = password(&scene.aws, user);
+        assert_eq!(scene.node.status("/ping", Some((user, &password))).await, Some(200));
+        assert_eq!(scene.node.status("/ping", Some((user, "changeit"))).await, Some(401));
+        let versions = scene.aws.secrets(|secrets| secrets.versions(&format!("es/{user}")));
         let labels: Vec<_> = versions.into_iter().map(|version| version.labels).collect();
         assert_eq!(labels, [vec!["AWSPREVIOUS".to_owned()], vec!["AWSCURRENT".to_owned()]]);
     }
-    let secret = consumer::read_secret(&endpoint, "es/admin").await.unwrap();
-    assert_eq!((&secret["host"], &secret["caCertificate"]), (&json!(HOST), &json!(node.ca())));
-    let instances = aws.cloud_map(|cloud_map| cloud_map.instances(&service));
+    let secret = consumer::read_secret(&scene.endpoint, "es/admin").await.unwrap();
+    assert_eq!((&secret["host"], &secret["caCertificate"]), (&json!(HOST), &json!(scene.node.ca())));
+    let instances = scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service));
     assert_eq!(instances.len(), 1);
     assert_eq!(instances[0].id, "node-1");
     assert_eq!(instances[0].attributes["AWS_INSTANCE_IPV4"], "127.0.0.1");
     assert_eq!(instances[0].attributes["TASK_ARN"], TASK);
 
     assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
-    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)), []);
-    assert_eq!(node.status("/ping", None).await, Some(200), "the database is not its affair");
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);
+    assert_eq!(scene.node.status("/ping", None).await, Some(200), "the database is not its affair");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_started_again_it_changes_nothing_that_is_right() {
-    let mut node = DatabaseNode::start(HOST, 0.1);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    let endpoint = aws.endpoint();
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let mut scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
     sidecar.kill();
-    let before = aws.secrets(|secrets| (secrets.versions("es/admin"), secrets.versions("es/ops")));
-    let calls = aws.calls().len();
-    node.restart();
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let before = scene.aws.secrets(|secrets| (secrets.versions("es/admin"), secrets.versions("es/ops")));
+    let calls = scene.aws.calls().len();
+    scene.node.restart();
+    let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
-    assert_eq!(aws.secrets(|secrets| (secrets.versions("es/admin"), secrets.versions("es/ops"))), before);
-    let writes: Vec<_> = aws.calls()[calls..]
+    assert_eq!(scene.aws.secrets(|secrets| (secrets.versions("es/admin"), secrets.versions("es/ops"))), before);
+    let writes: Vec<_> = scene.aws.calls()[calls..]
         .iter()
         .map(|call| call.operation.clone())
         .filter(|operation| {
@@ -70,30 +64,29 @@ async fn killed_and_started_again_it_changes_nothing_that_is_right() {
         })
         .collect();
     assert!(writes.is_empty(), "{writes:?}");
-    let journal = fs::read_to_string(node.journal()).unwrap();
+    let journal = fs::read_to_string(scene.node.journal()).unwrap();
     assert_eq!(journal.matches("reset-password").count(), 2, "each password is set once");
 }
 
 /// Killed at any of its calls, it goes on when started again: here after the password was stored and before it was set.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_version_is_finished_by_the_next_run() {
-    let node = DatabaseNode::start(HOST, 0.1);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    let endpoint = aws.endpoint();
-    let settings =
-        Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &["--converge-timeout=1s"] };
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
     // All moves of labels are refused for longer than the first run has patience.
-    aws.refuse("UpdateSecretVersionStage", Refusal::DENIED, 1000);
-    let mut sidecar = Sidecar::start(&settings);
+    scene.aws.refuse("UpdateSecretVersionStage", Refusal::DENIED, 1000);
+    let mut sidecar = scene.start(&["--converge-timeout=1s"]);
     sidecar.assert_refused(77, "UpdateSecretVersionStage", "task role");
-    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)), [], "nothing is registered");
-    let admin = password(&aws, "admin");
-    assert_eq!(node.status("/ping", Some(("admin", &admin))).await, Some(200), "a stored password opens the database");
-    aws.allow_all();
-    let mut sidecar = Sidecar::start(&Settings { arguments: &[], ..settings });
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), [], "nothing is registered");
+    let admin = password(&scene.aws, "admin");
+    assert_eq!(
+        scene.node.status("/ping", Some(("admin", &admin))).await,
+        Some(200),
+        "a stored password opens the database"
+    );
+    scene.aws.allow_all();
+    let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
-    let versions = aws.secrets(|secrets| secrets.versions("es/admin"));
+    let versions = scene.aws.secrets(|secrets| secrets.versions("es/admin"));
     assert_eq!(versions.len(), 2);
     assert_eq!(versions[1].labels, ["AWSCURRENT"]);
 }
@@ -102,23 +95,20 @@ async fn a_pending_version_is_finished_by_the_next_run() {
 /// accepting only the old password. The same value is sent again until the server says success, which heals the cache.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_whose_reply_is_lost_is_repeated_with_the_same_password() {
-    let mut node = DatabaseNode::start_with(HOST, 0.1, &["--lose-reset-replies=2"]);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    let generated = [password(&aws, "admin"), password(&aws, "ops")];
-    let endpoint = aws.endpoint();
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let mut scene = Scene::with(DatabaseNode::start_with(HOST, 0.1, &["--lose-reset-replies=2"])).await;
+    let generated = [password(&scene.aws, "admin"), password(&scene.aws, "ops")];
+    let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
     assert_eq!(sidecar.log.matches("it will be set again").count(), 2, "{}", sidecar.log);
-    assert_eq!([password(&aws, "admin"), password(&aws, "ops")], generated);
-    let journal = fs::read_to_string(node.journal()).unwrap();
+    assert_eq!([password(&scene.aws, "admin"), password(&scene.aws, "ops")], generated);
+    let journal = fs::read_to_string(scene.node.journal()).unwrap();
     assert_eq!(journal.matches("reset-password").count(), 4);
     // Not from the cache: the stored passwords are the right ones too.
-    node.restart();
-    node.wait_until_ready().await;
+    scene.node.restart();
+    scene.node.wait_until_ready().await;
     for (user, password) in ["admin", "ops"].into_iter().zip(&generated) {
-        assert_eq!(node.status("/ping", Some((user, password))).await, Some(200));
-        assert_eq!(node.status("/ping", Some((user, "changeit"))).await, Some(401));
+        assert_eq!(scene.node.status("/ping", Some((user, password))).await, Some(200));
+        assert_eq!(scene.node.status("/ping", Some((user, "changeit"))).await, Some(401));
     }
 }
 
@@ -154,40 +144,36 @@ async fn without_secrets_it_creates_them_against_moto() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_of_another_task_is_not_withdrawn() {
-    let node = DatabaseNode::start(HOST, 0.1);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    let endpoint = aws.endpoint();
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
     let attributes = json!({"AWS_INSTANCE_IPV4": "127.0.0.2", "TASK_ARN": "arn:successor"});
-    let input = json!({"ServiceId": service, "InstanceId": "node-1", "Attributes": attributes});
-    consumer::aws(&endpoint, "Route53AutoNaming_v20170314.RegisterInstance", &input).await.unwrap();
+    let input = json!({"ServiceId": scene.service, "InstanceId": "node-1", "Attributes": attributes});
+    consumer::aws(&scene.endpoint, "Route53AutoNaming_v20170314.RegisterInstance", &input).await.unwrap();
     let deadline = Instant::now() + DEADLINE;
-    while aws.cloud_map(|cloud_map| cloud_map.instances(&service))[0].attributes["TASK_ARN"] != "arn:successor" {
+    while scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service))[0].attributes["TASK_ARN"]
+        != "arn:successor"
+    {
         assert!(Instant::now() < deadline, "the successor was not registered");
     }
     assert_eq!(sidecar.terminate(), 0);
     assert!(sidecar.log.contains("belongs to another task"), "{}", sidecar.log);
-    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)).len(), 1);
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_is_ever_shown() {
-    let node = DatabaseNode::start(HOST, 0.1);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    let endpoint = aws.endpoint();
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
     let process = format!("/proc/{}", sidecar.child.id());
     let seen: Vec<_> =
         ["cmdline", "environ"].map(|file| fs::read_to_string(format!("{process}/{file}")).unwrap()).into();
     let health = fs::read_to_string(sidecar.run.path().join("health.json")).unwrap();
     assert_eq!(sidecar.terminate(), 0);
-    let shown =
-        [sidecar.log.as_str(), &seen[0], &seen[1], &health, &fs::read_to_string(node.journal()).unwrap()].concat();
-    let versions = aws.secrets(|secrets| [secrets.versions("es/admin"), secrets.versions("es/ops")].concat());
+    let shown = [sidecar.log.as_str(), &seen[0], &seen[1], &health, &fs::read_to_string(scene.node.journal()).unwrap()]
+        .concat();
+    let versions = scene.aws.secrets(|secrets| [secrets.versions("es/admin"), secrets.versions("es/ops")].concat());
     assert_eq!(versions.len(), 4);
     for version in versions {
         let secret: Value = serde_json::from_str(&version.text).unwrap();
@@ -198,42 +184,40 @@ async fn no_password_is_ever_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_not_json_is_named_and_left() {
-    let node = DatabaseNode::start(HOST, 0.1);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    aws.secrets(|secrets| secrets.put("es/admin", "hunter2"));
-    let endpoint = aws.endpoint();
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    scene.aws.secrets(|secrets| secrets.put("es/admin", "hunter2"));
+    let mut sidecar = scene.start(&[]);
     sidecar.assert_refused(
         78,
         "`es/admin` does not hold the credentials of `admin`: its value is not a JSON object",
         "nothing was overwritten",
     );
     assert!(!sidecar.log.contains("hunter2"));
-    assert_eq!(aws.secrets(|secrets| secrets.current("es/admin")).as_deref(), Some("hunter2"));
-    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)), []);
-    assert_eq!(node.status("/ping", Some(("admin", "changeit"))).await, Some(200), "the database was not touched");
+    assert_eq!(scene.aws.secrets(|secrets| secrets.current("es/admin")).as_deref(), Some("hunter2"));
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);
+    assert_eq!(
+        scene.node.status("/ping", Some(("admin", "changeit"))).await,
+        Some(200),
+        "the database was not touched"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_nobody_knows_is_reported_and_nothing_is_registered() {
-    let node = DatabaseNode::start(HOST, 0.1);
-    let aws = Aws::start().await.unwrap();
-    let service = deploy(&aws);
-    let endpoint = aws.endpoint();
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
     let arguments = &["--converge-timeout=1s"];
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments: &[] });
+    let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
     assert_eq!(sidecar.terminate(), 0);
     // The secrets are lost with all their versions, the database is not.
     for user in ["admin", "ops"] {
         let input = json!({"SecretId": format!("es/{user}"), "ForceDeleteWithoutRecovery": true});
-        consumer::aws(&endpoint, "secretsmanager.DeleteSecret", &input).await.unwrap();
+        consumer::aws(&scene.endpoint, "secretsmanager.DeleteSecret", &input).await.unwrap();
     }
-    deploy(&aws);
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: &endpoint, service: &service, arguments });
+    deploy(&scene.aws);
+    let mut sidecar = scene.start(arguments);
     sidecar.assert_refused(77, "no version of the secret `es/admin`", "as a new version; nothing was registered");
-    assert_eq!(aws.cloud_map(|cloud_map| cloud_map.instances(&service)), []);
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,8 +51,11 @@ impl Status {
         }
     }
 
-    /// Waiting for somebody else.
+    /// Waiting for somebody else. Said again and again, it is written once.
     pub(crate) fn waiting(&mut self, state: State, holder: &str) {
+        if (self.state, self.holder.as_str()) == (state, holder) {
+            return;
+        }
         (self.state, self.holder) = (state, holder.to_owned());
         self.write();
     }

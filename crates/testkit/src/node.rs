@@ -1,5 +1,6 @@
 //! A database stand-in with certificates, for tests of what runs beside it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,14 +48,7 @@ impl DatabaseNode {
         for name in ["certs", "data", "tmp"] {
             fs::create_dir(root.path().join(name)).expect("create a volume");
         }
-        let issued = Command::new(programs.certgen())
-            .env_clear()
-            .arg("--out")
-            .arg(root.path().join("certs"))
-            .args(["--dns-names", host])
-            .stderr(Stdio::null())
-            .status();
-        assert!(issued.expect("run certgen").success(), "certgen issues certificates");
+        issue_certificates(&programs, root.path(), host);
         let address = own_loopback().expect("a free port");
         let scale = format!("--time-scale={time_scale}");
         let arguments: Vec<_> = [scale].into_iter().chain(arguments.iter().map(|&text| text.to_owned())).collect();
@@ -147,6 +141,29 @@ impl Drop for DatabaseNode {
     }
 }
 
+/// Has certgen issue certificates for localhost and `host` into `<root>/certs`, which must exist.
+///
+/// # Panics
+///
+/// If certgen does not.
+pub fn issue_certificates(programs: &Programs, root: &Path, host: &str) {
+    let mut certgen = Command::new(programs.certgen());
+    certgen.env_clear().arg("--out").arg(root.join("certs")).args(["--dns-names", host]).stderr(Stdio::null());
+    assert!(certgen.status().expect("run certgen").success(), "certgen issues certificates");
+}
+
+/// The options of a server at `address` with its data in `<root>/data` and its certificates in `<root>/certs`.
+pub fn server_options(root: &Path, address: SocketAddr) -> Vec<(&'static str, OsString)> {
+    vec![
+        ("EVENTSTORE_NODE_IP", address.ip().to_string().into()),
+        ("EVENTSTORE_NODE_PORT", address.port().to_string().into()),
+        ("EVENTSTORE_DB", root.join("data").into()),
+        ("EVENTSTORE_CERTIFICATE_FILE", root.join("certs/node.crt").into()),
+        ("EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE", root.join("certs/node.key").into()),
+        ("EVENTSTORE_TRUSTED_ROOT_CERTIFICATES_PATH", root.join("certs/ca").into()),
+    ]
+}
+
 fn spawn(programs: &Programs, root: &Path, address: SocketAddr, arguments: &[String]) -> Child {
     Command::new(programs.standin())
         .env_clear()
@@ -155,12 +172,7 @@ fn spawn(programs: &Programs, root: &Path, address: SocketAddr, arguments: &[Str
         .arg(root.join("journal.jsonl"))
         .arg("--tmp")
         .arg(root.join("tmp"))
-        .env("EVENTSTORE_NODE_IP", address.ip().to_string())
-        .env("EVENTSTORE_NODE_PORT", address.port().to_string())
-        .env("EVENTSTORE_DB", root.join("data"))
-        .env("EVENTSTORE_CERTIFICATE_FILE", root.join("certs/node.crt"))
-        .env("EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE", root.join("certs/node.key"))
-        .env("EVENTSTORE_TRUSTED_ROOT_CERTIFICATES_PATH", root.join("certs/ca"))
+        .envs(server_options(root, address))
         .stderr(Stdio::null())
         .spawn()
         .expect("start the stand-in")

@@ -11,6 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use testkit::consumer;
 use testkit::net::own_loopback;
+use testkit::node::{issue_certificates, server_options};
 use testkit::programs::Programs;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -35,9 +36,7 @@ impl Scene {
         for name in ["certs", "data"] {
             fs::create_dir(root.path().join(name)).unwrap();
         }
-        let mut certgen = Command::new(programs.certgen());
-        certgen.env_clear().arg("--out").arg(root.path().join("certs")).stderr(Stdio::null());
-        assert!(certgen.status().unwrap().success());
+        issue_certificates(&programs, root.path(), "node-1.test");
         Self { programs, root }
     }
 
@@ -68,12 +67,7 @@ impl Scene {
             .env_clear()
             .env("STANDIN_TIME_SCALE", "0.05")
             .env("STANDIN_TMP", &tmp)
-            .env("EVENTSTORE_NODE_IP", address.ip().to_string())
-            .env("EVENTSTORE_NODE_PORT", address.port().to_string())
-            .env("EVENTSTORE_DB", self.path("data"))
-            .env("EVENTSTORE_CERTIFICATE_FILE", self.path("certs/node.crt"))
-            .env("EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE", self.path("certs/node.key"))
-            .env("EVENTSTORE_TRUSTED_ROOT_CERTIFICATES_PATH", self.path("certs/ca"))
+            .envs(server_options(self.root.path(), address))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

@@ -160,3 +160,23 @@ pub(crate) fn password(aws: &Aws, user: &str) -> String {
     let text = aws.secrets(|secrets| secrets.current(&format!("es/{user}"))).unwrap();
     serde_json::from_str::<Value>(&text).unwrap()["password"].as_str().unwrap().to_owned()
 }
+
+/// A database and an AWS as a first task finds them, in which sidecars are started.
+pub(crate) struct Scene {
+    pub(crate) node: DatabaseNode,
+    pub(crate) aws: Aws,
+    pub(crate) endpoint: String,
+    pub(crate) service: String,
+}
+
+impl Scene {
+    pub(crate) async fn with(node: DatabaseNode) -> Self {
+        let aws = Aws::start().await.unwrap();
+        let service = deploy(&aws);
+        Self { node, endpoint: aws.endpoint(), aws, service }
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Sidecar {
+        Sidecar::start(&Settings { node: &self.node, endpoint: &self.endpoint, service: &self.service, arguments })
+    }
+}
