@@ -141,13 +141,14 @@ impl DatabaseCluster {
         self.root.path().join("hosts")
     }
 
-    /// The trusted root of a member, PEM.
+    /// The trusted roots of a member, PEM.
     ///
     /// # Panics
     ///
-    /// If there is none.
+    /// If there are none.
     pub fn ca(&self, node: usize) -> String {
-        fs::read_to_string(self.path_of(node).join("certs/ca/ca.crt")).expect("the root is there")
+        let roots = fs::read_dir(self.path_of(node).join("certs/ca")).expect("there are roots");
+        roots.flatten().map(|root| fs::read_to_string(root.path()).expect("a root is text")).collect()
     }
 
     /// What a member has printed so far.
