@@ -15,12 +15,14 @@ use super::wire::ready_of;
 
 use Line::{V22_10, V23_10, V24_10, V25_1};
 
+type Change = dyn Fn(&mut CertificateParams);
+
 /// Three members of which each has a certificate that is good but for one thing; `common_name` if it is not the default.
 struct Members<'a> {
     line: Line,
     reserved: Option<&'a str>,
     common_name: &'a dyn Fn(usize) -> String,
-    change: &'a dyn Fn(&mut CertificateParams),
+    change: &'a Change,
     /// Certificates of two authorities, both of which are trusted.
     two_authorities: bool,
 }
@@ -81,8 +83,6 @@ impl Members<'_> {
     }
 }
 
-const DENIED_BY_OLD: &str = "Failed authorization check for \"(anonymous)\"";
-
 fn no_client(params: &mut CertificateParams) {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
 }
@@ -109,45 +109,52 @@ fn other_name(_: usize) -> String {
 
 #[tokio::test]
 async fn usages_of_members() {
-    for line in [V24_10, V25_1] {
-        let denied = "was denied because it is not configured as a server certificate: Missing";
-        let missing = |what: &str| format!("{denied} {what}");
-        let client = missing("extended key usage: Client Authentication");
-        Members { change: &no_client, ..good(line) }.never_forms(&client).await;
-        Members { change: &no_usage, ..good(line) }.never_forms(&missing("key usage: Digital Signature")).await;
-    }
-    Members { change: &no_extended_usage, ..good(V24_10) }.forms().await;
-    for change in [no_client as fn(&mut CertificateParams), no_usage, no_extended_usage] {
-        Members { change: &change, ..good(V23_10) }.forms().await;
-    }
-    Members { change: &no_client, ..good(V22_10) }.forms().await;
+    let denied = "was denied because it is not configured as a server certificate: Missing";
+    let client = format!("{denied} extended key usage: Client Authentication");
+    let signature = format!("{denied} key usage: Digital Signature");
+    let refused =
+        |change: &'static Change, line, said| async move { Members { change, ..good(line) }.never_forms(said).await };
+    tokio::join!(
+        refused(&no_client, V24_10, &client),
+        refused(&no_client, V25_1, &client),
+        refused(&no_usage, V24_10, &signature),
+        refused(&no_usage, V25_1, &signature),
+    );
+    let accepted = |change: &'static Change, line| async move { Members { change, ..good(line) }.forms().await };
+    tokio::join!(
+        accepted(&no_extended_usage, V24_10),
+        accepted(&no_extended_usage, V23_10),
+        accepted(&no_client, V23_10),
+        accepted(&no_usage, V23_10),
+        accepted(&no_client, V22_10),
+    );
 }
 
 #[tokio::test]
 async fn host_names_of_members() {
-    for line in [V22_10, V23_10, V24_10, V25_1] {
+    let refused = |line| async move {
         Members { change: &no_name, ..good(line) }.never_forms("RemoteCertificateNameMismatch").await;
-    }
+    };
+    tokio::join!(refused(V22_10), refused(V23_10), refused(V24_10), refused(V25_1));
 }
 
 #[tokio::test]
 async fn common_names_of_members() {
-    let reserved = "does not match with the reserved node CN: ";
-    for line in [V24_10, V25_1] {
-        Members { common_name: &own_name, ..good(line) }.never_forms(reserved).await;
-    }
-    Members { common_name: &other_name, ..good(V24_10) }.forms().await;
-    Members { common_name: &own_name, ..good(V23_10) }.never_forms(DENIED_BY_OLD).await;
-    Members { common_name: &other_name, ..good(V23_10) }.forms().await;
-    Members { common_name: &own_name, reserved: Some("*.cluster.test"), ..good(V23_10) }.forms().await;
-    Members { common_name: &other_name, ..good(V22_10) }.never_forms(DENIED_BY_OLD).await;
-    Members { common_name: &other_name, reserved: Some("other-cn"), ..good(V22_10) }.forms().await;
+    let own = |line, reserved| Members { common_name: &own_name, reserved, ..good(line) };
+    let other = |line, reserved| Members { common_name: &other_name, reserved, ..good(line) };
+    let said = "does not match with the reserved node CN: ";
+    let (a, b, c, d) = (own(V24_10, None), own(V25_1, None), own(V23_10, None), other(V22_10, None));
+    let old = "Failed authorization check for \"(anonymous)\"";
+    tokio::join!(a.never_forms(said), b.never_forms(said), c.never_forms(old), d.never_forms(old));
+    let (a, b) = (other(V24_10, None), other(V23_10, None));
+    let (c, d) = (own(V23_10, Some("*.cluster.test")), other(V22_10, Some("other-cn")));
+    tokio::join!(a.forms(), b.forms(), c.forms(), d.forms());
 }
 
 #[tokio::test]
 async fn authorities_of_members() {
-    good(V24_10).forms().await;
-    Members { two_authorities: true, ..good(V24_10) }.forms().await;
+    let (one, two) = (good(V24_10), Members { two_authorities: true, ..good(V24_10) });
+    tokio::join!(one.forms(), two.forms());
 }
 
 /// observed §7: a server with files it cannot use exits with 1 and says why.

@@ -37,23 +37,28 @@ fn resets_at_the_same_time_conflict() {
     assert!(codes.iter().all(|code| code == "200 OK" || code == "409 Conflict"), "{codes:?}");
 }
 
-/// observed §4: the old password is accepted, and the new one refused, until the node has polled the notice.
+/// observed §4: the old password is accepted, and the new one refused, until the node has polled the notice. How long that
+/// takes is a matter of luck, so it is tried until it takes long enough to be seen.
 #[test]
 fn the_cache_flips_when_the_node_polls() {
     let node = DatabaseNode::start("node-1.test", 0.5);
     wait_until_ready(&node);
     let at = Target::of(&node);
-    let status = |password: &str| at.ask(&request("GET", "/ping", Some(("ops", password)), &[], None)).status;
-    assert_eq!(status("changeit"), "200 OK", "the cache is warm");
-    assert_eq!(at.reset(DEFAULT, "ops", "new").status, "200 OK");
-    let changed = Instant::now();
-    assert_eq!(status("changeit"), "200 OK", "the cache does not know yet");
-    assert_eq!(status("new"), "401 Unauthorized", "and looks at nothing else");
-    while status("new") != "200 OK" {
-        assert!(changed.elapsed() < Duration::from_secs(5), "the cache never flipped");
+    let status = |password: &str| at.get("/ping", Some(("ops", password))).code();
+    let passwords = ["changeit", "one", "two", "three", "four"];
+    let mut stale = 0;
+    for pair in passwords.windows(2) {
+        let (old, new) = (pair[0], pair[1]);
+        assert_eq!(status(old), 200, "the cache is warm");
+        assert_eq!(at.reset(DEFAULT, "ops", new).status, "200 OK");
+        let changed = Instant::now();
+        while status(new) != 200 {
+            stale += usize::from(status(old) == 200);
+            assert!(changed.elapsed() <= Duration::from_millis(1200), "it polls once in a (scaled) second");
+        }
+        assert_eq!(status(old), 401);
     }
-    assert!(changed.elapsed() <= Duration::from_millis(1200), "it polls once in a (scaled) second");
-    assert_eq!(status("changeit"), "401 Unauthorized");
+    assert!(stale > 0, "the cache never lagged");
 }
 
 #[test]
@@ -181,26 +186,33 @@ fn on_22_10_logins_are_unavailable_at_first() {
 /// does not get an answer, and it does not matter whether it still waits.
 #[test]
 fn sigterm_takes_its_time_with_an_unanswered_request() {
-    for (line, seconds, client_waits) in
-        [(Line::V22_10, 31.2, true), (Line::V23_10, 6.1, false), (Line::V24_10, 6.1, true), (Line::V25_1, 8.2, false)]
-    {
-        let scale = 0.05;
-        let mut node = DatabaseNode::start_of(line, "node-1.test", scale, &[]);
-        wait_until_ready(&node);
-        let at = Target::of(&node);
-        let body = request("POST", "/users/ops/command/reset-password", Some(DEFAULT), &[JSON], Some("{}"));
-        let client = unanswered(&at, &body);
-        let client = client_waits.then_some(client);
-        let asked = Instant::now();
-        terminate(&node);
-        assert_eq!(node.wait_for_end().code(), Some(0));
-        let took = asked.elapsed().as_secs_f64() / scale;
-        assert!(took >= seconds && took < seconds + 6.0, "{line}: {took} s");
-        if let Some(mut client) = client {
-            let mut answer = Vec::new();
-            let _ = client.read_to_end(&mut answer);
-            assert!(!answer.windows(4).any(|bytes| bytes == b"HTTP"), "it gets no answer");
+    let rows =
+        [(Line::V22_10, 31.2, true), (Line::V23_10, 6.1, false), (Line::V24_10, 6.1, true), (Line::V25_1, 8.2, false)];
+    std::thread::scope(|scope| {
+        for (line, seconds, client_waits) in rows {
+            scope.spawn(move || stops_late(line, seconds, client_waits));
         }
+    });
+}
+
+fn stops_late(line: Line, seconds: f64, client_waits: bool) {
+    let scale = 0.05;
+    let mut node = DatabaseNode::start_of(line, "node-1.test", scale, &[]);
+    wait_until_ready(&node);
+    let at = Target::of(&node);
+    at.wait_for_users();
+    let body = request("POST", "/users/ops/command/reset-password", Some(DEFAULT), &[JSON], Some("{}"));
+    let client = unanswered(&at, &body);
+    let client = client_waits.then_some(client);
+    let asked = Instant::now();
+    terminate(&node);
+    assert_eq!(node.wait_for_end().code(), Some(0));
+    let took = asked.elapsed().as_secs_f64() / scale;
+    assert!(took >= seconds && took < seconds + 15.0, "{line}: {took} s");
+    if let Some(mut client) = client {
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer);
+        assert!(!answer.windows(4).any(|bytes| bytes == b"HTTP"), "it gets no answer");
     }
 }
 
