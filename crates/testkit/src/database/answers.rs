@@ -1,7 +1,11 @@
 //! Replies with the headers that the server puts on them (observed §2, lines §A, contract §1.2, §1.3).
 
+use std::io::{self, Write};
+
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, LOCATION, SERVER};
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LOCATION, SERVER};
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body_util::Full;
 use hyper::ext::ReasonPhrase;
@@ -22,6 +26,35 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Reply {
     let mut reply = with_header(empty(status), CONTENT_TYPE, "application/json; charset=utf-8");
     *reply.body_mut() = Full::new(body);
     reply
+}
+
+/// Plain text, as `/metrics` has it.
+pub(super) fn text(body: String) -> Reply {
+    let mut reply = with_header(empty(StatusCode::OK), CONTENT_TYPE, "text/plain; charset=utf-8; version=0.0.4");
+    *reply.body_mut() = Full::new(body.into());
+    reply
+}
+
+/// Compresses a reply if exactly one coding is accepted (contract §1.2).
+pub(super) fn compressed(reply: Reply, accepted: Option<&HeaderValue>) -> Reply {
+    let coding = accepted.and_then(|coding| coding.to_str().ok()).unwrap_or_default();
+    let (head, body) = reply.into_parts();
+    let plain = body.into_inner().unwrap_or_default();
+    let packed = match coding {
+        _ if plain.is_empty() => None,
+        "gzip" => pack(GzEncoder::new(Vec::new(), Compression::default()), &plain, GzEncoder::finish),
+        "deflate" => pack(DeflateEncoder::new(Vec::new(), Compression::default()), &plain, DeflateEncoder::finish),
+        _ => None,
+    };
+    match packed {
+        None => Response::from_parts(head, Full::new(plain)),
+        Some(packed) => with_header(Response::from_parts(head, Full::new(packed)), CONTENT_ENCODING, coding),
+    }
+}
+
+fn pack<E: Write>(mut encoder: E, plain: &[u8], finish: impl FnOnce(E) -> io::Result<Vec<u8>>) -> Option<Bytes> {
+    encoder.write_all(plain).ok()?;
+    finish(encoder).ok().map(Bytes::from)
 }
 
 pub(super) fn reason(status: StatusCode, phrase: &'static str) -> Reply {

@@ -6,19 +6,22 @@ use std::sync::atomic::AtomicUsize;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Collected};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-use super::answers::{Reply, empty, from_bridge, from_controller, json, now, reason, redirect, with_header};
+use super::answers::{
+    Reply, compressed, empty, from_bridge, from_controller, json, now, reason, redirect, text, with_header,
+};
 use super::forward::{FORWARDED_HOST, forward};
 use super::journal::Journal;
 use super::members::{Info, Member, State};
 use super::node::{Caller, Node, Verdict};
-use super::routes::{AdminOrder, Resource, accepts, is_readable};
+use super::routes::{AdminOrder, Format, Resource, accepts, format_in, is_readable};
 use super::{life, protocol, replies, writes};
 
 const CHALLENGE: &str = "X-Basic realm=\"ESDB\"";
@@ -197,7 +200,8 @@ async fn serve(api: &Api, request: Request<Incoming>, caller: &Caller, worker: u
     if resource.takes_body(&method) && !is_readable(request.headers().get(CONTENT_TYPE)) {
         return from_bridge(line, reason(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Invalid or missing Content-Type"));
     }
-    let Some(as_json) = accepts(request.headers()) else {
+    let Ok(named) = format_in(request.uri().query()) else { return empty(StatusCode::INTERNAL_SERVER_ERROR) };
+    let Some(format) = named.or_else(|| accepts(request.headers())) else {
         let phrase = "Requested URI is not available in requested format";
         return from_bridge(line, reason(StatusCode::NOT_ACCEPTABLE, phrase));
     };
@@ -205,6 +209,7 @@ async fn serve(api: &Api, request: Request<Incoming>, caller: &Caller, worker: u
         return from_controller(line, empty(StatusCode::UNAUTHORIZED), &allowed);
     }
     let base = base_url(node, &request);
+    let coding = request.headers().get(ACCEPT_ENCODING).cloned();
     if resource.is_the_leaders() {
         let leader = node.with(|inner| inner.leader.clone().filter(|_| inner.state.is_replica()));
         if let Some(leader) = leader {
@@ -218,14 +223,18 @@ async fn serve(api: &Api, request: Request<Incoming>, caller: &Caller, worker: u
         Resource::Info => json(StatusCode::OK, replies::info(line, &node.with(|inner| inner.state).lower_case())),
         Resource::Ping => json(StatusCode::OK, replies::ping(line)),
         Resource::Gossip => gossip(node),
-        Resource::Stats | Resource::Metrics => json(StatusCode::OK, Bytes::from_static(b"{}")),
+        Resource::InfoOptions => json(StatusCode::OK, replies::options(line, &node.options.shown)),
+        Resource::Stats => {
+            json(StatusCode::OK, replies::stats(std::process::id(), node.with(|inner| inner.users.bytes())))
+        }
+        Resource::Metrics => text(replies::metrics(line, node.with(|inner| inner.state))),
         Resource::AdminLogin => admin_login(line, caller),
         Resource::AdminOrder(order) => admin_order(api, order),
         _ if method == Method::GET => read_users(node, &resource, caller, worker, &base).await,
         resource => writes::write(api, request, &resource, caller, worker, &base).await,
     };
-    // XML is offered and comes out empty.
-    from_controller(line, if as_json { reply } else { empty(reply.status()) }, &allowed)
+    let reply = if format == Format::Json { compressed(reply, coding.as_ref()) } else { empty(reply.status()) };
+    from_controller(line, reply, &allowed)
 }
 
 /// How clients reach this node: as whoever forwards says, as the options say, or as the client did (contract §1.3).

@@ -262,6 +262,11 @@ impl Line {
         self <= Self::V22_10
     }
 
+    /// `/info/options` says where a value comes from, instead of which ones are possible (contract §3.2).
+    pub(super) fn describes_option_sources(self) -> bool {
+        self >= Self::V24_10
+    }
+
     pub(super) fn first_page(self) -> &'static str {
         if self.is_kurrent() { "/ui/cluster" } else { "/web/index.html" }
     }

@@ -76,6 +76,8 @@ pub(super) struct Options {
     pub(super) reserved_common_name: Option<String>,
     pub(super) ignores_client_usage: bool,
     pub(super) first_passwords: FirstPasswords,
+    /// Names and values as they were given, without secrets.
+    pub(super) shown: Vec<(String, String)>,
     /// What the server says about its options and goes on.
     pub(super) warnings: Vec<String>,
 }
@@ -162,13 +164,18 @@ impl Options {
         for (name, value) in config_file(line, root, config.as_deref(), &mut warnings)? {
             take_in(&name, value, false);
         }
+        let shown = known
+            .iter()
+            .filter_map(|name| Some((pascal_case(name), given.get(&normal(name))?.value.clone())))
+            .map(|(name, value)| if name.contains("Password") { (name, "********".to_owned()) } else { (name, value) })
+            .collect();
         let mut taken = Taken(given);
         if !unknown.is_empty() && !taken.is_true("allowunknownoptions") {
             unknown.push("Found unknown options. To continue anyway, set AllowUnknownOptions to true.".to_owned());
             return Err(Refusal::Exit(unknown));
         }
         warnings.extend(unknown);
-        taken.build(line, root, warnings)
+        taken.build(line, root, shown, warnings)
     }
 }
 
@@ -275,7 +282,13 @@ impl Taken {
         }
     }
 
-    fn build(mut self, line: Line, root: &Path, mut warnings: Vec<String>) -> Result<Options, Refusal> {
+    fn build(
+        mut self,
+        line: Line,
+        root: &Path,
+        shown: Vec<(String, String)>,
+        mut warnings: Vec<String>,
+    ) -> Result<Options, Refusal> {
         for (name, what) in [("insecure", "does not run insecure"), ("readonlyreplica", "is no read-only replica")] {
             if self.is_true(name) {
                 return Err(Refusal::exit(format!("the stand-in {what}")));
@@ -334,6 +347,7 @@ impl Taken {
                 admin: self.first_password("defaultadminpassword", "DefaultAdminPassword")?,
                 ops: self.first_password("defaultopspassword", "DefaultOpsPassword")?,
             },
+            shown,
             warnings,
         })
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::line::{Line, Subject};
+use super::members::State;
 use super::users::User;
 
 fn json(value: &impl Serialize) -> Bytes {
@@ -77,6 +78,53 @@ pub(super) fn ping(line: Line) -> Bytes {
     let (id, label) = (line.message_type(Subject::Ping), line.has_label().then_some("Http"));
     let (first, second) = if label.is_none() { (id, None) } else { (None, id) };
     json(&Ping { first, text: "Ping request successfully handled", second, label })
+}
+
+/// An option as `/info/options` shows it (contract §3.2); `()` is null.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownOption<'a> {
+    name: &'a str,
+    description: &'static str,
+    group: &'static str,
+    value: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    possible_values: Option<[&'static str; 0]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration_source: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deprecation_message: Option<()>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<()>,
+}
+
+pub(super) fn options(line: Line, given: &[(String, String)]) -> Bytes {
+    let is_new = line.describes_option_sources();
+    let shown = given.iter().map(|(name, value)| ShownOption {
+        name,
+        description: "",
+        group: "Options",
+        value,
+        possible_values: (!is_new).then_some([]),
+        configuration_source: is_new.then_some("Environment Variables"),
+        deprecation_message: is_new.then_some(()),
+        schema: is_new.then_some(()),
+    });
+    json(&shown.collect::<Vec<_>>())
+}
+
+/// A few of the figures that a server has.
+pub(super) fn stats(process_id: u32, bytes: u64) -> Bytes {
+    json(&serde_json::json!({
+        "proc": { "id": process_id },
+        "es": { "checksum": bytes, "checksumNonFlushed": bytes },
+    }))
+}
+
+/// One of the figures that a server has, under the name that the line gives it (observed-25 §A).
+pub(super) fn metrics(line: Line, state: State) -> String {
+    let prefix = if line.is_kurrent() { "kurrentdb" } else { "eventstore" };
+    format!("# TYPE {prefix}_statuses gauge\n{prefix}_statuses{{name=\"Node\",status=\"{state:?}\"}} 1\n")
 }
 
 #[derive(Serialize)]

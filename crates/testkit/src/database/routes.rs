@@ -14,6 +14,7 @@ pub(super) enum Resource {
     Web,
     WebPage,
     Info,
+    InfoOptions,
     Ping,
     Gossip,
     Stats,
@@ -49,6 +50,7 @@ impl Resource {
             ["web"] => Self::Web,
             ["web", "index.html"] => Self::WebPage,
             ["info"] => Self::Info,
+            ["info", "options"] => Self::InfoOptions,
             ["ping"] => Self::Ping,
             ["gossip"] => Self::Gossip,
             ["stats"] => Self::Stats,
@@ -109,7 +111,7 @@ impl Resource {
             Self::Root | Self::Web | Self::WebPage | Self::Info | Self::Ping | Self::Gossip => true,
             Self::Stats if line.has_open_stats() => true,
             Self::Stats | Self::Metrics | Self::AdminLogin | Self::Current => *caller != Caller::Anonymous,
-            Self::AdminOrder(_) => caller.is_operator(),
+            Self::AdminOrder(_) | Self::InfoOptions => caller.is_operator(),
             // Everybody may change the own password, and nobody another's.
             Self::Command(login, Command::ChangePassword) => caller.name() == login,
             // The user `admin` passes here without its group, and is refused later (contract §1.1).
@@ -126,14 +128,33 @@ pub(super) fn is_readable(header: Option<&HeaderValue>) -> bool {
     kind && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
 }
 
-/// Whether the reply is JSON (true) or XML (false), or cannot be what is asked for.
-pub(super) fn accepts(headers: &HeaderMap) -> Option<bool> {
-    let Some(header) = headers.get(http::header::ACCEPT) else { return Some(true) };
+/// What a reply is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Json,
+    /// It is offered, and comes out empty (lines §B).
+    Xml,
+}
+
+/// What `?format=` names, which comes before `Accept`; `Err` if there is no such format (contract §1.2).
+pub(super) fn format_in(query: Option<&str>) -> Result<Option<Format>, ()> {
+    let named = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("format=")));
+    match named {
+        None => Ok(None),
+        Some("json") => Ok(Some(Format::Json)),
+        Some("xml" | "text") => Ok(Some(Format::Xml)),
+        Some(_) => Err(()),
+    }
+}
+
+/// What `Accept` asks for; `None` if it cannot be had.
+pub(super) fn accepts(headers: &HeaderMap) -> Option<Format> {
+    let Some(header) = headers.get(http::header::ACCEPT) else { return Some(Format::Json) };
     let kinds: Vec<_> =
         header.to_str().ok()?.split(',').map(|part| part.split(';').next().unwrap_or(part).trim()).collect();
     if kinds.iter().any(|kind| matches!(*kind, "*/*" | "application/json" | "application/*")) {
-        Some(true)
+        Some(Format::Json)
     } else {
-        kinds.contains(&"text/xml").then_some(false)
+        kinds.contains(&"text/xml").then_some(Format::Xml)
     }
 }

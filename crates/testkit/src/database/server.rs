@@ -274,6 +274,11 @@ async fn accept(listener: TcpListener, api: Arc<Api>, closing: watch::Receiver<b
 async fn connection(stream: TcpStream, api: Arc<Api>, mut closing: watch::Receiver<bool>) {
     // Small messages, and each is waited for.
     let _ = stream.set_nodelay(true);
+    // The start of a handshake; whatever else comes is not answered, not even by an alert (observed §2).
+    let mut first = [0];
+    if !matches!(stream.peek(&mut first).await, Ok(1) if first == [0x16]) {
+        return;
+    }
     let identity = Arc::clone(&api.node.identity.borrow());
     let Ok(stream) = TlsAcceptor::from(Arc::clone(&identity.listener)).accept(stream).await else { return };
     let (_, session) = stream.get_ref();
