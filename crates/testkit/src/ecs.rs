@@ -26,6 +26,13 @@ pub struct TaskIdentity {
     pub address: IpAddr,
 }
 
+impl TaskIdentity {
+    /// The last part of the ARN.
+    pub fn id(&self) -> &str {
+        self.task_arn.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 /// Running endpoints. End when dropped.
 #[derive(Debug)]
 pub struct TaskEndpoints {

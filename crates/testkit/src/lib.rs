@@ -11,6 +11,7 @@
 pub mod aws;
 pub mod consumer;
 pub mod database;
+pub mod dns;
 pub mod ecs;
 pub mod moto;
 pub mod net;

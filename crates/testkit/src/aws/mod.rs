@@ -5,6 +5,7 @@
 //! refused loudly. Signatures are not checked.
 
 mod cloud_map;
+mod lag;
 mod secrets;
 mod wire;
 
@@ -13,9 +14,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+pub(crate) use cloud_map::Resolution;
 pub use cloud_map::{CloudMap, RegisteredInstance};
+pub use lag::Lag;
 pub use secrets::{Secrets, VersionView};
 
 /// The account that owns everything in the double.
@@ -29,6 +33,17 @@ pub struct Aws {
     port: u16,
     world: Arc<Mutex<World>>,
     server: JoinHandle<()>,
+}
+
+/// The hosted zones of Cloud Map's namespaces.
+#[derive(Debug)]
+pub(crate) struct Zones(Arc<Mutex<World>>);
+
+impl Zones {
+    /// What is known of a name without a trailing dot, in lower case.
+    pub(crate) fn resolve(&self, name: &str) -> Resolution {
+        self.0.lock().expect("no call panics while it holds the world").cloud_map.resolve(name)
+    }
 }
 
 /// One call, as it was answered. Never holds a secret value.
@@ -95,11 +110,31 @@ struct ApiError {
     code: &'static str,
     message: String,
     status: u16,
+    /// A further member of the answer.
+    member: Option<(&'static str, String)>,
 }
 
 impl ApiError {
     fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: 400 }
+        Self { code, message: message.into(), status: 400, member: None }
+    }
+
+    fn with(self, key: &'static str, value: &str) -> Self {
+        Self { member: Some((key, value.to_owned())), ..self }
+    }
+
+    fn body(&self) -> Value {
+        let mut body = json!({"__type": self.code, "Message": self.message, "message": self.message});
+        if let Some((key, value)) = &self.member {
+            body[key] = json!(value);
+        }
+        body
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self { status: refusal.status, ..Self::new(refusal.code, "refused by the test") }
     }
 }
 
@@ -149,7 +184,12 @@ impl Aws {
 
     /// How long Cloud Map's operations take from now on.
     pub fn set_operation_time(&self, time: Duration) {
-        self.lock().cloud_map.operation_time = time;
+        self.lock().cloud_map.set_operation_time(time);
+    }
+
+    /// The hosted zones of Cloud Map's namespaces, for a name server.
+    pub(crate) fn zones(&self) -> Zones {
+        Zones(Arc::clone(&self.world))
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -20,6 +20,8 @@ use super::{ApiError, Call, Moment, World};
 
 const SECRETS_MANAGER: &str = "secretsmanager.";
 const CLOUD_MAP: &str = "Route53AutoNaming_v20170314.";
+/// Both services give at most so many items at once.
+const LARGEST_PAGE: usize = 100;
 
 pub(super) async fn serve(world: Arc<Mutex<World>>) -> io::Result<(u16, JoinHandle<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -57,10 +59,7 @@ fn reply(outcome: Result<Value, ApiError>) -> Response<Full<Bytes>> {
         .header("x-amzn-requestid", Uuid::new_v4().to_string());
     let (builder, body) = match outcome {
         Ok(output) => (builder.status(StatusCode::OK), output),
-        Err(error) => (
-            builder.status(error.status).header("x-amzn-errortype", error.code),
-            json!({"__type": error.code, "Message": error.message, "message": error.message}),
-        ),
+        Err(error) => (builder.status(error.status).header("x-amzn-errortype", error.code), error.body()),
     };
     builder.body(Full::new(Bytes::from(body.to_string()))).expect("fixed headers and a valid status make a response")
 }
@@ -72,8 +71,7 @@ impl World {
         let outcome = match self.refusals.iter().position(|(refused, _)| refused == operation) {
             Some(next) => {
                 let (_, refusal) = self.refusals.remove(next).expect("it was found just now");
-                let message = "refused by the test".to_owned();
-                Err(ApiError { code: refusal.code, message, status: refusal.status })
+                Err(refusal.into())
             }
             None if target.starts_with(SECRETS_MANAGER) => self.secrets.call(operation, input),
             None if target.starts_with(CLOUD_MAP) => self.cloud_map.call(operation, input),
@@ -97,6 +95,25 @@ impl World {
             watcher(number, moment);
         }
     }
+}
+
+/// A page of a list, and the token with which the next one is asked for.
+pub(super) fn page(
+    key: &'static str,
+    items: Vec<Value>,
+    size: Option<u64>,
+    next: Option<&str>,
+) -> Result<Value, ApiError> {
+    let start =
+        next.map_or(Ok(0), |next| next.parse::<usize>().map_err(|_| ApiError::new("InvalidInput", "NextToken")))?;
+    let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(LARGEST_PAGE).clamp(1, LARGEST_PAGE);
+    let end = start + size;
+    let mut output = Map::new();
+    if end < items.len() {
+        output.insert("NextToken".to_owned(), Value::String(end.to_string()));
+    }
+    output.insert(key.to_owned(), items.into_iter().skip(start).take(size).collect());
+    Ok(Value::Object(output))
 }
 
 /// The members of a request, taken one by one, so that none that we do not know passes unnoticed.
