@@ -9,6 +9,7 @@
 )]
 
 pub mod aws;
+pub mod cluster;
 pub mod consumer;
 pub mod database;
 pub mod dns;
