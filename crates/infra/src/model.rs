@@ -385,6 +385,9 @@ fn bootstrap(config: &Config, node: &str) -> Container {
         ("BOOTSTRAP_CLIENT_PORT", config.port.to_string()),
         ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
     ]);
+    if config.nodes.is_cluster() {
+        environment.extend(variables([("BOOTSTRAP_CLUSTER_SIZE", config.nodes.to_string())]));
+    }
     environment.extend([
         ("BOOTSTRAP_ADMIN_SECRET".to_owned(), Value::Secret(BuiltInUser::Admin)),
         ("BOOTSTRAP_OPS_SECRET".to_owned(), Value::Secret(BuiltInUser::Ops)),
