@@ -18,5 +18,6 @@ pub mod moto;
 pub mod net;
 pub mod node;
 pub mod programs;
+pub mod proxy;
 pub mod task;
 pub mod tool;

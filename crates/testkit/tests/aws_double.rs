@@ -149,7 +149,8 @@ async fn the_double_is_stricter_than_moto() {
     // Nothing that is not implemented passes silently.
     let unknown = json!({"SecretId": name, "Filter": 1});
     assert_eq!(call(&endpoint, "GetSecretValue", unknown).await.unwrap_err(), "ValidationException");
-    assert_eq!(call(&endpoint, "RotateSecret", json!({})).await.unwrap_err(), "UnknownOperationException");
+    assert_eq!(call(&endpoint, "RotateSecret", json!({})).await.unwrap_err(), "InvalidRequestException");
+    assert_eq!(call(&endpoint, "TagResource", json!({})).await.unwrap_err(), "UnknownOperationException");
 }
 
 #[tokio::test]

@@ -55,6 +55,8 @@ pub struct Call {
     pub operation: String,
     /// The secret, instance or operation it was about.
     pub subject: String,
+    /// The id of the access key that signed it.
+    pub access_key: Option<String>,
     /// AWS's error code, if it was refused.
     pub error: Option<&'static str>,
 }
@@ -73,6 +75,14 @@ impl Refusal {
     pub const THROTTLED: Self = Self { code: "ThrottlingException", status: 400 };
     /// The role may not do this.
     pub const DENIED: Self = Self { code: "AccessDeniedException", status: 400 };
+    /// Cloud Map's own word for too fast.
+    pub const REQUEST_LIMIT: Self = Self { code: "RequestLimitExceeded", status: 400 };
+    /// The credentials have ended.
+    pub const EXPIRED: Self = Self { code: "ExpiredTokenException", status: 400 };
+    /// The key of the secret cannot be used to read.
+    pub const DECRYPTION: Self = Self { code: "DecryptionFailure", status: 400 };
+    /// The key of the secret cannot be used to write.
+    pub const ENCRYPTION: Self = Self { code: "EncryptionFailure", status: 400 };
     /// The service itself failed.
     pub const FAULT: Self = Self { code: "InternalServiceError", status: 500 };
 }
@@ -95,12 +105,37 @@ struct World {
     cloud_map: CloudMap,
     calls: Vec<Call>,
     refusals: VecDeque<(String, Refusal)>,
+    rates: Vec<Rate>,
     watcher: Option<Watcher>,
 }
 
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("World").field("calls", &self.calls.len()).finish_non_exhaustive()
+    }
+}
+
+/// The most calls of an operation in a time.
+struct Rate {
+    operation: String,
+    calls: usize,
+    time: Duration,
+    let_through: VecDeque<Instant>,
+}
+
+impl Rate {
+    fn lets_through(&mut self, operation: &str) -> bool {
+        if self.operation != operation {
+            return true;
+        }
+        while self.let_through.front().is_some_and(|call| call.elapsed() >= self.time) {
+            self.let_through.pop_front();
+        }
+        let room = self.let_through.len() < self.calls;
+        if room {
+            self.let_through.push_back(Instant::now());
+        }
+        room
     }
 }
 
@@ -172,14 +207,22 @@ impl Aws {
         world.refusals.extend((0..times).map(|_| (operation.to_owned(), refusal)));
     }
 
+    /// From now on throttles `operation` when it is called more than `calls` times in `time`.
+    pub fn limit_rate(&self, operation: &str, calls: usize, time: Duration) {
+        let rate = Rate { operation: operation.to_owned(), calls, time, let_through: VecDeque::new() };
+        self.lock().rates.push(rate);
+    }
+
     /// Has `watcher` told of every call, for tests that kill the caller at a certain one.
     pub fn watch(&self, watcher: impl FnMut(usize, Moment) + Send + 'static) {
         self.lock().watcher = Some(Box::new(watcher));
     }
 
-    /// Forgets all refusals that are still to come.
+    /// Forgets all refusals that are still to come, and all limits of rates.
     pub fn allow_all(&self) {
-        self.lock().refusals.clear();
+        let mut world = self.lock();
+        world.refusals.clear();
+        world.rates.clear();
     }
 
     /// How long Cloud Map's operations take from now on.

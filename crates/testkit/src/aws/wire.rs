@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::{ApiError, Call, Moment, World};
+use super::{ApiError, Call, Moment, Refusal, World};
 
 const SECRETS_MANAGER: &str = "secretsmanager.";
 const CLOUD_MAP: &str = "Route53AutoNaming_v20170314.";
@@ -41,8 +41,9 @@ pub(super) async fn serve(world: Arc<Mutex<World>>) -> io::Result<(u16, JoinHand
 }
 
 async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let header = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
-    let target = header.unwrap_or_default().to_owned();
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let target = header("x-amz-target").unwrap_or_default().to_owned();
+    let access_key = header("authorization").and_then(access_key);
     let Ok(body) = request.into_body().collect().await else {
         return Ok(reply(Err(ApiError::new("SerializationException", "the body could not be read"))));
     };
@@ -50,7 +51,13 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
         return Ok(reply(Err(ApiError::new("SerializationException", "the body is not JSON"))));
     };
     let mut world = world.lock().expect("no call panics while it holds the world");
-    Ok(reply(world.call(&target, &input)))
+    Ok(reply(world.call(&target, access_key, &input)))
+}
+
+/// From `… Credential=KEY/DATE/REGION/SERVICE/aws4_request, …`.
+fn access_key(authorization: &str) -> Option<String> {
+    let (_, credential) = authorization.split_once("Credential=")?;
+    credential.split('/').next().map(str::to_owned)
 }
 
 fn reply(outcome: Result<Value, ApiError>) -> Response<Full<Bytes>> {
@@ -65,14 +72,11 @@ fn reply(outcome: Result<Value, ApiError>) -> Response<Full<Bytes>> {
 }
 
 impl World {
-    fn call(&mut self, target: &str, input: &Value) -> Result<Value, ApiError> {
+    fn call(&mut self, target: &str, access_key: Option<String>, input: &Value) -> Result<Value, ApiError> {
         self.tell(Moment::BeforeEffect);
         let operation = target.rsplit('.').next().unwrap_or_default();
-        let outcome = match self.refusals.iter().position(|(refused, _)| refused == operation) {
-            Some(next) => {
-                let (_, refusal) = self.refusals.remove(next).expect("it was found just now");
-                Err(refusal.into())
-            }
+        let outcome = match self.refusal(operation) {
+            Some(refusal) => Err(refusal.into()),
             None if target.starts_with(SECRETS_MANAGER) => self.secrets.call(operation, input),
             None if target.starts_with(CLOUD_MAP) => self.cloud_map.call(operation, input),
             None => Err(ApiError::new("UnknownOperationException", format!("`{target}` is not implemented"))),
@@ -83,10 +87,19 @@ impl World {
             at: Instant::now(),
             operation: operation.to_owned(),
             subject: subject.unwrap_or_default().to_owned(),
+            access_key,
             error: outcome.as_ref().err().map(|error| error.code),
         });
         self.tell(Moment::AfterEffect);
         outcome
+    }
+
+    fn refusal(&mut self, operation: &str) -> Option<Refusal> {
+        if let Some(next) = self.refusals.iter().position(|(refused, _)| refused == operation) {
+            return self.refusals.remove(next).map(|(_, refusal)| refusal);
+        }
+        let room = self.rates.iter_mut().all(|rate| rate.lets_through(operation));
+        (!room).then_some(Refusal::THROTTLED)
     }
 
     fn tell(&mut self, moment: Moment) {
