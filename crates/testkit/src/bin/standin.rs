@@ -1,13 +1,14 @@
-//! The database stand-in as a program: reads `EVENTSTORE_*` like the server it stands in for.
+//! The database stand-in as a program: reads `EVENTSTORE_*` and `KURRENTDB_*` like the server it stands in for.
 
 use std::env;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
-use testkit::database::{Settings, run};
+use clap::Parser;
+use testkit::database::{Line, NameSources, Settings, run};
 
-/// Stand-in for an EventStoreDB server in tests and in the demo. It is not EventStoreDB.
+/// Stand-in for an EventStoreDB or KurrentDB server in tests and in the demo. It is neither.
 #[derive(Parser)]
 struct Cli {
     /// Server line to behave like.
@@ -22,25 +23,46 @@ struct Cli {
     /// The server's /tmp, where several stand-ins share a file system.
     #[arg(long, env = "STANDIN_TMP", default_value = "/tmp")]
     tmp: PathBuf,
-    /// The first so many password resets are stored, not announced to the cache, and not answered.
+    /// Where the server's default places are (etc/…, var/lib/…).
+    #[arg(long, env = "STANDIN_ROOT", default_value = "/")]
+    root: PathBuf,
+    /// DNS server for the names of other nodes, instead of the system's.
+    #[arg(long, env = "STANDIN_DNS", value_name = "ADDR:PORT")]
+    dns: Option<SocketAddr>,
+    /// Addresses of names, which are not looked up then.
+    #[arg(long, env = "STANDIN_HOSTS", value_name = "NAME=ADDR", value_delimiter = ',', value_parser = parse_host)]
+    hosts: Vec<(String, IpAddr)>,
+    /// The same as a file with an address and a name on each line, which is read at every look-up.
+    #[arg(long, env = "STANDIN_HOSTS_FILE")]
+    hosts_file: Option<PathBuf>,
+    /// The first so many password resets are stored, not announced to the caches, and not answered.
     #[arg(long, env = "STANDIN_LOSE_RESET_REPLIES", default_value = "0")]
     lose_reset_replies: usize,
+    /// Lose the first poll of the password notices: for 20 s no password change is noticed, as on 22.10 after a start.
+    #[arg(long, env = "STANDIN_LOSE_FIRST_POLL")]
+    lose_first_poll: bool,
+    /// End with code 0 so often on a new data directory before staying.
+    #[arg(long, env = "STANDIN_FIRST_BOOT_EXITS", default_value = "0")]
+    first_boot_exits: u32,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Line {
-    #[value(name = "24.10")]
-    V24_10,
+fn parse_host(text: &str) -> Result<(String, IpAddr), String> {
+    let (name, address) = text.split_once('=').ok_or("a name, =, and an address are needed")?;
+    Ok((name.to_owned(), address.parse().map_err(|_| format!("{address} is not an address"))?))
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Line::V24_10 = cli.line;
     let settings = Settings {
+        line: cli.line,
         time_scale: cli.time_scale,
         journal: cli.journal,
         tmp: cli.tmp,
+        root: cli.root,
+        names: NameSources { hosts: cli.hosts, hosts_file: cli.hosts_file, dns: cli.dns },
         lose_reset_replies: cli.lose_reset_replies,
+        lose_first_poll: cli.lose_first_poll,
+        first_boot_exits: cli.first_boot_exits,
     };
     run(&settings, env::vars())
 }

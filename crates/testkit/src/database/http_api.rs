@@ -1,48 +1,35 @@
-//! The HTTP API: authentication, routing, content negotiation, authorisation, handlers, in the server's order
-//! (contract §1.4), with the replies of observed §2.
+//! The HTTP API: authentication, routing, content negotiation, authorisation, forwarding, handlers, in the server's order
+//! (contract §1.4), with the replies of observed §2 and what lines §A and observed-25 §A say of other lines.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicUsize;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE,
-};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Collected, Full};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Collected};
 use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
-use serde_json::{Map, Value};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
+use super::answers::{Reply, empty, from_bridge, from_controller, json, now, reason, redirect, with_header};
+use super::forward::{FORWARDED_HOST, forward};
 use super::journal::Journal;
-use super::node::{Caller, Node, State, Verdict};
-use super::replies::{self, Itself};
-
-/// A write takes this long; two of the same user at the same time conflict.
-const WRITE_TIME: Duration = Duration::from_millis(2);
+use super::members::{Info, Member, State};
+use super::node::{Caller, Node, Verdict};
+use super::routes::{AdminOrder, Resource, accepts, is_readable};
+use super::{life, protocol, replies, writes};
 
 const CHALLENGE: &str = "X-Basic realm=\"ESDB\"";
-const WRONG_CURRENT_PASSWORD: &str = "BasicCustom realm=\"ES\"";
-
-type Reply = Response<Full<Bytes>>;
 
 /// What all connections share.
 #[derive(Debug)]
 pub(super) struct Api {
-    pub(super) node: Node,
+    pub(super) node: Arc<Node>,
     pub(super) journal: Journal,
     /// So many resets are stored and not announced, and their replies are lost (observed §4, the trap).
     pub(super) resets_to_lose: AtomicUsize,
-    pub(super) instance_id: String,
-    pub(super) host: String,
-    pub(super) port: u16,
     /// Tells the listener to reload, and the process to end.
     pub(super) orders: mpsc::UnboundedSender<Order>,
 }
@@ -52,6 +39,15 @@ pub(super) struct Api {
 pub(super) enum Order {
     Reload,
     ShutDown,
+}
+
+/// Who is at the other end of a connection, by its client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    Anybody,
+    Node,
+    /// It has a certificate of the cluster, and is not taken for a node for this reason.
+    NoNode(String),
 }
 
 /// The connection is closed instead of a reply being sent.
@@ -71,229 +67,216 @@ struct InFlight(Arc<Api>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.node.leave();
+        self.0.node.leave_request();
     }
 }
 
-/// Answers one request; `system` if the connection came with a node certificate.
-pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>, system: bool) -> Result<Reply, ReplyLost> {
-    api.node.enter();
+/// Answers one request.
+pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>, peer: Peer) -> Result<Reply, ReplyLost> {
+    if request.uri().path().starts_with("/standin/") {
+        return Ok(answer_node(&api, request, &peer).await);
+    }
+    api.node.enter_request();
     let in_flight = InFlight(Arc::clone(&api));
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-    let (user, reply) = respond(&api, request, system).await;
+    let (user, reply) = respond(&api, request, peer == Peer::Node).await;
     api.journal.note(&method, &path, &user, reply.status().as_u16());
     drop(in_flight);
     if reply.extensions().get::<ReplyLost>().is_some() { Err(ReplyLost) } else { Ok(reply) }
 }
 
-async fn respond(api: &Arc<Api>, request: Request<Incoming>, system: bool) -> (String, Reply) {
-    // Health comes before authentication: wrong credentials are ignored.
-    if request.uri().path() == "/health/live" {
-        return (String::new(), health(api, &request));
+/// What nodes say to each other is not for others: for them the path does not exist.
+async fn answer_node(api: &Api, request: Request<Incoming>, peer: &Peer) -> Reply {
+    let node = &api.node;
+    match peer {
+        Peer::Node => {
+            let path = request.uri().path().to_owned();
+            let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
+            let answer = protocol::answer(node, &path, &body);
+            return answer.map_or_else(|| unknown_path(node), |body| json(StatusCode::OK, body));
+        }
+        Peer::NoNode(why) if node.line().checks_usages() => {
+            node.say_once(format!("Connection from node: unknown was denied because {why}"));
+        }
+        // Older lines do not say why (lines §E).
+        Peer::NoNode(_) => {
+            node.say_once("Failed authorization check for \"(anonymous)\" in node/gossip : update Deny".to_owned());
+        }
+        Peer::Anybody => {}
     }
-    let worker = api.node.arrived();
-    let caller = match authenticate(api, request.headers(), system) {
+    unknown_path(node)
+}
+
+async fn respond(api: &Api, request: Request<Incoming>, is_node: bool) -> (String, Reply) {
+    let node = &api.node;
+    let is_health = request.uri().path() == "/health/live";
+    if is_health && !node.line().authenticates_health() {
+        return (String::new(), health(node, &request));
+    }
+    let worker = node.arrived();
+    let caller = match authenticate(node, request.headers(), is_node) {
         Ok(caller) => caller,
         Err(reply) => return (String::new(), *reply),
     };
     let name = caller.name().to_owned();
-    (name, serve(api, request, &caller, worker).await)
+    let reply = if is_health { health(node, &request) } else { serve(api, request, &caller, worker).await };
+    (name, reply)
 }
 
-fn health(api: &Api, request: &Request<Incoming>) -> Reply {
+fn health(node: &Node, request: &Request<Incoming>) -> Reply {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return empty(StatusCode::METHOD_NOT_ALLOWED);
     }
     let asked = request.uri().query().and_then(|query| query.strip_prefix("liveCode="));
-    let ready = asked.and_then(|code| code.parse().ok()).and_then(|code| StatusCode::from_u16(code).ok());
-    match api.node.state() {
-        (_, true) => empty(ready.unwrap_or(StatusCode::NO_CONTENT)),
-        (_, false) => empty(StatusCode::SERVICE_UNAVAILABLE),
+    let asked = asked.filter(|_| node.line().honours_live_code()).and_then(|code| code.parse().ok());
+    let ready = asked.and_then(|code| StatusCode::from_u16(code).ok());
+    if node.with(|inner| inner.live) {
+        empty(ready.unwrap_or(StatusCode::NO_CONTENT))
+    } else {
+        empty(StatusCode::SERVICE_UNAVAILABLE)
     }
 }
 
 /// Every path asks who it is, also the public ones. What is not a Basic header counts as no header.
-fn authenticate(api: &Api, headers: &HeaderMap, system: bool) -> Result<Caller, Box<Reply>> {
+fn authenticate(node: &Node, headers: &HeaderMap, is_node: bool) -> Result<Caller, Box<Reply>> {
+    let line = node.line();
+    let unknown = || if is_node { Caller::System } else { Caller::Anonymous };
     let mut given = headers.get_all(AUTHORIZATION).iter();
     let basic = match (given.next(), given.next()) {
-        (Some(header), None) => header.to_str().ok().and_then(|header| header.strip_prefix("Basic ")),
+        (Some(header), None) => header.to_str().ok().and_then(|header| {
+            let bearer = || header.strip_prefix("Bearer ").filter(|_| line.forgives_credentials());
+            header.strip_prefix("Basic ").or_else(bearer)
+        }),
         _ => None,
     };
-    let Some(basic) = basic else {
-        return Ok(if system { Caller::System } else { Caller::Anonymous });
+    let Some(basic) = basic else { return Ok(unknown()) };
+    let Ok(mut decoded) = STANDARD.decode(basic) else {
+        return if line.forgives_credentials() {
+            Ok(unknown())
+        } else {
+            Err(Box::new(empty(StatusCode::INTERNAL_SERVER_ERROR)))
+        };
     };
-    let Ok(decoded) = STANDARD.decode(basic) else {
-        return Err(Box::new(empty(StatusCode::INTERNAL_SERVER_ERROR)));
-    };
+    if line.reads_credentials_as_ascii() {
+        decoded.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+    }
     let decoded = String::from_utf8_lossy(&decoded).into_owned();
-    let Some((login, password)) = decoded.split_once(':') else { return Ok(Caller::Anonymous) };
-    match api.node.log_in(login, password) {
+    let Some((login, password)) = decoded.split_once(':') else { return Ok(unknown()) };
+    match node.log_in(login, password) {
         Verdict::Accepted(caller) => Ok(caller),
         Verdict::Refused => Err(Box::new(with_header(empty(StatusCode::UNAUTHORIZED), WWW_AUTHENTICATE, CHALLENGE))),
         Verdict::NotReady => Err(Box::new(with_header(empty(StatusCode::SERVICE_UNAVAILABLE), RETRY_AFTER, "5"))),
     }
 }
 
-/// What a path stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Resource {
-    Root,
-    Info,
-    Ping,
-    Gossip,
-    Stats,
-    AdminLogin,
-    AdminOrder(AdminOrder),
-    Users,
-    Current,
-    User(String),
-    Command(String, Command),
+fn unknown_path(node: &Node) -> Reply {
+    let reply = empty(StatusCode::NOT_FOUND);
+    if node.line().routes_unknown_paths() { reply } else { from_bridge(node.line(), reply) }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AdminOrder {
-    Reload,
-    ShutDown,
-    Resign,
+fn wrong_method(line: super::line::Line, resource: &Resource, method: &Method) -> Reply {
+    let reply = empty(StatusCode::METHOD_NOT_ALLOWED);
+    if line.routes_wrong_methods() && method != Method::HEAD {
+        let allow = ["OPTIONS"].into_iter().chain(resource.methods().iter().copied()).collect::<Vec<_>>().join(", ");
+        return with_header(reply, ALLOW, &allow);
+    }
+    from_controller(line, reply, &resource.allowed())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Command {
-    ResetPassword,
-    ChangePassword,
-    Enable,
-    Disable,
-}
-
-impl Resource {
-    fn of(path: &str) -> Option<Self> {
-        let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
-        Some(match parts.as_slice() {
-            [""] => Self::Root,
-            ["info"] => Self::Info,
-            ["ping"] => Self::Ping,
-            ["gossip"] => Self::Gossip,
-            ["stats" | "metrics"] => Self::Stats,
-            ["admin", "login"] => Self::AdminLogin,
-            ["admin", "reloadconfig"] => Self::AdminOrder(AdminOrder::Reload),
-            ["admin", "shutdown"] => Self::AdminOrder(AdminOrder::ShutDown),
-            ["admin", "node", "resign"] => Self::AdminOrder(AdminOrder::Resign),
-            ["users"] | ["users", ""] => Self::Users,
-            ["users", "$current"] => Self::Current,
-            ["users", login] => Self::User((*login).to_owned()),
-            ["users", login, "command", command] => {
-                let command = match *command {
-                    "reset-password" => Command::ResetPassword,
-                    "change-password" => Command::ChangePassword,
-                    "enable" => Command::Enable,
-                    "disable" => Command::Disable,
-                    _ => return None,
-                };
-                Self::Command((*login).to_owned(), command)
-            }
-            _ => return None,
-        })
-    }
-
-    fn methods(&self) -> &'static [&'static str] {
-        match self {
-            Self::Users => &["GET", "POST"],
-            Self::User(_) => &["GET", "PUT", "DELETE"],
-            Self::AdminOrder(_) | Self::Command(..) => &["POST"],
-            _ => &["GET"],
-        }
-    }
-
-    /// The server lists the methods of every route that matches; `$current` is also a login name.
-    fn allowed(&self) -> String {
-        let methods = if *self == Self::Current { &["GET", "PUT", "DELETE", "GET"] } else { self.methods() };
-        format!("{}, OPTIONS", methods.join(", "))
-    }
-
-    fn takes_body(&self, method: &Method) -> bool {
-        match self {
-            Self::Users => *method == Method::POST,
-            Self::User(_) => *method == Method::PUT,
-            Self::Command(_, command) => matches!(command, Command::ResetPassword | Command::ChangePassword),
-            _ => false,
-        }
-    }
-}
-
-async fn serve(api: &Arc<Api>, request: Request<Incoming>, caller: &Caller, worker: u64) -> Reply {
-    let Some(resource) = Resource::of(request.uri().path()) else { return empty(StatusCode::NOT_FOUND) };
-    let allowed = resource.allowed();
-    let controller = |reply| controller_headers(reply, &allowed);
+async fn serve(api: &Api, request: Request<Incoming>, caller: &Caller, worker: u64) -> Reply {
+    let (node, line) = (&api.node, api.node.line());
+    let Some(resource) = Resource::of(line, request.uri().path()) else { return unknown_path(node) };
     let method = request.method().clone();
+    let allowed = resource.allowed();
     if method == Method::OPTIONS {
-        return controller(empty(StatusCode::OK));
+        return from_controller(line, empty(StatusCode::OK), &allowed);
     }
     if !resource.methods().contains(&method.as_str()) {
-        let allow = ["OPTIONS"].into_iter().chain(resource.methods().iter().copied()).collect::<Vec<_>>().join(", ");
-        let reply = empty(StatusCode::METHOD_NOT_ALLOWED);
-        return if method == Method::HEAD { reply } else { with_header(reply, ALLOW, &allow) };
+        return wrong_method(line, &resource, &method);
     }
     if resource.takes_body(&method) && !is_readable(request.headers().get(CONTENT_TYPE)) {
-        return reason(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Invalid or missing Content-Type");
+        return from_bridge(line, reason(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Invalid or missing Content-Type"));
     }
-    let Some(as_json) = accepts(request.headers().get(ACCEPT)) else {
-        return reason(StatusCode::NOT_ACCEPTABLE, "Requested URI is not available in requested format");
+    let Some(as_json) = accepts(request.headers()) else {
+        let phrase = "Requested URI is not available in requested format";
+        return from_bridge(line, reason(StatusCode::NOT_ACCEPTABLE, phrase));
     };
-    if !is_authorised(&resource, caller) {
-        return controller(empty(StatusCode::UNAUTHORIZED));
+    if !resource.is_open_to(line, caller) {
+        return from_controller(line, empty(StatusCode::UNAUTHORIZED), &allowed);
     }
-    let base = format!("https://{}:{}", api.host, api.port);
+    let base = base_url(node, &request);
+    if resource.is_the_leaders() {
+        let leader = node.with(|inner| inner.leader.clone().filter(|_| inner.state.is_replica()));
+        if let Some(leader) = leader {
+            return forward(node, request, &leader, &base, worker).await;
+        }
+    }
     let reply = match resource {
-        Resource::Root => return redirect(&format!("{base}/web/index.html")),
-        Resource::Info => json(StatusCode::OK, replies::info(state_name(api.node.state().0))),
-        Resource::Ping => json(StatusCode::OK, replies::ping()),
-        Resource::Gossip => gossip(api),
-        Resource::Stats => json(StatusCode::OK, Bytes::from_static(b"{}")),
-        Resource::AdminLogin => admin_login(caller),
+        Resource::Root => return redirect(&format!("{base}{}", line.first_page())),
+        Resource::Web => return redirect(&format!("{base}/web/index.html")),
+        Resource::WebPage => return empty(StatusCode::OK),
+        Resource::Info => json(StatusCode::OK, replies::info(line, &node.with(|inner| inner.state).lower_case())),
+        Resource::Ping => json(StatusCode::OK, replies::ping(line)),
+        Resource::Gossip => gossip(node),
+        Resource::Stats | Resource::Metrics => json(StatusCode::OK, Bytes::from_static(b"{}")),
+        Resource::AdminLogin => admin_login(line, caller),
         Resource::AdminOrder(order) => admin_order(api, order),
-        Resource::Users if method == Method::GET => {
-            json(StatusCode::OK, api.node.users(|users| replies::user_list(users.all(), &base)))
-        }
-        Resource::Current => {
-            let found = api.node.users(|users| users.get(caller.name()).map(replies::current_user));
-            found.map_or_else(|| json(StatusCode::NOT_FOUND, replies::not_found()), |body| json(StatusCode::OK, body))
-        }
-        Resource::User(login) if method == Method::GET => {
-            let found = api.node.users(|users| users.get(&login).map(|user| replies::user(user, &base)));
-            found.map_or_else(|| json(StatusCode::NOT_FOUND, replies::not_found()), |body| json(StatusCode::OK, body))
-        }
-        resource => write(api, request, &resource, caller, worker, &base).await,
+        _ if method == Method::GET => read_users(node, &resource, caller, worker, &base).await,
+        resource => writes::write(api, request, &resource, caller, worker, &base).await,
     };
     // XML is offered and comes out empty.
-    controller(if as_json { reply } else { empty(reply.status()) })
+    from_controller(line, if as_json { reply } else { empty(reply.status()) }, &allowed)
 }
 
-fn is_authorised(resource: &Resource, caller: &Caller) -> bool {
-    match resource {
-        Resource::Root | Resource::Info | Resource::Ping | Resource::Gossip => true,
-        Resource::Stats | Resource::AdminLogin | Resource::Current => *caller != Caller::Anonymous,
-        Resource::AdminOrder(_) => caller.is_operator(),
-        // Everybody may change the own password, and nobody another's.
-        Resource::Command(login, Command::ChangePassword) => caller.name() == login,
-        Resource::Users | Resource::User(_) | Resource::Command(..) => caller.is_admin(),
+/// How clients reach this node: as whoever forwards says, as the options say, or as the client did (contract §1.3).
+fn base_url(node: &Node, request: &Request<Incoming>) -> String {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let advertised = (node.options.advertises || node.options.for_clients != node.options.advertised)
+        .then(|| node.options.for_clients.to_string());
+    let host = header(FORWARDED_HOST).map(str::to_owned).or(advertised);
+    let asked =
+        || request.uri().authority().map(ToString::to_string).or_else(|| header(HOST.as_str()).map(str::to_owned));
+    let host = host.or_else(asked).unwrap_or_else(|| node.options.for_clients.to_string());
+    format!("https://{host}")
+}
+
+async fn read_users(node: &Node, resource: &Resource, caller: &Caller, worker: u64, base: &str) -> Reply {
+    let line = node.line();
+    if *resource == Resource::Users {
+        let list = node.with(|inner| {
+            let any = inner.users.all().next().is_some();
+            any.then(|| replies::user_list(line, inner.users.all(), base))
+        });
+        return match list {
+            Some(list) => json(StatusCode::OK, list),
+            // There is no list to read yet (contract §1.5).
+            None => writes::never(node, worker).await,
+        };
     }
+    let found = node.with(|inner| match resource {
+        Resource::User(login) => inner.users.get(login).map(|user| replies::user(line, user, base)),
+        _ => inner.users.get(caller.name()).map(|user| replies::current_user(line, user)),
+    });
+    found.map_or_else(|| json(StatusCode::NOT_FOUND, replies::not_found(line)), |body| json(StatusCode::OK, body))
 }
 
-fn admin_login(caller: &Caller) -> Reply {
+fn admin_login(line: super::line::Line, caller: &Caller) -> Reply {
     let (name, groups) = match caller {
         Caller::Anonymous => return empty(StatusCode::UNAUTHORIZED),
         Caller::System => ("system", vec!["system".to_owned(), "$admins".to_owned()]),
         Caller::User { login, groups } => (login.as_str(), groups.clone()),
     };
-    json(StatusCode::OK, replies::login(name, &groups, &now()))
+    json(StatusCode::OK, replies::login(line, name, &groups, &now()))
 }
 
 fn admin_order(api: &Api, order: AdminOrder) -> Reply {
     let order = match order {
         AdminOrder::Reload => Some(Order::Reload),
         AdminOrder::ShutDown => Some(Order::ShutDown),
-        // A single node has nobody to resign to.
-        AdminOrder::Resign => None,
+        AdminOrder::Resign => {
+            life::resign(&api.node);
+            None
+        }
     };
     if let Some(order) = order {
         // The listener ends with the process.
@@ -302,205 +285,69 @@ fn admin_order(api: &Api, order: AdminOrder) -> Reply {
     empty(StatusCode::OK)
 }
 
-fn gossip(api: &Api) -> Reply {
-    let state = match api.node.state().0 {
-        State::PreLeader => "PreLeader",
-        State::Leader => "Leader",
-        State::ShuttingDown => "ShuttingDown",
-    };
-    let (time_stamp, host) = (now(), api.host.as_str());
-    let itself = Itself { instance_id: &api.instance_id, time_stamp: &time_stamp, state, host, port: api.port };
-    let reply = json(StatusCode::OK, replies::gossip(&itself));
+fn gossip(node: &Node) -> Reply {
+    let members = node.with(|inner| {
+        let own = shown(node, &node.info(inner), inner.state, true);
+        let others = inner.members.iter().map(|(name, member)| match (&member.info, member.is_alive()) {
+            (Some(info), true) => shown(node, info, info.state, true),
+            (Some(info), false) => shown(node, info, State::Unknown, false),
+            (None, _) => not_contacted(node, name, member),
+        });
+        [own].into_iter().chain(others).collect::<Vec<_>>()
+    });
+    let clients = &node.options.for_clients;
+    let reply = json(StatusCode::OK, replies::gossip(members, &clients.host, clients.port));
     let reply = with_header(reply, CACHE_CONTROL, "max-age=0, no-cache, must-revalidate");
     with_header(reply, VARY, "Accept")
 }
 
-/// Everything that changes users.
-async fn write(
-    api: &Arc<Api>,
-    request: Request<Incoming>,
-    resource: &Resource,
-    caller: &Caller,
-    worker: u64,
-    base: &str,
-) -> Reply {
-    let takes_body = resource.takes_body(request.method());
-    let method = request.method().clone();
-    let body = request.into_body().collect().await.map(Collected::to_bytes).unwrap_or_default();
-    let body: Map<String, Value> = match serde_json::from_slice(&body) {
-        _ if !takes_body => Map::new(),
-        // Malformed or empty: an answer that looks like success, and nothing is changed.
-        Err(_) | Ok(Value::Null | Value::Array(_) | Value::String(_) | Value::Number(_) | Value::Bool(_)) => {
-            return empty(StatusCode::OK);
-        }
-        Ok(Value::Object(body)) => body,
+fn shown(node: &Node, info: &Info, state: State, is_alive: bool) -> replies::Member {
+    let line = node.line();
+    replies::Member {
+        instance_id: info.instance_id.clone(),
+        time_stamp: now(),
+        state: format!("{state:?}"),
+        is_alive,
+        internal_tcp_ip: info.replication.host.clone(),
+        internal_tcp_port: 0,
+        internal_secure_tcp_port: info.replication.port,
+        external_tcp_ip: info.name.host.clone(),
+        external_tcp_port: 0,
+        external_secure_tcp_port: 0,
+        internal_http_end_point_ip: line.gossips_internal_http().then(|| info.name.host.clone()),
+        internal_http_end_point_port: line.gossips_internal_http().then_some(info.name.port),
+        http_end_point_ip: info.for_clients.host.clone(),
+        http_end_point_port: info.for_clients.port,
+        last_commit_position: info.bytes,
+        writer_checkpoint: info.bytes,
+        chaser_checkpoint: info.bytes,
+        epoch_position: 0,
+        epoch_number: info.epoch,
+        epoch_id: info.instance_id.clone(),
+        node_priority: info.priority,
+        is_read_only_replica: false,
+        es_version: line.gossips_versions().then(|| info.version.clone()),
+    }
+}
+
+/// A seed that has not answered yet is a `Manager`, and alive until it was called in vain (contract §3.2).
+fn not_contacted(node: &Node, name: &super::members::Endpoint, member: &Member) -> replies::Member {
+    let info = Info {
+        name: name.clone(),
+        for_clients: name.clone(),
+        replication: name.clone(),
+        instance_id: uuid::Uuid::nil().to_string(),
+        version: "0.0.0.0".to_owned(),
+        state: State::Unknown,
+        epoch: 0,
+        stored: super::users::Position::default(),
+        bytes: 0,
+        priority: 0,
+        has_resigned: false,
     };
-    // A number is taken for its text.
-    let text = |key: &str| match body.get(key) {
-        Some(Value::String(text)) => Some(text.clone()),
-        Some(Value::Number(number)) => Some(number.to_string()),
-        _ => None,
-    };
-    let groups = body
-        .get("groups")
-        .and_then(Value::as_array)
-        .map(|groups| groups.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>());
-    let login = match resource {
-        Resource::Users => text("loginName").unwrap_or_default(),
-        Resource::User(login) | Resource::Command(login, _) => login.clone(),
-        _ => caller.name().to_owned(),
-    };
-    let password = match resource {
-        Resource::Users => text("password"),
-        _ => text("newPassword"),
-    };
-    if takes_body && password.is_none() && method != Method::PUT {
-        // No password at all cannot be hashed, and nobody says so.
-        api.node.never_answer(worker).await;
-        return reason(StatusCode::REQUEST_TIMEOUT, "Server was unable to handle request in time");
+    let mut shown = shown(node, &info, State::Unknown, !member.missed);
+    if !member.missed {
+        "Manager".clone_into(&mut shown.state);
     }
-    let password = password.unwrap_or_default();
-
-    if *resource == Resource::Users {
-        let existing = api.node.users(|users| users.get(&login).map(|user| user.password.matches(&password)));
-        return match existing {
-            Some(false) => json(StatusCode::CONFLICT, replies::update(&login, "Conflict")),
-            Some(true) => created(&login, base),
-            None => {
-                let full_name = text("fullName").unwrap_or_default();
-                stored(api.node.users(|users| users.create(&login, &full_name, groups, &password)));
-                created(&login, base)
-            }
-        };
-    }
-    let Some(version) = api.node.users(|users| users.version(&login)) else {
-        return json(StatusCode::NOT_FOUND, replies::update(&login, "NotFound"));
-    };
-    if let Resource::Command(_, Command::ChangePassword) = resource {
-        let current = text("currentPassword").unwrap_or_default();
-        // The stored password decides, not the cache.
-        if !api.node.users(|users| users.get(&login).is_some_and(|user| user.password.matches(&current))) {
-            let reply = json(StatusCode::UNAUTHORIZED, replies::update(&login, "Unauthorized"));
-            return with_header(reply, WWW_AUTHENTICATE, WRONG_CURRENT_PASSWORD);
-        }
-    }
-    tokio::time::sleep(api.node.scaled(WRITE_TIME)).await;
-    if let Resource::Command(_, Command::ResetPassword) = resource {
-        let lose = api.resets_to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if lose.is_ok() {
-            stored(api.node.users(|users| users.update(&login, false, |user| user.set_password(&password))));
-            let mut reply = empty(StatusCode::OK);
-            reply.extensions_mut().insert(ReplyLost);
-            return reply;
-        }
-    }
-    api.node.users(|users| {
-        if users.version(&login) != Some(version) {
-            return json(StatusCode::CONFLICT, replies::update(&login, "Conflict"));
-        }
-        stored(match resource {
-            Resource::Command(_, Command::Enable) => users.update(&login, false, |user| user.disabled = false),
-            Resource::Command(_, Command::Disable) => users.update(&login, true, |user| user.disabled = true),
-            Resource::Command(..) => users.update(&login, true, |user| user.set_password(&password)),
-            _ if method == Method::DELETE => users.delete(&login),
-            _ => users.update(&login, true, |user| {
-                user.full_name = text("fullName").unwrap_or_default();
-                user.groups = groups;
-            }),
-        });
-        json(StatusCode::OK, replies::update(&login, "Success"))
-    })
-}
-
-/// A real server ends when its storage fails, and so does this one.
-fn stored(result: std::io::Result<()>) {
-    if let Err(error) = result {
-        eprintln!("Unexpected error in StorageWriterService. Terminating the process... {error}");
-        std::process::exit(1);
-    }
-}
-
-fn created(login: &str, base: &str) -> Reply {
-    let reply = json(StatusCode::CREATED, replies::update(login, "Success"));
-    with_header(reply, LOCATION, &format!("{base}/users/{login}"))
-}
-
-fn state_name(state: State) -> &'static str {
-    match state {
-        State::PreLeader => "preleader",
-        State::Leader => "leader",
-        State::ShuttingDown => "shuttingdown",
-    }
-}
-
-/// `application/json` and `text/xml`, with UTF-8 if a charset is named at all (contract §1.2).
-fn is_readable(header: Option<&HeaderValue>) -> bool {
-    let Some(text) = header.and_then(|header| header.to_str().ok()) else { return false };
-    let mut parts = text.split(';').map(str::trim);
-    let kind = matches!(parts.next(), Some("application/json" | "text/xml"));
-    kind && parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8"))
-}
-
-/// Whether the reply is JSON (true) or XML (false), or cannot be what is asked for.
-fn accepts(header: Option<&HeaderValue>) -> Option<bool> {
-    let Some(header) = header else { return Some(true) };
-    let kinds: Vec<_> =
-        header.to_str().ok()?.split(',').map(|part| part.split(';').next().unwrap_or(part).trim()).collect();
-    if kinds.iter().any(|kind| matches!(*kind, "*/*" | "application/json" | "application/*")) {
-        Some(true)
-    } else {
-        kinds.contains(&"text/xml").then_some(false)
-    }
-}
-
-fn empty(status: StatusCode) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::new()));
-    *reply.status_mut() = status;
-    with_header(reply, http::header::SERVER, "Kestrel")
-}
-
-fn json(status: StatusCode, body: Bytes) -> Reply {
-    let mut reply = with_header(empty(status), CONTENT_TYPE, "application/json; charset=utf-8");
-    *reply.body_mut() = Full::new(body);
-    reply
-}
-
-fn reason(status: StatusCode, phrase: &'static str) -> Reply {
-    let mut reply = empty(status);
-    reply.extensions_mut().insert(ReasonPhrase::from_static(phrase.as_bytes()));
-    reply
-}
-
-fn redirect(to: &str) -> Reply {
-    let mut reply = with_header(empty(StatusCode::FOUND), LOCATION, to);
-    *reply.body_mut() = Full::new(Bytes::from_static(b"Moved"));
-    reply
-}
-
-fn controller_headers(mut reply: Reply, allowed: &str) -> Reply {
-    for (name, value) in [
-        ("access-control-allow-methods", allowed),
-        (
-            "access-control-allow-headers",
-            "Content-Type, X-Requested-With, X-Forwarded-Host, X-Forwarded-Prefix, X-PINGOTHER, Authorization, ES-LongPoll, ES-ExpectedVersion, ES-EventId, ES-EventType, ES-RequireMaster, ES-RequireLeader, ES-HardDelete, ES-ResolveLinkTos",
-        ),
-        ("access-control-allow-origin", "*"),
-        ("access-control-expose-headers", "Location, ES-Position, ES-CurrentVersion"),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            reply.headers_mut().insert(name, value);
-        }
-    }
-    reply
-}
-
-fn with_header(mut reply: Reply, name: http::HeaderName, value: &str) -> Reply {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        reply.headers_mut().insert(name, value);
-    }
-    reply
-}
-
-fn now() -> String {
-    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+    shown
 }

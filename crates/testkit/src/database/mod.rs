@@ -1,15 +1,34 @@
-//! Stand-in for one EventStoreDB 24.10 server: its HTTP API over TLS, its users, their caches, and its silences.
+//! Stand-in for an EventStoreDB or `KurrentDB` server of several lines, alone or with others in a cluster: its HTTP API over
+//! TLS, its users, their caches, its certificates and options, its elections, and its silences.
 //!
-//! Every behaviour was seen on a real server (`observed` = `eventstore-observed.md`) unless it is marked with a section
-//! of the contract. It stores users and nothing else; there are no streams, no gRPC and no cluster.
+//! Every behaviour was seen on a real server (`observed` = `eventstore-observed.md`, `lines` =
+//! `eventstore-observed-lines.md`, `observed-25` = `eventstore-observed-25.md`) unless it is marked with a section of the
+//! contract. It stores users and nothing else; there are no streams and there is no gRPC.
+//!
+//! Start with `line.rs` for what differs between lines, `http_api.rs` for what a client sees, `life.rs` for what a node
+//! goes through.
 
+mod answers;
 mod certificates;
+mod forward;
 mod http_api;
 mod journal;
+mod life;
+mod line;
+mod links;
+mod members;
+mod names;
 mod node;
 mod options;
+mod peers;
+mod private_key;
+mod protocol;
 mod replies;
+mod routes;
 mod server;
 mod users;
+mod writes;
 
+pub use line::Line;
+pub use names::NameSources;
 pub use server::{Settings, run};

@@ -1,32 +1,27 @@
-//! One node: its state over time, what it knows of passwords, and the requests that it does not answer.
+//! One node: its state, what it knows of users, passwords and other nodes, and the requests that it does not answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::options::FirstPasswords;
-use super::users::{Hash, Users};
+use super::certificates::Identity;
+use super::line::{Line, Timings};
+use super::members::{Endpoint, Info, Members, State};
+use super::names::Names;
+use super::options::Options;
+use super::users::{Event, Hash, Record, Users};
 
-/// From listening to leader with users on empty data, and from there to the first 204 (observed §1).
-const LISTENING_TO_LEADER: Duration = Duration::from_millis(60);
-const LEADER_TO_READY: Duration = Duration::from_millis(20);
 /// The server looks at the notices once in this time, each process on its own clock (observed §4).
 const POLL: Duration = Duration::from_secs(1);
+/// How long a poll of the notices takes that gets lost, and how long the server then waits (lines §C).
+const LOST_POLL: Duration = Duration::from_secs(10);
 /// A request that was not answered for this long may get a 408, when other requests come (observed §3).
 const UNANSWERED: Duration = Duration::from_secs(10);
 /// Requests are spread over workers, and only a later one on the same worker clears an old one: two to six are needed.
 const WORKERS: u64 = 4;
-
-/// Where in its life the node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum State {
-    PreLeader,
-    Leader,
-    ShuttingDown,
-}
 
 /// Who a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,75 +70,250 @@ pub(super) enum Verdict {
     NotReady,
 }
 
+/// Why something was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unwritten {
+    /// Somebody else has written the same user in between.
+    Conflict,
+    /// There is no leader with a majority, and nobody will say so (observed §3).
+    Never,
+}
+
+/// Why a process ends by itself, with code 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// There are enough members without it (observed §5).
+    Surplus,
+    /// It has records that the leader does not have (observed §1, contract §6).
+    Truncation,
+}
+
 /// The node.
 #[derive(Debug)]
 pub(super) struct Node {
     inner: Mutex<Inner>,
+    /// Something has changed, for whoever waits for it.
+    changed: watch::Sender<()>,
+    pub(super) options: Options,
+    pub(super) identity: watch::Sender<Arc<Identity>>,
+    pub(super) names: Names,
+    pub(super) instance_id: String,
     scale: f64,
 }
 
+/// What changes.
 #[derive(Debug)]
-struct Inner {
-    state: State,
-    live: bool,
-    users: Users,
+pub(super) struct Inner {
+    pub(super) state: State,
+    /// Since when it is in this state.
+    pub(super) since: Instant,
+    /// Whether `/health/live` is 204: from the first leader or follower on, until it shuts down (contract §3.1).
+    pub(super) live: bool,
+    pub(super) users: Users,
+    pub(super) members: Members,
+    /// The highest epoch that this node has followed or voted for.
+    pub(super) epoch: u64,
+    /// Whom it follows.
+    pub(super) leader: Option<Endpoint>,
+    /// Whether it has all that the leader had when it last heard of it.
+    pub(super) is_in_step: bool,
+    /// A leader that resigns makes everybody take more time over the election (observed §5).
+    pub(super) after_resignation: bool,
+    /// This node was the one that resigned.
+    pub(super) has_resigned: bool,
+    /// Since when a leader has had no majority.
+    pub(super) alone_since: Option<Instant>,
+    pub(super) ending: Option<Ending>,
     /// What this process knows of passwords; filled by successful logins alone, without expiry.
     cache: BTreeMap<String, Hash>,
     notices_seen: usize,
     unanswered: Vec<Unanswered>,
+    hung: u64,
     requests: u64,
     in_flight: usize,
+    said: BTreeSet<String>,
 }
 
 #[derive(Debug)]
 struct Unanswered {
+    number: u64,
     since: Instant,
     worker: u64,
     give_up: oneshot::Sender<()>,
 }
 
+impl Inner {
+    pub(super) fn enter(&mut self, state: State) {
+        if self.state != State::ShuttingDown && self.state != state {
+            self.state = state;
+            self.since = Instant::now();
+        }
+    }
+
+    /// Stores a record of this leader.
+    fn append(&mut self, event: Event) -> usize {
+        let record = Record { epoch: self.epoch, event };
+        stored(self.users.store(record))
+    }
+
+    /// Remembers a higher epoch, for good.
+    pub(super) fn raise_epoch(&mut self, epoch: u64) {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            stored(self.users.keep_epoch(epoch));
+        }
+    }
+
+    pub(super) fn has_majority(&self, cluster_size: usize) -> bool {
+        self.members.alive().count() + 1 > cluster_size / 2
+    }
+
+    /// How many records a majority has stored.
+    pub(super) fn stored_by_majority(&self, cluster_size: usize) -> usize {
+        let mut lengths: Vec<_> = self.members.alive().filter_map(|member| member.stored).collect();
+        lengths.push(self.users.end().length);
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.get(cluster_size / 2).copied().unwrap_or_default()
+    }
+
+    /// What a majority has counts, if this node leads.
+    pub(super) fn count_what_a_majority_has(&mut self, cluster_size: usize) {
+        if self.state == State::Leader {
+            let length = self.stored_by_majority(cluster_size);
+            self.users.apply_up_to(length);
+        }
+    }
+}
+
+/// A real server ends when its storage fails, and so does this one.
+pub(super) fn stored<T>(result: io::Result<T>) -> T {
+    result.unwrap_or_else(|error| {
+        eprintln!("Unexpected error in StorageWriterService. Terminating the process... {error}");
+        std::process::exit(1);
+    })
+}
+
 impl Node {
     /// A node on the given users. `scale` stretches every time that the server has of its own.
-    pub(super) fn new(users: Users, scale: f64) -> Self {
+    pub(super) fn new(
+        options: Options,
+        identity: Identity,
+        names: Names,
+        users: Users,
+        scale: f64,
+    ) -> io::Result<Self> {
         let inner = Inner {
-            state: State::PreLeader,
+            state: if options.cluster_size > 1 { State::DiscoverLeader } else { State::PreLeader },
+            since: Instant::now(),
             live: false,
+            members: Members::default(),
+            epoch: users.epoch()?,
+            leader: None,
+            is_in_step: false,
+            after_resignation: false,
+            has_resigned: false,
+            alone_since: None,
+            ending: None,
+            cache: BTreeMap::new(),
             // Old notices were for the process before.
             notices_seen: users.notices().len(),
             users,
-            cache: BTreeMap::new(),
             unanswered: Vec::new(),
+            hung: 0,
             requests: 0,
             in_flight: 0,
+            said: BTreeSet::new(),
         };
-        Self { inner: Mutex::new(inner), scale }
+        Ok(Self {
+            inner: Mutex::new(inner),
+            changed: watch::Sender::default(),
+            options,
+            identity: watch::Sender::new(Arc::new(identity)),
+            names,
+            instance_id: uuid::Uuid::new_v4().to_string(),
+            scale,
+        })
+    }
+
+    pub(super) fn line(&self) -> Line {
+        self.options.line
+    }
+
+    pub(super) fn timings(&self) -> Timings {
+        self.options.line.timings()
     }
 
     pub(super) fn scaled(&self, time: Duration) -> Duration {
         time.mul_f64(self.scale)
     }
 
-    /// From listening to ready. On empty data the users come into being with the leader.
-    pub(super) async fn become_ready(&self, first: &FirstPasswords) -> io::Result<()> {
-        tokio::time::sleep(self.scaled(LISTENING_TO_LEADER)).await;
-        self.with(|inner| {
-            if inner.users.is_new() {
-                let groups = |group: &str| Some(vec![group.to_owned()]);
-                inner.users.create("admin", "Event Store Administrator", groups("$admins"), &first.admin)?;
-                inner.users.create("ops", "Event Store Operations", groups("$ops"), &first.ops)?;
-            }
-            inner.state = inner.state.max(State::Leader);
-            Ok::<_, io::Error>(())
-        })?;
-        tokio::time::sleep(self.scaled(LEADER_TO_READY)).await;
-        self.with(|inner| inner.live = inner.state == State::Leader);
-        Ok(())
+    pub(super) async fn pause(&self, time: Duration) {
+        tokio::time::sleep(self.scaled(time)).await;
     }
 
-    /// Follows the notices. Never ends.
-    pub(super) async fn poll_notices(&self) {
+    /// Looks at the node.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        work(&mut self.inner.lock().expect("nobody panics while holding the node"))
+    }
+
+    /// Changes the node, and wakes whoever waits for a change.
+    pub(super) fn change<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        let done = self.with(work);
+        self.changed.send_replace(());
+        done
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until there is something to see.
+    pub(super) async fn wait_for<T>(&self, mut look: impl FnMut(&mut Inner) -> Option<T>) -> T {
+        let mut changes = self.changes();
         loop {
-            tokio::time::sleep(self.scaled(POLL)).await;
+            if let Some(seen) = self.with(&mut look) {
+                return seen;
+            }
+            // The sender lives as long as the node.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Prints what was not printed before.
+    pub(super) fn say_once(&self, line: String) {
+        if self.with(|inner| inner.said.insert(line.clone())) {
+            eprintln!("{line}");
+        }
+    }
+
+    /// What the node tells others about itself.
+    pub(super) fn info(&self, inner: &Inner) -> Info {
+        Info {
+            name: self.options.advertised.clone(),
+            for_clients: self.options.for_clients.clone(),
+            replication: self.options.replication.clone(),
+            instance_id: self.instance_id.clone(),
+            version: self.line().version().to_owned(),
+            state: inner.state,
+            epoch: inner.epoch,
+            stored: inner.users.end(),
+            bytes: inner.users.bytes(),
+            priority: self.options.priority,
+            has_resigned: inner.has_resigned,
+        }
+    }
+
+    /// Follows the notices, with a phase of its own. Never ends. `lose_first` is what 22.10 was seen to do after a start:
+    /// the first poll gets lost, and for 20 s no password changes.
+    pub(super) async fn poll_notices(&self, lose_first: bool) {
+        let [phase, ..] = uuid::Uuid::new_v4().into_bytes();
+        self.pause(POLL.mul_f64(f64::from(phase) / 256.0)).await;
+        if lose_first {
+            self.pause(LOST_POLL).await;
+            eprintln!("Timeout reading stream: \"$users-password-notifications\". Trying again in 10 seconds.");
+            self.pause(LOST_POLL).await;
+        }
+        loop {
             self.with(|inner| {
                 let changed = inner.users.notices()[inner.notices_seen..].to_vec();
                 inner.notices_seen += changed.len();
@@ -151,25 +321,25 @@ impl Node {
                     inner.cache.remove(&login);
                 }
             });
+            self.pause(POLL).await;
         }
     }
 
-    pub(super) fn state(&self) -> (State, bool) {
-        self.with(|inner| (inner.state, inner.live))
-    }
-
     pub(super) fn shut_down(&self) {
-        self.with(|inner| {
-            inner.state = State::ShuttingDown;
+        self.change(|inner| {
+            inner.enter(State::ShuttingDown);
             inner.live = false;
         });
     }
 
     /// Judges a password. A login that is in the cache is compared with the cache alone.
     pub(super) fn log_in(&self, login: &str, password: &str) -> Verdict {
+        let refused_before_leader = self.line().refuses_logins_before_leader();
         self.with(|inner| {
             let cached = inner.cache.get(login).cloned();
-            if cached.is_none() && inner.state == State::ShuttingDown {
+            let cannot_read =
+                inner.state == State::ShuttingDown || (inner.state == State::PreLeader && refused_before_leader);
+            if cached.is_none() && cannot_read {
                 return Verdict::NotReady;
             }
             let Some(user) = inner.users.get(login).cloned() else { return Verdict::Refused };
@@ -183,8 +353,28 @@ impl Node {
         })
     }
 
-    pub(super) fn users<T>(&self, work: impl FnOnce(&mut Users) -> T) -> T {
-        self.with(|inner| work(&mut inner.users))
+    /// Writes an event and waits until it counts; `expected` is the version that its user must still have.
+    pub(super) async fn write(&self, event: Event, expected: Option<(&str, Option<usize>)>) -> Result<(), Unwritten> {
+        let size = self.options.cluster_size;
+        let (length, epoch) = self.change(|inner| {
+            if inner.state != State::Leader || !inner.has_majority(size) {
+                return Err(Unwritten::Never);
+            }
+            if expected.is_some_and(|(login, version)| inner.users.version(login) != version) {
+                return Err(Unwritten::Conflict);
+            }
+            let length = inner.append(event);
+            inner.count_what_a_majority_has(size);
+            Ok((length, inner.epoch))
+        })?;
+        self.wait_for(|inner| {
+            if inner.epoch != epoch || !matches!(inner.state, State::Leader | State::ResigningLeader) {
+                Some(Err(Unwritten::Never))
+            } else {
+                (inner.users.applied() >= length).then_some(Ok(()))
+            }
+        })
+        .await
     }
 
     /// Counts an API request that has arrived; those that wait for long on the same worker are given up now.
@@ -206,26 +396,39 @@ impl Node {
         })
     }
 
-    /// Waits as a request does that the server cannot finish: until a 408 is due, which may be never.
+    /// Waits as a request does that the server cannot finish: until a 408 is due, which may be never. The server goes on
+    /// waiting when the client has gone (observed-25 §D).
     pub(super) async fn never_answer(&self, worker: u64) {
-        let (give_up, over) = oneshot::channel();
-        self.with(|inner| inner.unanswered.push(Unanswered { since: Instant::now(), worker, give_up }));
-        let _ = over.await;
+        let (_, given_up) = self.hang(worker);
+        let _ = given_up.await;
     }
 
-    pub(super) fn enter(&self) {
+    /// Notes that a request hangs; what comes back tells when it is to be given up.
+    pub(super) fn hang(&self, worker: u64) -> (u64, oneshot::Receiver<()>) {
+        let (give_up, given_up) = oneshot::channel();
+        self.with(|inner| {
+            inner.hung += 1;
+            let number = inner.hung;
+            inner.unanswered.push(Unanswered { number, since: Instant::now(), worker, give_up });
+            (number, given_up)
+        })
+    }
+
+    /// Notes that a request was answered after all.
+    pub(super) fn settle(&self, number: u64) {
+        self.with(|inner| inner.unanswered.retain(|request| request.number != number));
+    }
+
+    pub(super) fn enter_request(&self) {
         self.with(|inner| inner.in_flight += 1);
     }
 
-    pub(super) fn leave(&self) {
+    pub(super) fn leave_request(&self) {
         self.with(|inner| inner.in_flight -= 1);
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.with(|inner| inner.in_flight)
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
-        work(&mut self.inner.lock().expect("nobody panics while holding the node"))
+    /// Whether a request is still not answered, or never was before its client gave up.
+    pub(super) fn is_busy(&self) -> bool {
+        self.with(|inner| inner.in_flight > 0 || !inner.unanswered.is_empty())
     }
 }

@@ -1,119 +1,448 @@
-//! The server's options, from `EVENTSTORE_*`. A name that the line does not know ends the server (observed §8).
+//! The server's options, from its environment and its configuration file. A name that the line does not know ends the
+//! server (observed §8, lines §F, observed-25 §C).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 
-/// Options of 24.10 (contract §5.2), as the server normalises them: without prefix and underscores, in lower case.
-const KNOWN_24_10: &str = "
-    advertisehosttoclientas advertisehttpporttoclientas advertisenodeporttoclientas allowanonymousendpointaccess
-    allowanonymousstreamaccess allowunknownoptions alwayskeepscavenged cachedchunks certificatefile certificatepassword
-    certificateprivatekeyfile certificateprivatekeypassword certificatereservednodecommonname chunkinitialreadercount
-    chunkscachesize clusterdns clustergossipport clustersize committimeoutms config db deadmemberremovalperiodsec
-    defaultadminpassword defaultopspassword dev disableadminui disableclientauthekuvalidation disablefirstlevelhttpauthorization
-    disablegossiponhttp disableinternaltcptls disablelogfile disablestatsonhttp discoverviadns enableatompuboverhttp
-    enabletrustedauth enableunixsocket extip gossipalloweddifferencems gossipintervalms gossiponsinglenode gossipseed
-    gossiptimeoutms httpport httpportadvertiseas index initializationthreads insecure inthostadvertiseas intip
-    inttcpheartbeatinterval inttcpheartbeattimeout inttcpport inttcpportadvertiseas leaderelectiontimeoutms log
-    logconsoleformat logfailedauthenticationattempts logfileinterval logfileretentioncount logfilesize loghttprequests
-    loglevel maxtruncation memdb minflushdelayms nodehostadvertiseas nodeip nodeport nodeportadvertiseas nodepriority
-    optimizeindexmerge overrideanonymousendpointaccessforgossip preparetimeoutms readerthreadscount readonlyreplica
-    reducefilecachepressure removedevcerts replicationheartbeatinterval replicationheartbeattimeout
-    replicationhostadvertiseas replicationip replicationport replicationtcpportadvertiseas runprojections skipdbverify
-    skipindexverify startstandardprojections statsperiodsec streamexistencefiltersize streaminfocachecapacity
-    telemetryoptout trustedrootcertificatespath unbuffered unsafeallowsurplusnodes unsafedisableflushtodisk whatif
-    workerthreads writethrough writetimeoutms
-";
+use super::line::{Line, MissingConfig};
+use super::members::Endpoint;
+
+use Line::{V21_10, V22_10, V23_10, V24_10, V25_0, V26_1};
+
+/// Options with the first and the last line that knows them (contract §5.2; `CHUNK_SIZE`: observed-25 §G). The order is
+/// that of the server's own hints.
+const KNOWN: &[(Line, Line, &str)] = &[
+    (V21_10, V26_1, "HELP CONFIG VERSION WHAT_IF LOG LOG_LEVEL LOG_CONSOLE_FORMAT LOG_FILE_SIZE LOG_FILE_INTERVAL
+        LOG_FILE_RETENTION_COUNT DISABLE_LOG_FILE LOG_HTTP_REQUESTS LOG_FAILED_AUTHENTICATION_ATTEMPTS STATS_PERIOD_SEC
+        WORKER_THREADS ENABLE_TRUSTED_AUTH ALLOW_UNKNOWN_OPTIONS INSECURE DEV REMOVE_DEV_CERTS"),
+    (V21_10, V25_0, "DISABLE_FIRST_LEVEL_HTTP_AUTHORIZATION"),
+    (V23_10, V26_1, "TELEMETRY_OPTOUT ALLOW_ANONYMOUS_ENDPOINT_ACCESS ALLOW_ANONYMOUS_STREAM_ACCESS
+        OVERRIDE_ANONYMOUS_ENDPOINT_ACCESS_FOR_GOSSIP DEFAULT_ADMIN_PASSWORD DEFAULT_OPS_PASSWORD ENABLE_UNIX_SOCKET
+        CERTIFICATE_PRIVATE_KEY_PASSWORD"),
+    (V21_10, V26_1, "CERTIFICATE_FILE CERTIFICATE_PRIVATE_KEY_FILE CERTIFICATE_PASSWORD TRUSTED_ROOT_CERTIFICATES_PATH
+        CERTIFICATE_RESERVED_NODE_COMMON_NAME CERTIFICATE_STORE_LOCATION CERTIFICATE_STORE_NAME CERTIFICATE_SUBJECT_NAME
+        CERTIFICATE_THUMBPRINT TRUSTED_ROOT_CERTIFICATE_STORE_LOCATION TRUSTED_ROOT_CERTIFICATE_STORE_NAME
+        TRUSTED_ROOT_CERTIFICATE_SUBJECT_NAME TRUSTED_ROOT_CERTIFICATE_THUMBPRINT"),
+    // Since 24.10.12 and 26.0.2, and on no 25 (contract §4.4); this 24.10 is 24.10.4.
+    (V26_1, V26_1, "DISABLE_CLIENT_AUTH_EKU_VALIDATION"),
+    (V21_10, V26_1, "CLUSTER_SIZE NODE_PRIORITY DISCOVER_VIA_DNS CLUSTER_DNS CLUSTER_GOSSIP_PORT GOSSIP_SEED
+        GOSSIP_INTERVAL_MS GOSSIP_ALLOWED_DIFFERENCE_MS GOSSIP_TIMEOUT_MS READ_ONLY_REPLICA UNSAFE_ALLOW_SURPLUS_NODES
+        DEAD_MEMBER_REMOVAL_PERIOD_SEC LEADER_ELECTION_TIMEOUT_MS PREPARE_TIMEOUT_MS COMMIT_TIMEOUT_MS WRITE_TIMEOUT_MS"),
+    (V21_10, V22_10, "PREPARE_COUNT COMMIT_COUNT"),
+    (V21_10, V26_1, "DB INDEX MEM_DB SKIP_DB_VERIFY SKIP_INDEX_VERIFY CHUNK_SIZE CHUNKS_CACHE_SIZE CACHED_CHUNKS
+        MIN_FLUSH_DELAY_MS MAX_TRUNCATION INITIALIZATION_THREADS READER_THREADS_COUNT STREAM_EXISTENCE_FILTER_SIZE
+        STREAM_INFO_CACHE_CAPACITY UNSAFE_DISABLE_FLUSH_TO_DISK WRITE_THROUGH UNBUFFERED CHUNK_INITIAL_READER_COUNT
+        REDUCE_FILE_CACHE_PRESSURE"),
+    (V21_10, V24_10, "OPTIMIZE_INDEX_MERGE ALWAYS_KEEP_SCAVENGED"),
+    (V23_10, V26_1, "REPLICATION_IP NODE_IP REPLICATION_PORT NODE_PORT NODE_HOST_ADVERTISE_AS
+        REPLICATION_HOST_ADVERTISE_AS NODE_PORT_ADVERTISE_AS REPLICATION_TCP_PORT_ADVERTISE_AS
+        ADVERTISE_NODE_PORT_TO_CLIENT_AS REPLICATION_HEARTBEAT_INTERVAL REPLICATION_HEARTBEAT_TIMEOUT"),
+    (V21_10, V26_1, "ADVERTISE_HOST_TO_CLIENT_AS ENABLE_ATOM_PUB_OVER_HTTP DISABLE_ADMIN_UI DISABLE_STATS_ON_HTTP
+        DISABLE_GOSSIP_ON_HTTP RUN_PROJECTIONS START_STANDARD_PROJECTIONS"),
+    (V21_10, V24_10, "EXT_IP INT_IP HTTP_PORT INT_TCP_PORT INT_HOST_ADVERTISE_AS HTTP_PORT_ADVERTISE_AS
+        INT_TCP_PORT_ADVERTISE_AS ADVERTISE_HTTP_PORT_TO_CLIENT_AS DISABLE_INTERNAL_TCP_TLS GOSSIP_ON_SINGLE_NODE
+        INT_TCP_HEARTBEAT_INTERVAL INT_TCP_HEARTBEAT_TIMEOUT"),
+    (V21_10, V23_10, "EXT_HOST_ADVERTISE_AS ENABLE_EXTERNAL_TCP EXT_TCP_PORT EXT_TCP_PORT_ADVERTISE_AS
+        ADVERTISE_TCP_PORT_TO_CLIENT_AS EXT_TCP_HEARTBEAT_INTERVAL EXT_TCP_HEARTBEAT_TIMEOUT DISABLE_EXTERNAL_TCP_TLS"),
+    (V23_10, V23_10, "NODE_TCP_PORT NODE_HEARTBEAT_INTERVAL NODE_HEARTBEAT_TIMEOUT"),
+];
 
 /// What the stand-in does something with; the other options are accepted and have no effect.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    pub(super) ip: String,
+    pub(super) line: Line,
+    pub(super) ip: IpAddr,
     pub(super) port: u16,
-    pub(super) advertise_as: String,
+    /// Where other nodes find this one, which is also its name among them.
+    pub(super) advertised: Endpoint,
+    /// Whether the host above was given, and is not a guess.
+    pub(super) advertises: bool,
+    /// Where clients are told to find it.
+    pub(super) for_clients: Endpoint,
+    pub(super) replication: Endpoint,
+    pub(super) cluster_size: usize,
+    pub(super) discovery: Discovery,
+    pub(super) priority: i64,
+    pub(super) allow_surplus_nodes: bool,
+    pub(super) what_if: bool,
     pub(super) db: PathBuf,
     pub(super) certificate: PathBuf,
     pub(super) private_key: PathBuf,
+    pub(super) private_key_password: Option<Secret>,
     pub(super) roots: PathBuf,
+    pub(super) reserved_common_name: Option<String>,
+    pub(super) ignores_client_usage: bool,
     pub(super) first_passwords: FirstPasswords,
+    /// What the server says about its options and goes on.
+    pub(super) warnings: Vec<String>,
 }
 
-/// The passwords of a new database.
+/// How a node finds others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Discovery {
+    Alone,
+    /// All addresses of this name; resolved until it works once, and never again (contract §6).
+    Dns(Endpoint),
+    Seeds(Vec<Endpoint>),
+}
+
+/// A value that is not shown.
 #[derive(Clone)]
-pub(super) struct FirstPasswords {
-    pub(super) admin: String,
-    pub(super) ops: String,
-}
+pub(super) struct Secret(pub(super) String);
 
-impl std::fmt::Debug for FirstPasswords {
+impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[redacted]")
     }
 }
 
-impl Options {
-    /// Reads the environment.
-    ///
-    /// # Errors
-    ///
-    /// What the server prints before it exits with 1.
-    pub(super) fn read(environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Vec<String>> {
-        let known: Vec<_> = KNOWN_24_10.split_whitespace().collect();
-        let mut given = BTreeMap::new();
-        let mut unknown = Vec::new();
-        for (name, value) in environment {
-            // The prefix counts in any case; a name with `__` belongs to a section and is never unknown (observed §8).
-            let Some(option) =
-                name.get(..11).filter(|prefix| prefix.eq_ignore_ascii_case("EVENTSTORE_")).map(|_| &name[11..])
-            else {
-                continue;
-            };
-            let normal = option.replace('_', "").to_ascii_lowercase();
-            if option.contains("__") {
-                continue;
-            }
-            if known.contains(&normal.as_str()) {
-                given.insert(normal, value);
-            } else {
-                unknown.push(format!("The option {} is not a known option.", pascal_case(option)));
-            }
-        }
-        let mut take = |name: &str| given.remove(name);
-        if !unknown.is_empty() && take("allowunknownoptions").as_deref() != Some("true") {
-            unknown.push("Found unknown options. To continue anyway, set AllowUnknownOptions to true.".to_owned());
-            return Err(unknown);
-        }
-        if take("clustersize").is_some_and(|size| size != "1") {
-            return Err(vec!["the stand-in is one node; ClusterSize must be 1".to_owned()]);
-        }
-        if take("insecure").as_deref() == Some("true") {
-            return Err(vec!["the stand-in does not run insecure".to_owned()]);
-        }
-        let ip = take("nodeip").or_else(|| take("extip")).unwrap_or_else(|| "127.0.0.1".to_owned());
-        let port = take("nodeport").or_else(|| take("httpport")).unwrap_or_else(|| "2113".to_owned());
-        let file = |value: Option<String>| {
-            value
-                .map(PathBuf::from)
-                .ok_or_else(|| vec!["A certificate is required unless insecure mode (--insecure) is set.".to_owned()])
-        };
-        Ok(Self {
-            port: port.parse().map_err(|_| vec![format!("NodePort {port} is not a port.")])?,
-            // Bound to all addresses a single node advertises the loopback address (contract §6).
-            advertise_as: take("nodehostadvertiseas")
-                .unwrap_or_else(|| if ip == "0.0.0.0" { "127.0.0.1".to_owned() } else { ip.clone() }),
-            ip,
-            db: take("db").unwrap_or_else(|| "/var/lib/eventstore".to_owned()).into(),
-            certificate: file(take("certificatefile"))?,
-            private_key: file(take("certificateprivatekeyfile"))?,
-            roots: take("trustedrootcertificatespath").unwrap_or_else(|| "/etc/ssl/certs".to_owned()).into(),
-            first_passwords: FirstPasswords {
-                admin: take("defaultadminpassword").unwrap_or_else(|| "changeit".to_owned()),
-                ops: take("defaultopspassword").unwrap_or_else(|| "changeit".to_owned()),
-            },
-        })
+/// The passwords of a new database.
+#[derive(Clone, Debug)]
+pub(super) struct FirstPasswords {
+    pub(super) admin: Secret,
+    pub(super) ops: Secret,
+}
+
+/// Why a server does not start, with what it prints.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Exit code 1.
+    Exit(Vec<String>),
+    /// SIGABRT.
+    Abort(Vec<String>),
+}
+
+impl Refusal {
+    pub(super) fn exit(line: impl Into<String>) -> Self {
+        Self::Exit(vec![line.into()])
     }
 }
 
+/// An option as it was given.
+struct Given {
+    value: String,
+    from_environment: bool,
+}
+
+impl Options {
+    /// Reads the environment and the configuration file. `root` is where the default places are, `/` on a server.
+    ///
+    /// # Errors
+    ///
+    /// How the server ends.
+    pub(super) fn read(
+        line: Line,
+        root: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Refusal> {
+        let known = known_to(line);
+        let mut warnings = Vec::new();
+        let environment = own_variables(line, environment, &mut warnings);
+        let mut given: BTreeMap<String, Given> = BTreeMap::new();
+        let mut unknown = Vec::new();
+        let mut take_in = |name: &str, value: String, from_environment: bool| {
+            let key = normal(name);
+            if known.iter().any(|known| normal(known) == key) {
+                // Whoever comes first wins.
+                given.entry(key).or_insert(Given { value, from_environment });
+            } else if !(name.contains("__") && line.reads_prefix_in_any_case()) {
+                unknown.push(not_known(line, name, &known));
+            }
+        };
+        let mut config = None;
+        for (name, value) in environment {
+            if normal(&name) == "config" {
+                config.get_or_insert_with(|| PathBuf::from(&value));
+            }
+            take_in(&name, value, true);
+        }
+        for (name, value) in config_file(line, root, config.as_deref(), &mut warnings)? {
+            take_in(&name, value, false);
+        }
+        let mut taken = Taken(given);
+        if !unknown.is_empty() && !taken.is_true("allowunknownoptions") {
+            unknown.push("Found unknown options. To continue anyway, set AllowUnknownOptions to true.".to_owned());
+            return Err(Refusal::Exit(unknown));
+        }
+        warnings.extend(unknown);
+        taken.build(line, root, warnings)
+    }
+}
+
+/// The variables with the line's prefix, without it; those that win come first.
+fn own_variables(
+    line: Line,
+    environment: impl IntoIterator<Item = (String, String)>,
+    warnings: &mut Vec<String>,
+) -> Vec<(String, String)> {
+    let stripped = |name: &str, prefix: &str| {
+        let (head, tail) = name.split_at_checked(prefix.len())?;
+        let fits = if line.reads_prefix_in_any_case() { head.eq_ignore_ascii_case(prefix) } else { head == prefix };
+        fits.then(|| tail.to_owned())
+    };
+    let (mut new, mut old) = (Vec::new(), Vec::new());
+    for (name, value) in environment {
+        if let Some(name) = stripped(&name, "KURRENTDB_").filter(|_| line.is_kurrent()) {
+            new.push((name, value));
+        } else if let Some(name) = stripped(&name, "EVENTSTORE_") {
+            old.push((name, value));
+        }
+    }
+    if line.is_kurrent() && !old.is_empty() {
+        warnings.push("The \"EventStore\" configuration root has been deprecated and renamed to \"KurrentDB\". The following settings will still be used, but will stop working in a future release:".to_owned());
+        warnings.extend(old.iter().map(|(name, _)| format!("EventStore:{}", pascal_case(name))));
+    }
+    new.extend(old);
+    new
+}
+
+/// Names and values of the configuration file: `Name: value`, one a line. That is all the YAML which options need.
+fn config_file(
+    line: Line,
+    root: &Path,
+    named: Option<&Path>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(String, String)>, Refusal> {
+    let text = if let Some(path) = named {
+        match (fs::read_to_string(path), line.without_config_file()) {
+            (Ok(text), _) => text,
+            (Err(_), None) => String::new(),
+            (Err(_), Some(how)) => {
+                let said = format!("The configuration file '{}' was not found and is not optional.", path.display());
+                return Err(match how {
+                    MissingConfig::Exit => Refusal::exit(said),
+                    MissingConfig::Abort => Refusal::Abort(vec![said]),
+                });
+            }
+        }
+    } else {
+        let places = line.default_places();
+        let found =
+            places.iter().find_map(|places| fs::read_to_string(root.join(places.config)).ok().zip(Some(places)));
+        match found {
+            None => String::new(),
+            Some((text, used)) => {
+                if used.config != places[0].config {
+                    warnings.push(format!("The legacy default configuration file \"/{}\" is used.", used.config));
+                }
+                text
+            }
+        }
+    };
+    let pairs = text.lines().map(|line| line.split(" #").next().unwrap_or(line).trim());
+    let pairs = pairs.filter(|line| !line.is_empty() && !line.starts_with('#') && *line != "---");
+    let pair = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned()))
+    };
+    pairs
+        .map(|line| pair(line).ok_or_else(|| Refusal::exit(format!("The configuration file has the line {line}."))))
+        .collect()
+}
+
+/// Options that were given, by their normal names; each is taken once.
+struct Taken(BTreeMap<String, Given>);
+
+impl Taken {
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name).map(|given| given.value)
+    }
+
+    fn first_of(&mut self, names: &[&str]) -> Option<String> {
+        let mut found = names.iter().map(|name| self.take(name)).collect::<Vec<_>>();
+        found.iter_mut().find_map(Option::take)
+    }
+
+    fn is_true(&mut self, name: &str) -> bool {
+        self.take(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    fn number<T: std::str::FromStr>(&mut self, names: &[&str], default: T) -> Result<T, Refusal> {
+        let Some(value) = self.first_of(names) else { return Ok(default) };
+        value.parse().map_err(|_| Refusal::exit(format!("{value} is not a value for {}.", names[0])))
+    }
+
+    /// Passwords come from the environment alone (contract §2).
+    fn first_password(&mut self, name: &str, shown: &str) -> Result<Secret, Refusal> {
+        match self.0.remove(name) {
+            Some(given) if !given.from_environment => Err(Refusal::exit(format!(
+                "Invalid Option \"{shown}\" Provided by: Configuration File. The password can only be set using Environment Variables"
+            ))),
+            given => Ok(Secret(given.map_or_else(|| "changeit".to_owned(), |given| given.value))),
+        }
+    }
+
+    fn build(mut self, line: Line, root: &Path, mut warnings: Vec<String>) -> Result<Options, Refusal> {
+        for (name, what) in [("insecure", "does not run insecure"), ("readonlyreplica", "is no read-only replica")] {
+            if self.is_true(name) {
+                return Err(Refusal::exit(format!("the stand-in {what}")));
+            }
+        }
+        let cluster_size = self.number(&["clustersize"], 1)?;
+        let ip: IpAddr = self.number(&["nodeip", "extip"], IpAddr::from([127, 0, 0, 1]))?;
+        let port = self.number(&["nodeport", "httpport"], 2113)?;
+        let given_host = self.first_of(&["nodehostadvertiseas", "exthostadvertiseas"]);
+        let advertises = given_host.is_some();
+        let host = given_host.unwrap_or_else(|| default_host(ip, cluster_size));
+        let advertised = Endpoint { host, port: self.number(&["nodeportadvertiseas", "httpportadvertiseas"], port)? };
+        let client_host = self.take("advertisehosttoclientas").unwrap_or_else(|| advertised.host.clone());
+        let client_port =
+            self.number(&["advertisenodeporttoclientas", "advertisehttpporttoclientas"], advertised.port)?;
+        let replication_host = self.first_of(&["replicationhostadvertiseas", "inthostadvertiseas"]);
+        let replication = Endpoint {
+            host: replication_host.unwrap_or_else(|| advertised.host.clone()),
+            port: self.number(&["replicationport", "inttcpport"], 1112)?,
+        };
+        let discovery = self.discovery(line, cluster_size)?;
+        let no_certificate = || Refusal::exit("A certificate is required unless insecure mode (--insecure) is set.");
+        let roots = self.take("trustedrootcertificatespath").or_else(|| {
+            line.default_roots().map(|path| root.join(path.trim_start_matches('/')).to_string_lossy().into_owned())
+        });
+        Ok(Options {
+            line,
+            ip,
+            port,
+            advertised,
+            advertises,
+            for_clients: Endpoint { host: client_host, port: client_port },
+            replication,
+            cluster_size,
+            discovery,
+            priority: self.number(&["nodepriority"], 0)?,
+            allow_surplus_nodes: self.is_true("unsafeallowsurplusnodes"),
+            what_if: self.is_true("whatif"),
+            db: data_directory(line, root, self.take("db"), &mut warnings),
+            certificate: self.take("certificatefile").ok_or_else(no_certificate)?.into(),
+            private_key: self.take("certificateprivatekeyfile").ok_or_else(no_certificate)?.into(),
+            private_key_password: self.take("certificateprivatekeypassword").map(Secret),
+            roots: roots
+                .ok_or_else(|| {
+                    Refusal::exit(
+                        "TrustedRootCertificatesPath must be specified unless insecure mode (--insecure) is set.",
+                    )
+                })?
+                .into(),
+            reserved_common_name: self
+                .take("certificatereservednodecommonname")
+                .filter(|name| !name.is_empty())
+                .or_else(|| line.reserved_common_name().map(str::to_owned)),
+            ignores_client_usage: self.is_true("disableclientauthekuvalidation"),
+            first_passwords: FirstPasswords {
+                admin: self.first_password("defaultadminpassword", "DefaultAdminPassword")?,
+                ops: self.first_password("defaultopspassword", "DefaultOpsPassword")?,
+            },
+            warnings,
+        })
+    }
+
+    fn discovery(&mut self, line: Line, cluster_size: usize) -> Result<Discovery, Refusal> {
+        let via_dns = self.take("discoverviadns").is_none_or(|value| value.eq_ignore_ascii_case("true"));
+        let dns = Endpoint {
+            host: self.take("clusterdns").unwrap_or_else(|| "fake.dns".to_owned()),
+            port: self.number(&["clustergossipport"], 2113)?,
+        };
+        let seeds = self.take("gossipseed").unwrap_or_default();
+        let seeds = seeds.split(',').map(str::trim).filter(|seed| !seed.is_empty());
+        let seeds: Option<Vec<_>> = seeds.map(Endpoint::parse).collect();
+        let seeds = seeds.ok_or_else(|| Refusal::exit("You must specify the ports in the gossip seed"))?;
+        if cluster_size <= 1 {
+            // contract §6.
+            return if seeds.len() > 1 && line >= V24_10 {
+                Err(Refusal::exit("A single node cannot have more than one gossip seed."))
+            } else {
+                Ok(Discovery::Alone)
+            };
+        }
+        match (via_dns, seeds.is_empty()) {
+            (true, _) => Ok(Discovery::Dns(dns)),
+            (false, false) => Ok(Discovery::Seeds(seeds)),
+            (false, true) => Err(Refusal::exit(
+                "DNS discovery is disabled, but no gossip seed endpoints have been specified. Specify gossip seeds using the `GossipSeed` option.",
+            )),
+        }
+    }
+}
+
+/// The place that was named; else the first default place, or that of an older line if only it exists. The warning comes
+/// also when the place was named (observed-25 §C).
+fn data_directory(line: Line, root: &Path, named: Option<String>, warnings: &mut Vec<String>) -> PathBuf {
+    let places = line.default_places();
+    let own = root.join(places[0].data);
+    let legacy = places.get(1).map(|places| root.join(places.data)).filter(|legacy| legacy.exists() && !own.exists());
+    if let Some(legacy) = &legacy {
+        warnings.push(format!(
+            "\"KurrentDB:Db\": The default location \"{}\" was not found, using the legacy default location \"{}\".",
+            own.display(),
+            legacy.display()
+        ));
+    }
+    named.map_or_else(|| legacy.unwrap_or(own), PathBuf::from)
+}
+
+/// Bound to all addresses, a single node advertises the loopback address, and a member the first other address of its
+/// machine (contract §6); here that from which packets would leave.
+fn default_host(ip: IpAddr, cluster_size: usize) -> String {
+    let first_other = || {
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+        // Nothing is sent; the address is one for documentation.
+        socket.connect(("192.0.2.1", 9)).ok()?;
+        Some(socket.local_addr().ok()?.ip().to_string())
+    };
+    match (ip.is_unspecified(), cluster_size) {
+        (false, _) => ip.to_string(),
+        (true, 0 | 1) => "127.0.0.1".to_owned(),
+        (true, _) => first_other().unwrap_or_else(|| "127.0.0.1".to_owned()),
+    }
+}
+
+fn known_to(line: Line) -> Vec<&'static str> {
+    let of_line = KNOWN.iter().filter(|(first, last, _)| (*first..=*last).contains(&line));
+    of_line.flat_map(|(_, _, names)| names.split_whitespace()).collect()
+}
+
+/// Names are compared without underscores and case.
+fn normal(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-')).collect::<String>().to_ascii_lowercase()
+}
+
+fn not_known(line: Line, name: &str, known: &[&str]) -> String {
+    let shown = pascal_case(name);
+    let hint = if line.hints_at_options() {
+        let known = known.iter().map(|known| pascal_case(known));
+        known.min_by_key(|known| distance(&shown, known)).map(|hint| format!(" Did you mean {hint}?"))
+    } else {
+        None
+    };
+    let quoted = if line == V23_10 { format!("\"{shown}\"") } else { shown };
+    format!("The option {quoted} is not a known option.{}", hint.unwrap_or_default())
+}
+
+/// How many letters must be changed, added or taken away (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<_> = to.chars().collect();
+    let mut row: Vec<_> = (0..=to.len()).collect();
+    for (i, a) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+/// A name in a file is written in this form already.
 fn pascal_case(option: &str) -> String {
+    if !option.contains('_')
+        && option.chars().any(|c| c.is_ascii_lowercase())
+        && !option.starts_with(char::is_lowercase)
+    {
+        return option.to_owned();
+    }
     let word = |word: &str| {
         let mut letters = word.chars();
         letters.next().map_or_else(String::new, |first| {
@@ -126,33 +455,160 @@ fn pascal_case(option: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum as _;
 
-    fn read(given: &[(&str, &str)]) -> Result<Options, Vec<String>> {
-        let certificate = [("EVENTSTORE_CERTIFICATE_FILE", "c"), ("EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE", "k")];
-        Options::read(given.iter().chain(&certificate).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    fn read_in(root: &Path, line: Line, given: &[(&str, &str)]) -> Result<Options, Refusal> {
+        let prefix = if line.is_kurrent() { "KURRENTDB_" } else { "EVENTSTORE_" };
+        let needed =
+            [("CERTIFICATE_FILE", "c"), ("CERTIFICATE_PRIVATE_KEY_FILE", "k"), ("TRUSTED_ROOT_CERTIFICATES_PATH", "r")];
+        let needed = needed.map(|(name, value)| (format!("{prefix}{name}"), value.to_owned()));
+        let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Options::read(line, root, given.chain(needed))
+    }
+
+    fn read(line: Line, given: &[(&str, &str)]) -> Result<Options, Refusal> {
+        read_in(Path::new("/nowhere"), line, given)
+    }
+
+    /// lines §F, observed §8, observed-25 §C; the columns of 21.10, 25.1 and 26.1: contract §5.2. One letter a line, 21.10
+    /// first: accepted, fatal, or ignored.
+    const TABLE: &[(&str, &str)] = &[
+        ("EVENTSTORE_EXT_IP", "aaaafff"),
+        ("EVENTSTORE_INT_IP", "aaaafff"),
+        ("EVENTSTORE_HTTP_PORT", "aaaafff"),
+        ("EVENTSTORE_INT_TCP_PORT", "aaaafff"),
+        ("EVENTSTORE_NODE_IP", "ffaaaaa"),
+        ("EVENTSTORE_NODE_PORT", "ffaaaaa"),
+        ("EVENTSTORE_REPLICATION_IP", "ffaaaaa"),
+        ("EVENTSTORE_REPLICATION_PORT", "ffaaaaa"),
+        ("EVENTSTORE_NODE_HOST_ADVERTISE_AS", "ffaaaaa"),
+        ("EVENTSTORE_REPLICATION_HOST_ADVERTISE_AS", "ffaaaaa"),
+        ("EVENTSTORE_EXT_HOST_ADVERTISE_AS", "aaaffff"),
+        ("EVENTSTORE_INT_HOST_ADVERTISE_AS", "aaaafff"),
+        ("EVENTSTORE_ADVERTISE_HOST_TO_CLIENT_AS", "aaaaaaa"),
+        ("EVENTSTORE_ENABLE_EXTERNAL_TCP", "aaaffff"),
+        ("EVENTSTORE_PREPARE_COUNT", "aafffff"),
+        ("EVENTSTORE_COMMIT_COUNT", "aafffff"),
+        ("EVENTSTORE_DEFAULT_ADMIN_PASSWORD", "ffaaaaa"),
+        ("EVENTSTORE_TELEMETRY_OPTOUT", "ffaaaaa"),
+        ("EVENTSTORE_CERTIFICATE_PRIVATE_KEY_PASSWORD", "ffaaaaa"),
+        ("EVENTSTORE_GOSSIP_ON_SINGLE_NODE", "aaaafff"),
+        ("EVENTSTORE_MY_THING", "fffffff"),
+        ("EVENTSTORE_MY__THING", "fffaaaa"),
+        ("eventstore_bogus", "iiiffff"),
+        ("KURRENTDB_MY_THING", "iiiifff"),
+        ("KURRENTDB_MY__THING", "iiiiaaa"),
+        ("kurrentdb_bogus", "iiiifff"),
+        ("EVENTSTORE_UNSAFE_ALLOW_SURPLUS_NODES", "aaaaaaa"),
+        ("EVENTSTORE_STREAM_EXISTENCE_FILTER_SIZE", "aaaaaaa"),
+        ("EVENTSTORE_ENABLE_ATOM_PUB_OVER_HTTP", "aaaaaaa"),
+        ("EVENTSTORE_MEM_DB", "aaaaaaa"),
+        ("EVENTSTORE_DISABLE_CLIENT_AUTH_EKU_VALIDATION", "ffffffa"),
+        ("PATH", "iiiiiii"),
+    ];
+
+    #[test]
+    fn each_line_knows_its_options() {
+        for (name, by_line) in TABLE {
+            let value = match *name {
+                name if name.ends_with("_IP") => "127.0.0.1",
+                name if name.ends_with("_PORT") => "2114",
+                _ => "x",
+            };
+            for (line, expected) in Line::value_variants().iter().zip(by_line.chars()) {
+                let read = read(*line, &[(name, value)]);
+                assert_eq!(read.is_err(), expected == 'f', "{name} on {line:?}: {read:?}");
+                if let Err(Refusal::Exit(said)) = read {
+                    assert!(said[1].starts_with("Found unknown options."), "{said:?}");
+                }
+            }
+        }
     }
 
     #[test]
-    fn what_a_real_server_refuses_is_refused() {
-        for (name, shown) in [
-            ("EVENTSTORE_MY_THING", "MyThing"),
-            ("eventstore_bogus", "Bogus"),
-            ("EVENTSTORE_EXT_HOST_ADVERTISE_AS", "ExtHostAdvertiseAs"),
-            ("EVENTSTORE_PREPARE_COUNT", "PrepareCount"),
-            ("EVENTSTORE_ENABLE_EXTERNAL_TCP", "EnableExternalTcp"),
+    fn hints_are_those_of_the_server() {
+        for (name, said) in [
+            ("KURRENTDB_MY_THING", "The option MyThing is not a known option. Did you mean Config?"),
+            ("EVENTSTORE_EXT_IP", "The option ExtIp is not a known option. Did you mean Help?"),
+            ("EVENTSTORE_HTTP_PORT", "The option HttpPort is not a known option. Did you mean NodePort?"),
+            (
+                "EVENTSTORE_EXT_HOST_ADVERTISE_AS",
+                "The option ExtHostAdvertiseAs is not a known option. Did you mean NodeHostAdvertiseAs?",
+            ),
         ] {
-            let said = read(&[(name, "x")]).unwrap_err();
-            assert_eq!(said[0], format!("The option {shown} is not a known option."));
-            assert!(said[1].starts_with("Found unknown options."));
+            let Err(Refusal::Exit(lines)) = read(Line::V25_1, &[(name, "1")]) else { panic!("{name} was accepted") };
+            assert_eq!(lines[0], said);
+        }
+        let Err(Refusal::Exit(lines)) = read(V23_10, &[("EVENTSTORE_MY__THING", "1")]) else { panic!("accepted") };
+        assert!(lines[0].starts_with("The option \"MyThing\" is not a known option"), "{lines:?}");
+    }
+
+    #[test]
+    fn names_are_read_without_underscores_and_may_be_unknown_on_request() {
+        assert_eq!(read(V24_10, &[("EVENTSTORE_NODEPORT", "2114")]).unwrap().port, 2114);
+        assert!(read(V24_10, &[("EVENTSTORE_ALLOW_UNKNOWN_OPTIONS", "true"), ("EVENTSTORE_X", "1")]).is_ok());
+    }
+
+    #[test]
+    fn the_new_prefix_wins() {
+        let both = [("EVENTSTORE_NODE_PORT", "2913"), ("KURRENTDB_NODE_PORT", "2813")];
+        let read = read(Line::V25_1, &both).unwrap();
+        assert_eq!(read.port, 2813);
+        assert!(read.warnings[0].contains("has been deprecated and renamed"), "{:?}", read.warnings);
+    }
+
+    #[test]
+    fn a_cluster_needs_to_know_where_the_others_are() {
+        let size = ("EVENTSTORE_CLUSTER_SIZE", "3");
+        let no_dns = ("EVENTSTORE_DISCOVER_VIA_DNS", "false");
+        assert!(read(V24_10, &[size, no_dns]).is_err());
+        let seeds = ("EVENTSTORE_GOSSIP_SEED", "a:1,b:2");
+        let found = read(V24_10, &[size, no_dns, seeds]).unwrap().discovery;
+        assert!(matches!(found, Discovery::Seeds(seeds) if seeds.len() == 2));
+        let found = read(V24_10, &[size, seeds]).unwrap().discovery;
+        assert!(matches!(found, Discovery::Dns(name) if name.host == "fake.dns"), "seeds are ignored");
+        assert!(read(V24_10, &[size, no_dns, ("EVENTSTORE_GOSSIP_SEED", "a")]).is_err(), "a seed has a port");
+    }
+
+    #[test]
+    fn a_missing_configuration_file_ends_it_as_the_line_does() {
+        let named = [("EVENTSTORE_CONFIG", "/nowhere/at.all")];
+        assert!(read(V22_10, &named).is_ok());
+        assert!(matches!(read(V23_10, &named), Err(Refusal::Exit(_))));
+        for line in [V24_10, V25_0, V26_1] {
+            assert!(matches!(read(line, &named), Err(Refusal::Abort(_))));
         }
     }
 
     #[test]
-    fn what_a_real_server_accepts_is_accepted() {
-        for name in ["EVENTSTORE_MY__THING", "KURRENTDB_NODE_PORT", "EVENTSTORE_EXT_IP", "PATH"] {
-            assert!(read(&[(name, "127.0.0.1")]).is_ok(), "{name}");
-        }
-        assert_eq!(read(&[("EVENTSTORE_NODEPORT", "2114")]).unwrap().port, 2114);
-        assert!(read(&[("EVENTSTORE_ALLOW_UNKNOWN_OPTIONS", "true"), ("EVENTSTORE_X", "1")]).is_ok());
+    fn a_configuration_file_is_read_and_the_environment_wins() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("server.conf");
+        fs::write(&path, "---\n# comment\nNodePort: 2200\nClusterDns: \"a.b\"\n").unwrap();
+        let named = ("EVENTSTORE_CONFIG", path.to_str().unwrap());
+        assert_eq!(read(V24_10, &[named]).unwrap().port, 2200);
+        assert_eq!(read(V24_10, &[named, ("EVENTSTORE_NODE_PORT", "2300")]).unwrap().port, 2300);
+        fs::write(&path, "NodeBogus: 1\n").unwrap();
+        assert!(read(V24_10, &[named]).is_err());
+        fs::write(&path, "DefaultAdminPassword: x\n").unwrap();
+        assert!(read(V24_10, &[named]).is_err(), "a password in a file");
+    }
+
+    /// observed-25 §C, the rows about `/var/lib`.
+    #[test]
+    fn the_legacy_directory_is_used_if_only_it_exists() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join("var/lib").join(name);
+        assert_eq!(read_in(root.path(), V25_0, &[]).unwrap().db, at("kurrentdb"));
+        fs::create_dir_all(at("eventstore")).unwrap();
+        let legacy = read_in(root.path(), V25_0, &[]).unwrap();
+        assert_eq!(legacy.db, at("eventstore"));
+        assert!(legacy.warnings[0].contains("using the legacy default location"));
+        let named = read_in(root.path(), V25_0, &[("KURRENTDB_DB", "/named")]).unwrap();
+        assert_eq!((named.db.as_path(), named.warnings.len()), (Path::new("/named"), 1), "and says so all the same");
+        fs::create_dir_all(at("kurrentdb")).unwrap();
+        let empty = read_in(root.path(), V25_0, &[]).unwrap();
+        assert_eq!((empty.db, empty.warnings.len()), (at("kurrentdb"), 0), "the old database is silently ignored");
+        assert_eq!(read_in(root.path(), V24_10, &[]).unwrap().db, at("eventstore"));
     }
 }

@@ -1,24 +1,40 @@
-//! Bodies of replies: JSON indented by two spaces, keys in the order of the real server (observed §2).
+//! Bodies of replies: JSON indented by two spaces, keys in the order of the real server (observed §2, lines §A).
 
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::line::{Line, Subject};
 use super::users::User;
-
-/// The version the stand-in pretends to be.
-const VERSION: &str = "24.10.4.0";
 
 fn json(value: &impl Serialize) -> Bytes {
     Bytes::from(serde_json::to_vec_pretty(value).expect("texts, numbers and lists always serialise"))
 }
 
+/// What lines put at the end of a reply about themselves.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Tail {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg_type_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'static str>,
+}
+
+impl Tail {
+    fn of(line: Line) -> Self {
+        Self { msg_type_id: line.message_type(Subject::User), label: line.has_label().then_some("Other") }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Info<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    db_version: Option<&'a str>,
     es_version: &'a str,
     state: &'a str,
     features: Features,
-    authentication: Authentication<'a>,
+    authentication: Authentication,
 }
 
 #[derive(Serialize)]
@@ -30,105 +46,81 @@ struct Features {
 }
 
 #[derive(Serialize)]
-struct Authentication<'a> {
-    r#type: &'a str,
-    properties: [&'a str; 0],
+struct Authentication {
+    r#type: &'static str,
+    properties: Option<[&'static str; 0]>,
 }
 
-pub(super) fn info(state: &str) -> Bytes {
+pub(super) fn info(line: Line, state: &str) -> Bytes {
     json(&Info {
-        es_version: VERSION,
+        db_version: line.is_kurrent().then_some(line.version()),
+        es_version: line.version(),
         state,
         features: Features { projections: false, user_management: true, atom_pub: false },
-        authentication: Authentication { r#type: "internal", properties: [] },
+        authentication: Authentication { r#type: "internal", properties: line.lists_properties().then_some([]) },
     })
 }
 
+/// The oldest lines put the type id first.
 #[derive(Serialize)]
-struct Ping<'a> {
-    text: &'a str,
-    label: &'a str,
+struct Ping {
+    #[serde(rename = "msgTypeId", skip_serializing_if = "Option::is_none")]
+    first: Option<u32>,
+    text: &'static str,
+    #[serde(rename = "msgTypeId", skip_serializing_if = "Option::is_none")]
+    second: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'static str>,
 }
 
-pub(super) fn ping() -> Bytes {
-    json(&Ping { text: "Ping request successfully handled", label: "Http" })
+pub(super) fn ping(line: Line) -> Bytes {
+    let (id, label) = (line.message_type(Subject::Ping), line.has_label().then_some("Http"));
+    let (first, second) = if label.is_none() { (id, None) } else { (None, id) };
+    json(&Ping { first, text: "Ping request successfully handled", second, label })
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Gossip<'a> {
-    members: [Member<'a>; 1],
+    members: Vec<Member>,
     server_ip: &'a str,
     server_port: u16,
 }
 
+/// A member as `/gossip` shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Member<'a> {
-    instance_id: &'a str,
-    time_stamp: &'a str,
-    state: &'a str,
-    is_alive: bool,
-    internal_tcp_ip: &'a str,
-    internal_tcp_port: u16,
-    internal_secure_tcp_port: u16,
-    external_tcp_ip: &'a str,
-    external_tcp_port: u16,
-    external_secure_tcp_port: u16,
-    internal_http_end_point_ip: &'a str,
-    internal_http_end_point_port: u16,
-    http_end_point_ip: &'a str,
-    http_end_point_port: u16,
-    last_commit_position: i64,
-    writer_checkpoint: i64,
-    chaser_checkpoint: i64,
-    epoch_position: i64,
-    epoch_number: i64,
-    epoch_id: &'a str,
-    node_priority: i64,
-    is_read_only_replica: bool,
-    es_version: &'a str,
+pub(super) struct Member {
+    pub(super) instance_id: String,
+    pub(super) time_stamp: String,
+    pub(super) state: String,
+    pub(super) is_alive: bool,
+    pub(super) internal_tcp_ip: String,
+    pub(super) internal_tcp_port: u16,
+    pub(super) internal_secure_tcp_port: u16,
+    pub(super) external_tcp_ip: String,
+    pub(super) external_tcp_port: u16,
+    pub(super) external_secure_tcp_port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) internal_http_end_point_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) internal_http_end_point_port: Option<u16>,
+    pub(super) http_end_point_ip: String,
+    pub(super) http_end_point_port: u16,
+    pub(super) last_commit_position: u64,
+    pub(super) writer_checkpoint: u64,
+    pub(super) chaser_checkpoint: u64,
+    pub(super) epoch_position: u64,
+    pub(super) epoch_number: u64,
+    pub(super) epoch_id: String,
+    pub(super) node_priority: i64,
+    pub(super) is_read_only_replica: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) es_version: Option<String>,
 }
 
-pub(super) struct Itself<'a> {
-    pub(super) instance_id: &'a str,
-    pub(super) time_stamp: &'a str,
-    pub(super) state: &'a str,
-    pub(super) host: &'a str,
-    pub(super) port: u16,
-}
-
-pub(super) fn gossip(node: &Itself<'_>) -> Bytes {
-    let (host, port) = (node.host, node.port);
-    json(&Gossip {
-        members: [Member {
-            instance_id: node.instance_id,
-            time_stamp: node.time_stamp,
-            state: node.state,
-            is_alive: true,
-            internal_tcp_ip: host,
-            internal_tcp_port: 0,
-            internal_secure_tcp_port: 1112,
-            external_tcp_ip: host,
-            external_tcp_port: 0,
-            external_secure_tcp_port: 0,
-            internal_http_end_point_ip: host,
-            internal_http_end_point_port: port,
-            http_end_point_ip: host,
-            http_end_point_port: port,
-            last_commit_position: 0,
-            writer_checkpoint: 0,
-            chaser_checkpoint: 0,
-            epoch_position: 0,
-            epoch_number: 0,
-            epoch_id: node.instance_id,
-            node_priority: 0,
-            is_read_only_replica: false,
-            es_version: VERSION,
-        }],
-        server_ip: host,
-        server_port: port,
-    })
+pub(super) fn gossip(members: Vec<Member>, server_ip: &str, server_port: u16) -> Bytes {
+    json(&Gossip { members, server_ip, server_port })
 }
 
 #[derive(Serialize)]
@@ -137,12 +129,13 @@ struct Update<'a> {
     login_name: &'a str,
     success: bool,
     error: &'a str,
-    label: &'a str,
+    #[serde(flatten)]
+    tail: Tail,
 }
 
 /// The reply to create, update, delete, enable, disable, reset and change.
-pub(super) fn update(login: &str, error: &str) -> Bytes {
-    json(&Update { login_name: login, success: error == "Success", error, label: "Other" })
+pub(super) fn update(line: Line, login: &str, error: &str) -> Bytes {
+    json(&Update { login_name: login, success: error == "Success", error, tail: Tail::of(line) })
 }
 
 #[derive(Serialize)]
@@ -150,7 +143,12 @@ struct Detail<T: Serialize> {
     data: Option<T>,
     success: bool,
     error: &'static str,
-    label: &'static str,
+    #[serde(flatten)]
+    tail: Tail,
+}
+
+fn detail(line: Line, data: impl Serialize) -> Bytes {
+    json(&Detail { data: Some(data), success: true, error: "Success", tail: Tail::of(line) })
 }
 
 #[derive(Serialize)]
@@ -163,19 +161,21 @@ struct CurrentUser<'a> {
     disabled: bool,
 }
 
-pub(super) fn current_user(user: &User) -> Bytes {
-    let data = CurrentUser {
-        login_name: &user.login,
-        full_name: &user.full_name,
-        groups: &user.groups,
-        date_last_updated: &user.updated,
-        disabled: user.disabled,
-    };
-    json(&Detail { data: Some(data), success: true, error: "Success", label: "Other" })
+pub(super) fn current_user(line: Line, user: &User) -> Bytes {
+    detail(
+        line,
+        CurrentUser {
+            login_name: &user.login,
+            full_name: &user.full_name,
+            groups: &user.groups,
+            date_last_updated: &user.updated,
+            disabled: user.disabled,
+        },
+    )
 }
 
-pub(super) fn not_found() -> Bytes {
-    json(&Detail::<()> { data: None, success: false, error: "NotFound", label: "Other" })
+pub(super) fn not_found(line: Line) -> Bytes {
+    json(&Detail::<()> { data: None, success: false, error: "NotFound", tail: Tail::of(line) })
 }
 
 /// A user in a list or read by an administrator: no date, but links (contract §1.3).
@@ -211,13 +211,12 @@ fn linked<'a>(user: &'a User, base: &str) -> LinkedUser<'a> {
     }
 }
 
-pub(super) fn user(user: &User, base: &str) -> Bytes {
-    json(&Detail { data: Some(linked(user, base)), success: true, error: "Success", label: "Other" })
+pub(super) fn user(line: Line, user: &User, base: &str) -> Bytes {
+    detail(line, linked(user, base))
 }
 
-pub(super) fn user_list<'a>(users: impl Iterator<Item = &'a User>, base: &str) -> Bytes {
-    let data: Vec<_> = users.map(|user| linked(user, base)).collect();
-    json(&Detail { data: Some(data), success: true, error: "Success", label: "Other" })
+pub(super) fn user_list<'a>(line: Line, users: impl Iterator<Item = &'a User>, base: &str) -> Bytes {
+    detail(line, users.map(|user| linked(user, base)).collect::<Vec<_>>())
 }
 
 /// `/admin/login` has no `error`.
@@ -225,7 +224,8 @@ pub(super) fn user_list<'a>(users: impl Iterator<Item = &'a User>, base: &str) -
 struct LoginReply<'a> {
     data: LoginData<'a>,
     success: bool,
-    label: &'static str,
+    #[serde(flatten)]
+    tail: Tail,
 }
 
 #[derive(Serialize)]
@@ -237,7 +237,7 @@ struct LoginData<'a> {
     date_last_updated: &'a str,
 }
 
-pub(super) fn login(name: &str, groups: &[String], time: &str) -> Bytes {
+pub(super) fn login(line: Line, name: &str, groups: &[String], time: &str) -> Bytes {
     let data = LoginData { login_name: name, full_name: name, groups, date_last_updated: time };
-    json(&LoginReply { data, success: true, label: "Other" })
+    json(&LoginReply { data, success: true, tail: Tail::of(line) })
 }

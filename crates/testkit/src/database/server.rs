@@ -1,83 +1,128 @@
 //! The process: start, listener, reload, shutdown.
 
 use std::fs::{self, File};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
-use uuid::Uuid;
 
-use super::http_api::{Api, Order, answer};
+use super::certificates::Identity;
+use super::http_api::{Api, Order, Peer, answer};
 use super::journal::Journal;
-use super::node::Node;
-use super::options::Options;
-use super::{certificates, users::Users};
+use super::life;
+use super::line::Line;
+use super::names::{NameSources, Names};
+use super::node::{Ending, Node};
+use super::options::{Options, Refusal};
+use super::peers;
+use super::users::{self, Users};
 
-/// Until it listens (observed §1).
-const START: Duration = Duration::from_millis(2500);
 /// How long it waits for another server on the same directory (contract §7.1).
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
-/// Until an idle process has ended, and one with a request in flight, which never gets its answer (observed §5).
+/// From SIGTERM until nobody can connect any more, and until an idle process has ended (observed §5).
+const STOP_LISTENING: Duration = Duration::from_millis(50);
 const STOP_IDLE: Duration = Duration::from_millis(200);
-const STOP_BUSY: Duration = Duration::from_millis(6100);
+/// Until a member of a new cluster finds that it has to end (observed §1: after it has looked for a leader).
+const FIRST_BOOT_END: Duration = Duration::from_secs(3);
+/// Notes how often a server ended by itself on a new data directory.
+const FIRST_BOOT_FILE: &str = "standin-first-boot";
 
 /// What the stand-in is told besides the server's own options.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The line to behave like.
+    pub line: Line,
     /// Stretches every time that the server has of its own; 1 is real.
     pub time_scale: f64,
     /// Where requests are noted.
     pub journal: Option<PathBuf>,
     /// The server's `/tmp`.
     pub tmp: PathBuf,
-    /// The first so many password resets are stored, not announced to the cache, and not answered (observed §4).
+    /// Where the server's default places are; `/` on a real one.
+    pub root: PathBuf,
+    /// Where the names of other nodes are looked up.
+    pub names: NameSources,
+    /// The first so many password resets are stored, not announced to the caches, and not answered (observed §4).
     pub lose_reset_replies: usize,
+    /// The first poll of the password notices is lost: for 20 s no change is noticed (lines §C, 22.10).
+    pub lose_first_poll: bool,
+    /// So often a server on a new data directory ends with code 0 before it stays (observed §1).
+    pub first_boot_exits: u32,
+}
+
+/// How the process is to end.
+enum End {
+    Done,
+    Refused(Refusal),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(Refusal::exit(error.to_string()))
+    }
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// Runs until it is told to end. `environment` holds the server's options.
 pub fn run(settings: &Settings, environment: impl IntoIterator<Item = (String, String)>) -> ExitCode {
-    let options = match Options::read(environment) {
-        Ok(options) => options,
-        Err(lines) => return refuse(&lines),
-    };
-    eprintln!(
-        "stand-in for EventStoreDB 24.10 (not EventStoreDB): pid {}, {}:{}, data in {}",
-        std::process::id(),
-        options.ip,
-        options.port,
-        options.db.display()
-    );
+    let product = settings.line.product();
+    let (name, _) = product.split_once(' ').unwrap_or((product, ""));
+    eprintln!("stand-in for {product} (not {name}): pid {}", std::process::id());
+    match start(settings, environment) {
+        Ok(()) | Err(End::Done) => ExitCode::SUCCESS,
+        Err(End::Refused(Refusal::Exit(lines))) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            ExitCode::from(1)
+        }
+        Err(End::Refused(Refusal::Abort(lines))) => {
+            lines.iter().for_each(|line| eprintln!("{line}"));
+            std::process::abort()
+        }
+    }
+}
+
+fn start(settings: &Settings, environment: impl IntoIterator<Item = (String, String)>) -> Result<(), End> {
+    let options = Options::read(settings.line, &settings.root, environment)?;
+    options.warnings.iter().for_each(|line| eprintln!("{line}"));
+    eprintln!("{} is {}:{}, DB: {}", options.advertised, options.ip, options.port, options.db.display());
+    if options.what_if {
+        return Err(End::Done);
+    }
     let mutexes = settings.tmp.join(".dotnet/shm");
-    if let Err(error) = fs::create_dir_all(&mutexes) {
-        return refuse(&[format!("mkdtemp(\"{}/.dotnet\"): {error}", settings.tmp.display())]);
+    fs::create_dir_all(&mutexes)
+        .map_err(|error| Refusal::exit(format!("mkdtemp(\"{}/.dotnet\"): {error}", settings.tmp.display())))?;
+    let _lock = lock(&mutexes, &options.db, LOCK_PATIENCE.mul_f64(settings.time_scale)).map_err(Refusal::exit)?;
+    let identity = Identity::load(&options).map_err(|why| {
+        let aborting =
+            options.line.is_kurrent().then(|| "Aborting certificate loading due to verification errors.".to_owned());
+        Refusal::Exit([why].into_iter().chain(aborting).collect())
+    })?;
+    if users::truncate(&options.db)? && options.line.ends_after_truncation() {
+        eprintln!("Truncation successful. Shutting down.");
+        return Err(End::Done);
     }
-    let _lock = match lock(&mutexes, &options.db, LOCK_PATIENCE.mul_f64(settings.time_scale)) {
-        Ok(lock) => lock,
-        Err(line) => return refuse(&[line]),
-    };
-    let tls = match certificates::load(&options) {
-        Ok(tls) => tls,
-        Err(line) => return refuse(&[line]),
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let started = runtime
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(serve(settings, options, tls)).map_err(|error| error.to_string()));
-    match started {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(line) => refuse(&[line]),
-    }
+    let is_to_end = first_boot(&options.db, settings.first_boot_exits)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let served = runtime.block_on(serve(settings, options, identity, is_to_end));
+    // Connections end with the process.
+    runtime.shutdown_background();
+    Ok(served?)
 }
 
 /// The server's own lock: a mutex named after the data directory, in its `/tmp`. Two servers with a `/tmp` each, as two
@@ -95,111 +140,167 @@ fn lock(mutexes: &Path, db: &Path, patience: Duration) -> Result<File, String> {
     Ok(mutex)
 }
 
-fn refuse(lines: &[String]) -> ExitCode {
-    for line in lines {
-        eprintln!("{line}");
+/// Whether this is the start of a new data directory that ends by itself. The starts after it only say that they have
+/// truncated, and end too, until there were `exits` of them; once per directory.
+fn first_boot(db: &Path, exits: u32) -> Result<bool, End> {
+    let file = db.join(FIRST_BOOT_FILE);
+    let is_new = !db.join("writer.chk").exists();
+    let made: Option<u32> = fs::read_to_string(&file).ok().and_then(|text| text.parse().ok());
+    let made = match (made, is_new) {
+        (Some(made), _) => made,
+        (None, true) => 0,
+        (None, false) => return Ok(false),
+    };
+    if made >= exits {
+        return Ok(false);
     }
-    ExitCode::from(1)
+    fs::create_dir_all(db)?;
+    fs::write(file, (made + 1).to_string())?;
+    if made == 0 {
+        return Ok(true);
+    }
+    eprintln!("Truncation successful. Shutting down.");
+    Err(End::Done)
 }
 
-async fn serve(settings: &Settings, options: Options, tls: Arc<ServerConfig>) -> std::io::Result<()> {
-    let scaled = |time: Duration| time.mul_f64(settings.time_scale);
+async fn serve(settings: &Settings, options: Options, identity: Identity, is_to_end: bool) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    let in_cluster = options.cluster_size > 1;
+    let timings = options.line.timings();
+    let start = if in_cluster { timings.start_in_cluster } else { timings.start_alone };
     tokio::select! {
-        () = tokio::time::sleep(scaled(START)) => {}
+        () = tokio::time::sleep(start.mul_f64(settings.time_scale)) => {}
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     }
-    let users = open_database(&options.db)?;
+    let users = Users::open(&options.db)?;
+    let address = SocketAddr::new(options.ip, options.port);
+    let names = Names::new(settings.names.clone())?;
+    let node = Arc::new(Node::new(options, identity, names, users, settings.time_scale)?);
     let (orders, mut ordered) = mpsc::unbounded_channel();
     let api = Arc::new(Api {
-        node: Node::new(users, settings.time_scale),
+        node: Arc::clone(&node),
         journal: Journal::open(settings.journal.as_deref())?,
         resets_to_lose: AtomicUsize::new(settings.lose_reset_replies),
-        instance_id: Uuid::new_v4().to_string(),
-        host: options.advertise_as.clone(),
-        port: options.port,
         orders,
     });
-    let address: SocketAddr = format!("{}:{}", options.ip, options.port).parse().map_err(std::io::Error::other)?;
     let listener = TcpListener::bind(address).await?;
-    let (reloaded, current) = watch::channel(tls);
-    let accepting = tokio::spawn(accept(listener, current, Arc::clone(&api), options.clone()));
-    let polling = tokio::spawn({
-        let api = Arc::clone(&api);
-        async move { api.node.poll_notices().await }
+    let closing = watch::Sender::new(false);
+    let accepting = tokio::spawn(accept(listener, Arc::clone(&api), closing.subscribe()));
+    tokio::spawn({
+        let (node, lose_first) = (Arc::clone(&node), settings.lose_first_poll);
+        async move { node.poll_notices(lose_first).await }
     });
-    api.node.become_ready(&options.first_passwords).await?;
-
+    if in_cluster {
+        tokio::spawn(peers::keep_in_touch(Arc::clone(&node)));
+    }
+    let first_boot_end = async {
+        if !is_to_end {
+            return std::future::pending().await;
+        }
+        node.pause(if in_cluster { FIRST_BOOT_END } else { Duration::ZERO }).await;
+    };
+    let living = life::live(&node);
+    tokio::pin!(living, first_boot_end);
     loop {
         let order = tokio::select! {
             _ = terminate.recv() => Order::ShutDown,
             _ = interrupt.recv() => Order::ShutDown,
             _ = hang_up.recv() => Order::Reload,
             Some(order) = ordered.recv() => order,
+            ending = &mut living => return end_by_itself(ending),
+            () = &mut first_boot_end => return end_by_itself(Ending::Truncation),
         };
         match order {
             Order::ShutDown => break,
-            // The answer was 200 already, whatever comes out of it.
-            Order::Reload => match certificates::load(&options) {
-                Ok(tls) => {
-                    reloaded.send_replace(tls);
-                    eprintln!("The node's configuration was successfully reloaded");
-                }
-                Err(line) => eprintln!("An error has occurred while reloading the configuration: {line}"),
-            },
+            Order::Reload => reload(&node),
         }
     }
-    api.node.shut_down();
-    tokio::time::sleep(scaled(if api.node.in_flight() > 0 { STOP_BUSY } else { STOP_IDLE })).await;
+    node.shut_down();
+    node.pause(STOP_LISTENING).await;
     accepting.abort();
-    polling.abort();
+    closing.send_replace(true);
+    node.pause(STOP_IDLE.saturating_sub(STOP_LISTENING)).await;
+    if node.is_busy() {
+        // The answer never comes (observed §5).
+        node.pause(timings.stop_busy.saturating_sub(STOP_IDLE)).await;
+    }
     Ok(())
 }
 
-/// A database directory holds these files from the first start on (contract §7.1).
-fn open_database(path: &Path) -> std::io::Result<Users> {
-    fs::create_dir_all(path)?;
-    for name in ["writer.chk", "chaser.chk", "epoch.chk"] {
-        fs::OpenOptions::new().create(true).append(true).open(path.join(name))?;
-    }
-    Users::open(path)
+#[expect(clippy::unnecessary_wraps, reason = "it is the end of `serve`")]
+fn end_by_itself(ending: Ending) -> io::Result<()> {
+    eprintln!(
+        "{}",
+        match ending {
+            Ending::Surplus => "SURPLUS OF NODES IN THE CLUSTER, SHUTTING DOWN",
+            Ending::Truncation => {
+                "ONLINE TRUNCATION IS NEEDED. NOT IMPLEMENTED. OFFLINE TRUNCATION WILL BE PERFORMED. SHUTTING DOWN NODE."
+            }
+        }
+    );
+    Ok(())
 }
 
-async fn accept(listener: TcpListener, tls: watch::Receiver<Arc<ServerConfig>>, api: Arc<Api>, options: Options) {
+/// The answer was 200 already, whatever comes out of it.
+fn reload(node: &Node) {
+    match Identity::load(&node.options) {
+        Ok(identity) => {
+            node.identity.send_replace(Arc::new(identity));
+            eprintln!("The node's configuration was successfully reloaded");
+        }
+        Err(line) => eprintln!("An error has occurred while reloading the configuration: {line}"),
+    }
+}
+
+async fn accept(listener: TcpListener, api: Arc<Api>, closing: watch::Receiver<bool>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let acceptor = TlsAcceptor::from(Arc::clone(&tls.borrow()));
-        let (api, certificate) = (Arc::clone(&api), options.certificate.clone());
-        tokio::spawn(async move { connection(stream, acceptor, api, &certificate).await });
+        let (api, closing) = (Arc::clone(&api), closing.clone());
+        tokio::spawn(async move { connection(stream, api, closing).await });
     }
 }
 
-/// A failed handshake (plain HTTP, an unrelated client certificate) ends without a byte of HTTP.
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, api: Arc<Api>, certificate: &Path) {
-    let Ok(stream) = acceptor.accept(stream).await else { return };
+/// A failed handshake (plain HTTP, an unrelated client certificate) ends without a byte of HTTP. Connections of other nodes
+/// are closed when this one stops; those of clients end with the process.
+async fn connection(stream: TcpStream, api: Arc<Api>, mut closing: watch::Receiver<bool>) {
+    // Small messages, and each is waited for.
+    let _ = stream.set_nodelay(true);
+    let identity = Arc::clone(&api.node.identity.borrow());
+    let Ok(stream) = TlsAcceptor::from(Arc::clone(&identity.listener)).accept(stream).await else { return };
     let (_, session) = stream.get_ref();
-    // Node to node: the same common name as one's own makes a caller `system`.
-    let peer = session.peer_certificates().and_then(|chain| chain.first()).and_then(certificates::common_name);
-    let system = peer.is_some() && peer == own_common_name(certificate);
+    let peer = match session.peer_certificates().and_then(|chain| chain.first()) {
+        None => Peer::Anybody,
+        Some(certificate) => identity.judge_node(certificate).map_or_else(Peer::NoNode, |()| Peer::Node),
+    };
     let is_h2 = session.alpn_protocol() == Some(b"h2");
-    let service = service_fn(move |request| {
-        let api = Arc::clone(&api);
-        answer(api, request, system)
+    let is_of_node = Arc::new(AtomicBool::new(false));
+    let service = service_fn({
+        let is_of_node = Arc::clone(&is_of_node);
+        move |request: http::Request<hyper::body::Incoming>| {
+            if peer == Peer::Node && request.uri().path().starts_with("/standin/") {
+                is_of_node.store(true, Ordering::Relaxed);
+            }
+            answer(Arc::clone(&api), request, peer.clone())
+        }
     });
     let io = TokioIo::new(stream);
-    // A client that goes away in the middle is its own affair.
-    let _ = if is_h2 {
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
-    } else {
-        hyper::server::conn::http1::Builder::new().title_case_headers(true).serve_connection(io, service).await
+    let serving = async {
+        // A client that goes away in the middle is its own affair.
+        let _ = if is_h2 {
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+        } else {
+            hyper::server::conn::http1::Builder::new().title_case_headers(true).serve_connection(io, service).await
+        };
     };
-}
-
-fn own_common_name(certificate: &Path) -> Option<String> {
-    use rustls::pki_types::pem::PemObject as _;
-    let own = rustls::pki_types::CertificateDer::from_pem_file(certificate).ok()?;
-    certificates::common_name(&own)
+    let closed = async {
+        // The sender is dropped at the end of the process alone.
+        let _ = closing.wait_for(|closing| *closing && is_of_node.load(Ordering::Relaxed)).await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = closed => {}
+    }
 }
