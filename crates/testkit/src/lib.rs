@@ -10,6 +10,7 @@
 
 pub mod aws;
 pub mod consumer;
+pub mod contract;
 pub mod database;
 pub mod ecs;
 pub mod moto;
