@@ -1,6 +1,6 @@
 //! A run: reach the servers, make the checks, put everything back.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustls::pki_types::ServerName;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::check::{Backing, Check};
+use super::check::{Backing, Check, Scope};
 use super::checks;
 use super::cli::{Server, Settings};
 use super::found::Found;
@@ -48,11 +48,14 @@ pub(super) fn run(settings: Settings) -> ExitCode {
             lines: vec![format!("--filter: no check is called `{}`", settings.filter)],
         });
     }
-    let (suite, keeper) = match begin(settings) {
+    let (mut suite, keeper) = match begin(settings) {
         Ok(begun) => begun,
         Err(refusal) => return refuse(&refusal),
     };
     for check in &checks {
+        if check.scope != Scope::EachNode {
+            suite.look_who_leads();
+        }
         report.add(&make(check, &suite));
     }
     let is_restored = keeper.is_none_or(|keeper| {
@@ -133,13 +136,10 @@ fn reach(server: &Server, shared: &Arc<Shared>) -> Result<Node, String> {
     let Server { host, port, address } = server;
     let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let address = match address {
-        Some(address) => SocketAddr::new(*address, *port),
-        None => (host.as_str(), *port)
-            .to_socket_addrs()
-            .map_err(|error| format!("https://{authority}: {error}"))?
-            .next()
-            .ok_or_else(|| format!("https://{authority}: the name has no address"))?,
+        Some(address) => *address,
+        None => resolve(host).map_err(|error| format!("https://{authority}: {error}"))?,
     };
+    let address = SocketAddr::new(address, *port);
     let name = ServerName::try_from(host.clone()).map_err(|error| format!("https://{authority}: {error}"))?;
     let mut node = Node { authority, name, address, state: String::new(), shared: Arc::clone(shared) };
     let wrong = |broken: super::wire::Broken| format!("https://{host}:{port}: {}: {}", broken.what, broken.found);
@@ -149,6 +149,19 @@ fn reach(server: &Server, shared: &Arc<Shared>) -> Result<Node, String> {
     }
     node.state = node.state_now().map_err(wrong)?;
     Ok(node)
+}
+
+/// By hosts file and DNS. The C library's resolver loads parts of itself at run time, which a static program must not
+/// count on where it is carried to.
+fn resolve(host: &str) -> Result<IpAddr, String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let found = runtime.block_on(async {
+        let resolver = hickory_resolver::Resolver::builder_tokio()?.build()?;
+        resolver.lookup_ip(host).await
+    });
+    let found = found.map_err(|error| error.to_string())?;
+    found.iter().next().ok_or_else(|| "the name has no address".to_owned())
 }
 
 /// The first signal stops the run, which then puts everything back; further ones change nothing.
@@ -242,5 +255,69 @@ fn put_back(keeper: &Keeper, suite: &Suite) -> Record {
         reason: None,
         differences: found.differences,
         milliseconds: start.elapsed().as_millis(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::RootCertStore;
+
+    use super::super::line::Line;
+    use super::super::wire::{Broken, Login};
+    use super::*;
+
+    fn suite() -> Suite {
+        let shared = Shared {
+            call_timeout: Duration::from_secs(1),
+            consent: false,
+            stop: Stop::default(),
+            trust: Arc::new(Trust::new(RootCertStore::empty(), None).unwrap()),
+        };
+        let node = Node {
+            authority: "node-1:2113".to_owned(),
+            name: ServerName::try_from("node-1").unwrap(),
+            // Nobody is asked.
+            address: "127.0.0.1:1".parse().unwrap(),
+            state: "leader".to_owned(),
+            shared: Arc::new(shared),
+        };
+        Suite::new(Line::V24_10, vec![node], Login::new("admin", "a"), Login::new("ops", "o"))
+    }
+
+    #[test]
+    fn what_a_check_comes_to() {
+        let differs: super::super::check::Run = |_, _, found| {
+            found.difference("it", "this", "that");
+            Ok(())
+        };
+        let rows: [(super::super::check::Run, Outcome, Outcome); 4] = [
+            (|_, _, _| Ok(()), Outcome::Ok, Outcome::Ok),
+            (differs, Outcome::Failed, Outcome::Refuted),
+            (|_, _, _| Err(Broken::new("it", "no answer")), Outcome::Failed, Outcome::Refuted),
+            (|_, _, _| panic!("a mistake in a check"), Outcome::Failed, Outcome::Refuted),
+        ];
+        for (run, watched, contract_only) in rows {
+            let check = Check::new("a.b", "what", "observed §0", run);
+            assert_eq!(make(&check, &suite()).outcome, watched);
+            assert_eq!(make(&check.contract_only(), &suite()).outcome, contract_only);
+        }
+        let check = Check::new("a.b", "what", "observed §0", differs);
+        let skipped = [check.clone().consent(), check.clone().node_certificate(), check.clone().scope(Scope::Cluster)];
+        for check in [&skipped[..], &[check.on(|line| line > Line::V24_10)]].concat() {
+            let record = make(&check, &suite());
+            assert_eq!(record.outcome, Outcome::NotRun);
+            assert!(record.reason.is_some());
+        }
+    }
+
+    #[test]
+    fn nothing_that_writes_is_sent_without_consent() {
+        let suite = suite();
+        for method in ["POST", "PUT", "DELETE", "PATCH"] {
+            let broken = suite.nodes[0].ask(&Request::new(method, "/users")).unwrap_err();
+            assert!(broken.found.starts_with("not sent"), "{method}: {}", broken.found);
+        }
     }
 }

@@ -123,6 +123,15 @@ impl Suite {
         Self { line, nodes, admin, ops, run, created: AtomicUsize::new(0) }
     }
 
+    /// Leadership may move during a run. A server that does not answer now is asked again by the next check.
+    pub(super) fn look_who_leads(&mut self) {
+        for node in &mut self.nodes {
+            if let Ok(state) = node.state_now() {
+                node.state = state;
+            }
+        }
+    }
+
     pub(super) fn leader(&self) -> Option<&Node> {
         self.nodes.iter().find(|node| node.is_leader())
     }
@@ -139,10 +148,14 @@ impl Suite {
 
     /// The request that creates a user without groups.
     pub(super) fn creation(&self, login: &Login) -> Request {
+        self.creation_at("/users", login)
+    }
+
+    pub(super) fn creation_at(&self, path: &str, login: &Login) -> Request {
         let body = serde_json::json!({
             "loginName": login.name, "fullName": "Contract suite", "groups": [], "password": login.password,
         });
-        Request::post("/users").by(&self.admin).json(body.to_string())
+        Request::post(path).by(&self.admin).json(body.to_string())
     }
 
     /// A new user of the run. Its login is in no cache.

@@ -3,7 +3,7 @@
 
 use rustls::pki_types::CertificateDer;
 
-use super::super::check::Check;
+use super::super::check::{Check, Scope};
 use super::super::found::Found;
 use super::super::suite::{Node, Suite};
 use super::super::wire::{Broken, Request};
@@ -17,6 +17,10 @@ pub(super) fn checks() -> Vec<Check> {
             reply,
         )
         .consent(),
+        Check::new("reload.rights", "reloadconfig as a user without groups: 401 empty", "contract §1.1, §3.2", rights)
+            .scope(Scope::Leader)
+            .contract_only()
+            .consent(),
         Check::new(
             "reload.certificate",
             "after a reload of unchanged files the same certificate is served",
@@ -37,6 +41,12 @@ fn reply(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
         let reply = node.ask(&reload().by(login))?;
         found.reply(format!("reloadconfig as {}", login.name), &reply).status(200).empty();
     }
+    Ok(())
+}
+
+fn rights(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
+    let user = suite.scratch(node)?;
+    found.reply("reloadconfig as a user without groups", &node.ask(&reload().by(&user))?).not_authorised();
     Ok(())
 }
 

@@ -70,6 +70,14 @@ pub(super) fn checks() -> Vec<Check> {
             current,
         ),
         Check::new(
+            "follower.no-redirect",
+            "a follower answers for the leader, also when the leader is required: no redirect",
+            "contract §1.6",
+            no_redirect,
+        )
+        .scope(Scope::EachFollower)
+        .contract_only(),
+        Check::new(
             "follower.certificate",
             "a node certificate is not passed on: /users through a follower 401 empty",
             "observed §4, lines §B",
@@ -134,7 +142,9 @@ fn works_everywhere(suite: &Suite, user: &Login, found: &mut Found) -> Result<()
 }
 
 fn spread(suite: &Suite, leader: &Node, found: &mut Found) -> Result<(), Broken> {
-    let user = suite.scratch(leader)?;
+    let user = suite.new_login();
+    let reply = leader.ask(&suite.creation_at("/users/", &user))?;
+    found.reply("POST /users/", &reply).status(201);
     works_everywhere(suite, &user, found)
 }
 
@@ -221,6 +231,17 @@ fn current(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> 
     found.holds("until then", seen.is_subset(&BTreeSet::from([200, 401])), "401", format!("{seen:?}"));
     let old = status(&user)?;
     found.holds("/users/$current with the old password", old == 401, "401", old.to_string());
+    Ok(())
+}
+
+fn no_redirect(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
+    let Some(leader) = suite.leader() else { return Ok(()) };
+    let request = Request::get("/users/$current").by(&suite.ops);
+    let by_leader = leader.ask(&request)?;
+    for request in [request.clone(), request.header("ES-RequireLeader", "true")] {
+        let reply = node.ask(&request)?;
+        found.reply("GET /users/$current through a follower", &reply).status(200).text(&by_leader.text());
+    }
     Ok(())
 }
 

@@ -1,5 +1,12 @@
 //! The TLS port: versions, protocols, and what is closed without a word.
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
 use super::super::check::Check;
 use super::super::found::Found;
 use super::super::suite::{Node, Suite};
@@ -9,6 +16,8 @@ pub(super) fn checks() -> Vec<Check> {
     vec![
         Check::new("tls.versions", "TLS 1.2 and TLS 1.3 are both spoken", "observed §2", versions),
         Check::new("tls.alpn", "ALPN agrees on h2 and on http/1.1", "observed §2", alpn),
+        Check::new("tls.http2", "HTTP/2 is spoken where it was agreed on: GET /ping 200", "contract §1.2", http2)
+            .contract_only(),
         Check::new("tls.plain", "plain HTTP on the TLS port: closed, no HTTP comes back", "observed §2", plain_http),
         Check::new(
             "tls.unrelated-certificate",
@@ -37,6 +46,27 @@ fn alpn(_: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
         let holds = chosen.as_deref() == Some(agreed);
         found.holds(&format!("offering {offered:?}"), holds, agreed, chosen.unwrap_or_else(|| "nothing".to_owned()));
     }
+    Ok(())
+}
+
+fn http2(_: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
+    let of = "GET /ping over HTTP/2";
+    let broken = |error: &dyn std::fmt::Display| Broken::new(of, error);
+    let connector = TlsConnector::from(node.shared.trust.alpn(&["h2"]));
+    let asked = async {
+        let stream = TcpStream::connect(node.address).await.map_err(|error| broken(&error))?;
+        let stream = connector.connect(node.name.clone(), stream).await.map_err(|error| broken(&error))?;
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        tokio::spawn(connection);
+        let url = format!("https://{}/ping", node.authority);
+        let request = http::Request::get(url).body(Empty::<Bytes>::new()).map_err(|error| broken(&error))?;
+        sender.send_request(request).await.map(|reply| reply.status().as_u16()).map_err(|error| broken(&error))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| broken(&error))?;
+    let answer = runtime.block_on(async { tokio::time::timeout(node.shared.call_timeout, asked).await });
+    let status = answer.map_err(|_| broken(&"no answer"))??;
+    found.holds(of, status == 200, "200", status.to_string());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use rustls::ClientConfig;
 
 use super::super::check::{Check, Scope};
 use super::super::found::Found;
+use super::super::line::Line;
 use super::super::suite::{Node, Suite, await_state, random_password};
 use super::super::wire::{Broken, Request};
 
@@ -20,6 +21,16 @@ pub(super) fn checks() -> Vec<Check> {
             "observed §2, observed-25 §D",
             login,
         )
+        .scope(Scope::Leader)
+        .node_certificate(),
+        Check::new(
+            "certificate.login-follower",
+            "node certificate: a follower answers /admin/login itself, as system",
+            "observed-25 §D, contract §1.6",
+            login,
+        )
+        .scope(Scope::EachFollower)
+        .watched_on(&[Line::V25_0])
         .node_certificate(),
         Check::new(
             "certificate.basic",
@@ -54,7 +65,6 @@ fn users(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Answered by every node itself.
 fn login(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
     let reply = node.ask_over(with_certificate(node)?, &Request::get("/admin/login"))?;
     let shape = suite.line.reply(

@@ -142,6 +142,8 @@ fn one(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
 
 fn list(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
     let reply = node.ask(&Request::get("/users").by(&suite.admin))?;
+    let with_slash = node.ask(&Request::get("/users/").by(&suite.admin))?;
+    found.reply("GET /users/ as admin", &with_slash).status(200).text(&reply.text());
     let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let users = body["data"].as_array().cloned().unwrap_or_default();
     let mut data = Vec::new();

@@ -46,6 +46,8 @@ pub(super) fn checks() -> Vec<Check> {
             content_type,
         ),
         check("reset.charset", "application/json; charset=utf-8 is taken", "contract §1.2", charset).contract_only(),
+        check("reset.other-charset", "another charset: 415, nothing changed", "contract §1.2", other_charset)
+            .contract_only(),
         check(
             "reset.accept",
             "Accept: image/png: 406 with its reason, nothing changed",
@@ -232,6 +234,14 @@ fn charset(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> 
             .header("Content-Type", "application/json; charset=utf-8")
             .body(json!({"newPassword": new.password}).to_string())
     })
+}
+
+fn other_charset(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
+    let request = |login: &str| {
+        let request = command(login, "reset-password").by(&suite.admin).body(new_password());
+        request.header("Content-Type", "application/json; charset=iso-8859-1")
+    };
+    nothing_comes_of(suite, node, found, "reset in ISO-8859-1", request, |judge| drop(judge.unsupported()))
 }
 
 fn accept(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {

@@ -70,6 +70,13 @@ pub(super) fn checks() -> Vec<Check> {
         )
         .scope(Scope::Leader),
         Check::new(
+            "refused.format",
+            "?format=json beats Accept: image/png; an unknown format is 500",
+            "contract §1.2",
+            format_in_query,
+        )
+        .contract_only(),
+        Check::new(
             "refused.method",
             "GET on reset-password: 405, its methods in a header that depends on the line",
             "observed §2, lines §A, observed-25 §A",
@@ -172,6 +179,15 @@ fn accept(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
         .status(406)
         .reason("Requested URI is not available in requested format");
     methods_of_a_refusal(suite.line, judge);
+    Ok(())
+}
+
+fn format_in_query(_: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
+    for (format, status) in [("json", 200), ("nonsense", 500)] {
+        let path = format!("/info?format={format}");
+        let reply = node.ask(&Request::get(&path).header("Accept", "image/png"))?;
+        found.reply(format!("GET {path} with Accept: image/png"), &reply).status(status);
+    }
     Ok(())
 }
 

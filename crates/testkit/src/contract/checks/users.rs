@@ -33,6 +33,13 @@ pub(super) fn checks() -> Vec<Check> {
         .contract_only(),
         check("users.delete", "delete: 200, again 404, no login afterwards, create again 201", "observed §2", delete),
         check("users.disable", "disable: no login; enable: login at once", "observed §2, lines §B", disable),
+        check(
+            "users.switch-again",
+            "disable and enable may be repeated; of an unknown user: 404",
+            "contract §1.5",
+            switch_again,
+        )
+        .contract_only(),
         check("users.update", "PUT replaces full name and groups", "contract §1.1", update).contract_only(),
         check(
             "users.update-without-groups",
@@ -115,15 +122,29 @@ fn delete(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
     Ok(())
 }
 
+fn switch(suite: &Suite, user: &Login, command: &str) -> Request {
+    Request::post(format!("/users/{}/command/{command}", user.name)).by(&suite.admin)
+}
+
+fn switch_again(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
+    let (user, unknown) = (suite.scratch(node)?, suite.new_login());
+    for command in ["disable", "disable", "enable", "enable"] {
+        let reply = node.ask(&switch(suite, &user, command))?;
+        found.reply(command, &reply).status(200).update(&user.name, "Success");
+        let reply = node.ask(&switch(suite, &unknown, command))?;
+        found.reply(format!("{command} of an unknown user"), &reply).status(404).update(&unknown.name, "NotFound");
+    }
+    Ok(())
+}
+
 fn disable(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
     let user = suite.scratch(node)?;
     found.holds("a login before", node.accepts(&user)?, "accepted", "refused");
-    let command = |name: &str| Request::post(format!("/users/{}/command/{name}", user.name)).by(&suite.admin);
-    found.reply("disable", &node.ask(&command("disable"))?).status(200).update(&user.name, "Success");
+    found.reply("disable", &node.ask(&switch(suite, &user, "disable"))?).status(200).update(&user.name, "Success");
     let refused = await_state(node, suite.line.flip_bound(), || node.accepts(&user).map(|accepted| !accepted))?;
     found.holds("a login while disabled", refused, "refused", "accepted");
     found.reply("GET /ping as the user", &node.ask(&Request::get("/ping").by(&user))?).bad_login();
-    found.reply("enable", &node.ask(&command("enable"))?).status(200).update(&user.name, "Success");
+    found.reply("enable", &node.ask(&switch(suite, &user, "enable"))?).status(200).update(&user.name, "Success");
     found.holds("a login right after", node.accepts(&user)?, "accepted", "refused");
     Ok(())
 }
