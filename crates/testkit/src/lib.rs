@@ -11,6 +11,7 @@
 pub mod aws;
 pub mod cluster;
 pub mod consumer;
+pub mod contract;
 pub mod database;
 pub mod dns;
 pub mod ecs;
