@@ -149,11 +149,15 @@ impl Drop for Sidecar {
 
 /// What CloudFormation has made when the first task starts. Gives the id of the service.
 pub(crate) fn deploy(aws: &Aws) -> String {
+    generate_secrets(aws);
+    aws.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"))
+}
+
+pub(crate) fn generate_secrets(aws: &Aws) {
     for user in ["admin", "ops"] {
         let template = format!("{{\"username\":\"{user}\"}}");
         aws.secrets(|secrets| secrets.generate(&format!("es/{user}"), &template, "password", 40));
     }
-    aws.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"))
 }
 
 pub(crate) fn password(aws: &Aws, user: &str) -> String {
