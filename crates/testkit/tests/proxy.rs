@@ -329,4 +329,13 @@ async fn bodies_keep_their_framing() {
     assert!(got.contains("content-length: 4\r\n") && !got.contains("transfer-encoding"), "{got}");
     assert!(answer.contains("transfer-encoding: chunked\r\n") && answer.ends_with("0\r\n\r\n"), "{answer}");
     assert!(answer.contains("body") && !answer.contains("content-length"), "{answer}");
+
+    let (got, answer) = raw(
+        "POST /a HTTP/1.1\r\nhost: db\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    )
+    .await;
+    for text in [got, answer] {
+        assert!(text.contains("transfer-encoding: chunked\r\n") && text.ends_with("\r\n\r\n0\r\n\r\n"), "{text}");
+    }
 }

@@ -20,6 +20,7 @@ impl CloudMap {
             "ListInstances" => self.list_instances(members),
             "DiscoverInstances" => self.discover_instances(members),
             "GetOperation" => self.get_operation(members),
+            "ListOperations" => self.list_operations(members),
             "CreatePrivateDnsNamespace" => self.create_private_dns_namespace(members),
             "DeleteNamespace" => self.delete_namespace(members),
             "CreateService" => self.create_service_over_the_wire(members),
@@ -94,6 +95,12 @@ impl CloudMap {
         let id = members.required("OperationId")?;
         members.done()?;
         self.operations.describe(id)
+    }
+
+    fn list_operations(&mut self, mut members: Members<'_>) -> Result<Value, ApiError> {
+        let (size, next) = (members.value("MaxResults").as_u64(), members.text("NextToken"));
+        members.done()?;
+        page("Operations", self.operations.list(), size, next)
     }
 
     fn create_private_dns_namespace(&mut self, mut members: Members<'_>) -> Result<Value, ApiError> {

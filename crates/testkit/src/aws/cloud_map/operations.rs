@@ -97,6 +97,10 @@ impl Operations {
         Ok(json!({"Operation": view}))
     }
 
+    pub(super) fn list(&self) -> Vec<Value> {
+        self.by_id.iter().map(|(id, operation)| json!({"Id": id, "Status": operation.status()})).collect()
+    }
+
     /// The effects of the operations whose time has come.
     fn take_due(&mut self) -> Vec<Target> {
         let due = self.by_id.values_mut().filter(|operation| !operation.ended && operation.is_due());
