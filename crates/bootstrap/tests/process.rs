@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use common::{DEADLINE, HOST, Scene, Settings, Sidecar, TASK, deploy, generate_secrets, password};
+use common::{DEADLINE, HOST, Scene, Settings, Sidecar, TASK, generate_secrets, password};
 use serde_json::{Value, json};
 use testkit::aws::Refusal;
 use testkit::consumer;
