@@ -88,11 +88,15 @@ impl CloudMap {
         id
     }
 
-    /// Creates a service with A records, and its namespace unless there is one of this name. Gives the service's id.
+    /// Creates a service with A records, and its namespace, unless they are there: a stack may be deployed again. Gives
+    /// the service's id.
     pub fn create_service(&mut self, namespace: &str, name: &str) -> String {
         let found = self.namespaces.iter().find(|(_, known)| known.name == namespace).map(|(id, _)| id.clone());
         let namespace = found.unwrap_or_else(|| self.create_namespace(namespace));
-        self.add_service(&namespace, name, RECORD_TTL).expect("a test creates only what can be created")
+        if let Some(id) = self.find_service(&namespace, name) {
+            return id.to_owned();
+        }
+        self.add_service(&namespace, name, RECORD_TTL).expect("the namespace exists, and the name is free")
     }
 
     /// Registers a task as ECS does for a service with `serviceRegistries`: before it is RUNNING, under its task id.
@@ -181,8 +185,7 @@ impl CloudMap {
         if !self.namespaces.contains_key(namespace) {
             return Err(ApiError::new("NamespaceNotFound", format!("namespace {namespace} does not exist")));
         }
-        let same = |service: &&Service| service.namespace == namespace && service.name == name;
-        if self.services.values().any(|service| same(&service)) {
+        if self.find_service(namespace, name).is_some() {
             return Err(ApiError::new("ServiceAlreadyExists", format!("service {name} exists already")));
         }
         let id = new_id("srv");
@@ -190,6 +193,11 @@ impl CloudMap {
             Service { name: name.to_owned(), namespace: namespace.to_owned(), ttl, instances: BTreeMap::new() };
         self.services.insert(id.clone(), service);
         Ok(id)
+    }
+
+    fn find_service(&self, namespace: &str, name: &str) -> Option<&str> {
+        let same = |(_, service): &(&String, &Service)| service.namespace == namespace && service.name == name;
+        self.services.iter().find(same).map(|(id, _)| id.as_str())
     }
 
     fn set(&mut self, service: &str, instance: &str, attributes: Option<Attributes>) {
