@@ -1,4 +1,6 @@
-//! A database stand-in with certificates, for tests of what runs beside it.
+//! Database stand-ins with certificates, one or a cluster, for tests of what runs beside them.
+
+mod cluster;
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +12,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub use cluster::DatabaseCluster;
+
 use crate::consumer;
+use crate::database::Line;
 use crate::net::own_loopback;
 use crate::programs::Programs;
 
@@ -23,6 +28,7 @@ pub struct DatabaseNode {
     programs: Programs,
     root: TempDir,
     address: SocketAddr,
+    line: Line,
     arguments: Vec<String>,
     child: Child,
 }
@@ -43,6 +49,15 @@ impl DatabaseNode {
     ///
     /// If certgen or the stand-in does not do its work.
     pub fn start_with(host: &str, time_scale: f64, arguments: &[&str]) -> Self {
+        Self::start_of(Line::V24_10, host, time_scale, arguments)
+    }
+
+    /// The same of any line.
+    ///
+    /// # Panics
+    ///
+    /// If certgen or the stand-in does not do its work.
+    pub fn start_of(line: Line, host: &str, time_scale: f64, arguments: &[&str]) -> Self {
         let programs = Programs::beside_this_test();
         let root = tempfile::tempdir().expect("a temporary directory");
         for name in ["certs", "data", "tmp"] {
@@ -52,8 +67,8 @@ impl DatabaseNode {
         let address = own_loopback().expect("a free port");
         let scale = format!("--time-scale={time_scale}");
         let arguments: Vec<_> = [scale].into_iter().chain(arguments.iter().map(|&text| text.to_owned())).collect();
-        let child = spawn(&programs, root.path(), address, &arguments);
-        Self { programs, root, address, arguments, child }
+        let child = spawn(&programs, line, root.path(), address, &arguments);
+        Self { programs, root, address, line, arguments, child }
     }
 
     /// Where it listens.
@@ -89,7 +104,7 @@ impl DatabaseNode {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.child = spawn(&self.programs, self.root.path(), self.address, &self.arguments);
+        self.child = spawn(&self.programs, self.line, self.root.path(), self.address, &self.arguments);
     }
 
     /// The process id.
@@ -152,11 +167,21 @@ pub fn issue_certificates(programs: &Programs, root: &Path, host: &str) {
     assert!(certgen.status().expect("run certgen").success(), "certgen issues certificates");
 }
 
-/// The options of a server at `address` with its data in `<root>/data` and its certificates in `<root>/certs`.
+/// The options of a 24.10 server at `address` with its data in `<root>/data` and its certificates in `<root>/certs`.
 pub fn server_options(root: &Path, address: SocketAddr) -> Vec<(&'static str, OsString)> {
+    options_of(Line::V24_10, root, address)
+}
+
+/// The same for any line; the oldest have other names for where a server listens (contract §5.2).
+fn options_of(line: Line, root: &Path, address: SocketAddr) -> Vec<(&'static str, OsString)> {
+    let (ip, port) = if line < Line::V23_10 {
+        ("EVENTSTORE_EXT_IP", "EVENTSTORE_HTTP_PORT")
+    } else {
+        ("EVENTSTORE_NODE_IP", "EVENTSTORE_NODE_PORT")
+    };
     vec![
-        ("EVENTSTORE_NODE_IP", address.ip().to_string().into()),
-        ("EVENTSTORE_NODE_PORT", address.port().to_string().into()),
+        (ip, address.ip().to_string().into()),
+        (port, address.port().to_string().into()),
         ("EVENTSTORE_DB", root.join("data").into()),
         ("EVENTSTORE_CERTIFICATE_FILE", root.join("certs/node.crt").into()),
         ("EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE", root.join("certs/node.key").into()),
@@ -164,15 +189,17 @@ pub fn server_options(root: &Path, address: SocketAddr) -> Vec<(&'static str, Os
     ]
 }
 
-fn spawn(programs: &Programs, root: &Path, address: SocketAddr, arguments: &[String]) -> Child {
+fn spawn(programs: &Programs, line: Line, root: &Path, address: SocketAddr, arguments: &[String]) -> Child {
     Command::new(programs.standin())
         .env_clear()
+        .arg("--line")
+        .arg(line.to_string())
         .args(arguments)
         .arg("--journal")
         .arg(root.join("journal.jsonl"))
         .arg("--tmp")
         .arg(root.join("tmp"))
-        .envs(server_options(root, address))
+        .envs(options_of(line, root, address))
         .stderr(Stdio::null())
         .spawn()
         .expect("start the stand-in")

@@ -96,11 +96,11 @@ async fn answer_node(api: &Api, request: Request<Incoming>, peer: &Peer) -> Repl
             return answer.map_or_else(|| unknown_path(node), |body| json(StatusCode::OK, body));
         }
         Peer::NoNode(why) if node.line().checks_usages() => {
-            node.say_once(format!("Connection from node: unknown was denied because {why}"));
+            node.say_once(&format!("Connection from node: unknown was denied because {why}"));
         }
         // Older lines do not say why (lines §E).
         Peer::NoNode(_) => {
-            node.say_once("Failed authorization check for \"(anonymous)\" in node/gossip : update Deny".to_owned());
+            node.say_once("Failed authorization check for \"(anonymous)\" in node/gossip : update Deny");
         }
         Peer::Anybody => {}
     }
@@ -231,7 +231,7 @@ async fn serve(api: &Api, request: Request<Incoming>, caller: &Caller, worker: u
 /// How clients reach this node: as whoever forwards says, as the options say, or as the client did (contract §1.3).
 fn base_url(node: &Node, request: &Request<Incoming>) -> String {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let advertised = (node.options.advertises || node.options.for_clients != node.options.advertised)
+    let advertised = (node.options.advertises || node.options.for_clients != node.options.own_name)
         .then(|| node.options.for_clients.to_string());
     let host = header(FORWARDED_HOST).map(str::to_owned).or(advertised);
     let asked =

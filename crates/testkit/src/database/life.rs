@@ -153,7 +153,7 @@ fn rank(node: &Node, inner: &Inner) -> u32 {
     let key = |stored: Position, has_resigned: bool, priority: i64, name: &Endpoint| {
         (std::cmp::Reverse(stored), has_resigned != again, std::cmp::Reverse(priority), name.clone())
     };
-    let own = key(inner.users.end(), inner.has_resigned, node.options.priority, &node.options.advertised);
+    let own = key(inner.users.end(), inner.has_resigned, node.options.priority, &node.options.own_name);
     let others = inner.members.alive().filter_map(|member| member.info.as_ref());
     let before = others.filter(|info| key(info.stored, info.has_resigned, info.priority, &info.name) < own).count();
     u32::try_from(before).unwrap_or(u32::MAX)

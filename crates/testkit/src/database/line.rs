@@ -4,10 +4,13 @@
 //! 21.10, 25.1 and 26.1 alone comes from the table of contract §0, and their figures are those of the nearest line that
 //! was watched.
 
+use std::fmt;
 use std::time::Duration;
 
+use clap::ValueEnum;
+
 /// A line of server versions, oldest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Line {
     /// EventStoreDB 21.10.11.
     #[value(name = "21.10")]
@@ -73,6 +76,13 @@ pub(super) struct Timings {
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// As on the command line of the stand-in.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
 }
 
 impl Line {

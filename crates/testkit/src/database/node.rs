@@ -103,6 +103,7 @@ pub(super) struct Node {
 
 /// What changes.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true or false by itself")]
 pub(super) struct Inner {
     pub(super) state: State,
     /// Since when it is in this state.
@@ -280,8 +281,8 @@ impl Node {
     }
 
     /// Prints what was not printed before.
-    pub(super) fn say_once(&self, line: String) {
-        if self.with(|inner| inner.said.insert(line.clone())) {
+    pub(super) fn say_once(&self, line: &str) {
+        if self.with(|inner| inner.said.insert(line.to_owned())) {
             eprintln!("{line}");
         }
     }
@@ -289,7 +290,7 @@ impl Node {
     /// What the node tells others about itself.
     pub(super) fn info(&self, inner: &Inner) -> Info {
         Info {
-            name: self.options.advertised.clone(),
+            name: self.options.own_name.clone(),
             for_clients: self.options.for_clients.clone(),
             replication: self.options.replication.clone(),
             instance_id: self.instance_id.clone(),
@@ -399,18 +400,18 @@ impl Node {
     /// Waits as a request does that the server cannot finish: until a 408 is due, which may be never. The server goes on
     /// waiting when the client has gone (observed-25 §D).
     pub(super) async fn never_answer(&self, worker: u64) {
-        let (_, given_up) = self.hang(worker);
-        let _ = given_up.await;
+        let (_, over) = self.hang(worker);
+        let _ = over.await;
     }
 
     /// Notes that a request hangs; what comes back tells when it is to be given up.
     pub(super) fn hang(&self, worker: u64) -> (u64, oneshot::Receiver<()>) {
-        let (give_up, given_up) = oneshot::channel();
+        let (give_up, over) = oneshot::channel();
         self.with(|inner| {
             inner.hung += 1;
             let number = inner.hung;
             inner.unanswered.push(Unanswered { number, since: Instant::now(), worker, give_up });
-            (number, given_up)
+            (number, over)
         })
     }
 

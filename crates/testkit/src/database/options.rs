@@ -51,12 +51,13 @@ const KNOWN: &[(Line, Line, &str)] = &[
 
 /// What the stand-in does something with; the other options are accepted and have no effect.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are options that are true or false")]
 pub(super) struct Options {
     pub(super) line: Line,
     pub(super) ip: IpAddr,
     pub(super) port: u16,
     /// Where other nodes find this one, which is also its name among them.
-    pub(super) advertised: Endpoint,
+    pub(super) own_name: Endpoint,
     /// Whether the host above was given, and is not a guess.
     pub(super) advertises: bool,
     /// Where clients are told to find it.
@@ -286,13 +287,13 @@ impl Taken {
         let given_host = self.first_of(&["nodehostadvertiseas", "exthostadvertiseas"]);
         let advertises = given_host.is_some();
         let host = given_host.unwrap_or_else(|| default_host(ip, cluster_size));
-        let advertised = Endpoint { host, port: self.number(&["nodeportadvertiseas", "httpportadvertiseas"], port)? };
-        let client_host = self.take("advertisehosttoclientas").unwrap_or_else(|| advertised.host.clone());
+        let own_name = Endpoint { host, port: self.number(&["nodeportadvertiseas", "httpportadvertiseas"], port)? };
+        let client_host = self.take("advertisehosttoclientas").unwrap_or_else(|| own_name.host.clone());
         let client_port =
-            self.number(&["advertisenodeporttoclientas", "advertisehttpporttoclientas"], advertised.port)?;
+            self.number(&["advertisenodeporttoclientas", "advertisehttpporttoclientas"], own_name.port)?;
         let replication_host = self.first_of(&["replicationhostadvertiseas", "inthostadvertiseas"]);
         let replication = Endpoint {
-            host: replication_host.unwrap_or_else(|| advertised.host.clone()),
+            host: replication_host.unwrap_or_else(|| own_name.host.clone()),
             port: self.number(&["replicationport", "inttcpport"], 1112)?,
         };
         let discovery = self.discovery(line, cluster_size)?;
@@ -304,7 +305,7 @@ impl Taken {
             line,
             ip,
             port,
-            advertised,
+            own_name,
             advertises,
             for_clients: Endpoint { host: client_host, port: client_port },
             replication,

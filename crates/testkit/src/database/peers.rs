@@ -41,7 +41,7 @@ async fn find(node: Arc<Node>) {
         Discovery::Alone => {}
         // Seeds are members from the start; with names that do not resolve they are members that do not answer.
         Discovery::Seeds(seeds) => node.change(|inner| {
-            for seed in seeds.iter().filter(|seed| **seed != node.options.advertised) {
+            for seed in seeds.iter().filter(|seed| **seed != node.options.own_name) {
                 inner.members.entry(seed);
             }
         }),
@@ -49,7 +49,7 @@ async fn find(node: Arc<Node>) {
             let addresses = loop {
                 match node.names.resolve(&name.host).await {
                     Ok(addresses) if !addresses.is_empty() => break addresses,
-                    _ => node.say_once("Error while retrieving cluster members through DNS.".to_owned()),
+                    _ => node.say_once("Error while retrieving cluster members through DNS."),
                 }
                 node.pause(DNS_RETRY).await;
             };
@@ -84,7 +84,7 @@ fn interval(rounds: u32) -> Duration {
 }
 
 fn complain(node: &Node, to: &Endpoint, error: &LinkError) {
-    node.say_once(format!("Gossip send failed to {to}: {error}"));
+    node.say_once(&format!("Gossip send failed to {to}: {error}"));
 }
 
 /// Holds a connection to a member. Never ends before the node does.
@@ -207,7 +207,7 @@ impl Replication {
         }
         Some(Append {
             epoch: inner.epoch,
-            leader: node.options.advertised.clone(),
+            leader: node.options.own_name.clone(),
             after: inner.users.position_at(self.next),
             records: inner.users.records_from(self.next).to_vec(),
             counting,

@@ -63,8 +63,8 @@ pub(super) struct Appended {
 pub(super) fn answer(node: &Node, path: &str, body: &[u8]) -> Option<Bytes> {
     match path {
         GOSSIP => reply(body, |gossip| Some(node.change(|inner| on_gossip(node, inner, gossip)))),
-        VOTE => reply(body, |candidate: Candidate| node.change(|inner| on_candidate(inner, &candidate))),
-        APPEND => reply(body, |append: Append| node.change(|inner| on_append(inner, append))),
+        VOTE => reply(body, |candidate: Candidate| Some(node.change(|inner| on_candidate(inner, &candidate)))),
+        APPEND => reply(body, |append: Append| node.change(|inner| on_append(inner, &append))),
         _ => None,
     }
 }
@@ -86,7 +86,7 @@ fn on_gossip(node: &Node, inner: &mut Inner, gossip: Gossip) -> Gossip {
 
 /// Learns from what another node said; `called` if it called, which proves that it lives.
 pub(super) fn take_in(node: &Node, inner: &mut Inner, gossip: Gossip, called: bool) {
-    let own = &node.options.advertised;
+    let own = &node.options.own_name;
     if gossip.from.name == *own {
         return;
     }
@@ -100,7 +100,7 @@ pub(super) fn take_in(node: &Node, inner: &mut Inner, gossip: Gossip, called: bo
     }
 }
 
-fn on_candidate(inner: &mut Inner, candidate: &Candidate) -> Option<Vote> {
+fn on_candidate(inner: &mut Inner, candidate: &Candidate) -> Vote {
     let may_vote = match inner.state {
         State::Unknown => true,
         // Its leader may have died a moment ago.
@@ -114,10 +114,10 @@ fn on_candidate(inner: &mut Inner, candidate: &Candidate) -> Option<Vote> {
         // Who has just voted does not stand itself.
         inner.since = Instant::now();
     }
-    Some(Vote { granted, epoch: inner.epoch })
+    Vote { granted, epoch: inner.epoch }
 }
 
-fn on_append(inner: &mut Inner, append: Append) -> Option<Appended> {
+fn on_append(inner: &mut Inner, append: &Append) -> Option<Appended> {
     let another_leads = append.epoch == inner.epoch
         && (inner.state.leads() || inner.leader.as_ref().is_some_and(|leader| *leader != append.leader));
     if append.epoch < inner.epoch || another_leads || inner.state == State::ShuttingDown || inner.ending.is_some() {
@@ -135,7 +135,7 @@ fn on_append(inner: &mut Inner, append: Append) -> Option<Appended> {
         inner.leader = Some(append.leader.clone());
     }
     inner.members.entry(&append.leader).heard = Some(Instant::now());
-    let fitted = store(inner, &append);
+    let fitted = store(inner, append);
     let length = inner.users.end().length;
     if fitted {
         inner.users.apply_up_to(append.counting);

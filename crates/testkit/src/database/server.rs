@@ -87,20 +87,26 @@ pub fn run(settings: &Settings, environment: impl IntoIterator<Item = (String, S
     match start(settings, environment) {
         Ok(()) | Err(End::Done) => ExitCode::SUCCESS,
         Err(End::Refused(Refusal::Exit(lines))) => {
-            lines.iter().for_each(|line| eprintln!("{line}"));
+            print(&lines);
             ExitCode::from(1)
         }
         Err(End::Refused(Refusal::Abort(lines))) => {
-            lines.iter().for_each(|line| eprintln!("{line}"));
+            print(&lines);
             std::process::abort()
         }
     }
 }
 
+fn print(lines: &[String]) {
+    for line in lines {
+        eprintln!("{line}");
+    }
+}
+
 fn start(settings: &Settings, environment: impl IntoIterator<Item = (String, String)>) -> Result<(), End> {
     let options = Options::read(settings.line, &settings.root, environment)?;
-    options.warnings.iter().for_each(|line| eprintln!("{line}"));
-    eprintln!("{} is {}:{}, DB: {}", options.advertised, options.ip, options.port, options.db.display());
+    print(&options.warnings);
+    eprintln!("{} is {}:{}, DB: {}", options.own_name, options.ip, options.port, options.db.display());
     if options.what_if {
         return Err(End::Done);
     }
