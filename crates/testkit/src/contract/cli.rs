@@ -28,7 +28,7 @@ const DEFAULT_PASSWORD: &str = "changeit";
 /// GET, HEAD and OPTIONS is sent. With it, users called contract-suite-… come and go, and all of them are deleted at the
 /// end; the built-in users are not changed. Results go to stdout, one line for each check; everything else to stderr.
 ///
-/// Passwords are not arguments: CONTRACT_ADMIN_PASSWORD and CONTRACT_OPS_PASSWORD, or a file for each; else `changeit`.
+/// Passwords are not arguments: `CONTRACT_ADMIN_PASSWORD` and `CONTRACT_OPS_PASSWORD`, or a file for each; else `changeit`.
 ///
 /// Exit codes: 0 all that was asked holds; 1 something does not; 2 the command line or a password is wrong; 69 a server
 /// was not reachable or not ready; 128 and the signal's number if a signal ended the run.
@@ -159,6 +159,11 @@ fn settings(cli: Cli, environment: &BTreeMap<String, String>) -> Result<Settings
     let known = mistakes.resolutions(&cli.resolve);
     mistakes.check("--server", !cli.servers.is_empty(), "not given");
     let servers: Vec<_> = cli.servers.iter().filter_map(|url| mistakes.server(url, &known)).collect();
+    for (index, server) in servers.iter().enumerate() {
+        if servers[..index].contains(server) {
+            mistakes.check("--server", false, &format!("{}:{} is given twice", server.host, server.port));
+        }
+    }
     let line = mistakes.line(cli.line.as_deref());
     let roots = mistakes.roots(cli.ca.as_deref());
     let identity = mistakes.identity(cli.node_certificate.as_deref(), cli.node_key.as_deref());
@@ -285,7 +290,8 @@ impl Mistakes {
         self.check(flag, given.is_none(), &format!("there is also {variable}; give one of them"));
         match fs::read_to_string(file) {
             Ok(text) => {
-                text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned()
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                line.strip_suffix('\r').unwrap_or(line).to_owned()
             }
             Err(error) => self.mistake(flag, &format!("{}: {error}", file.display())).unwrap_or_default(),
         }

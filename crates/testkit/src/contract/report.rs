@@ -109,11 +109,11 @@ fn for_people(record: &Record) -> String {
     let backing = if record.contract_only { Backing::ContractOnly } else { Backing::Watched };
     let Record { id, what, source, .. } = record;
     let reason = record.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    let mut text = format!("{outcome:<8} {id:<28} {what} [{source}; {backing}]{reason}\n");
-    for Difference { of, expected, found } in &record.differences {
-        text += &format!("           {of}\n             expected: {expected}\n             found:    {found}\n");
-    }
-    text
+    let line = format!("{outcome:<8} {id:<28} {what} [{source}; {backing}]{reason}\n");
+    let difference = |Difference { of, expected, found }: &Difference| {
+        format!("           {of}\n             expected: {expected}\n             found:    {found}\n")
+    };
+    line + &record.differences.iter().map(difference).collect::<Vec<_>>().concat()
 }
 
 /// A reader that went away does not keep the run from putting things back.

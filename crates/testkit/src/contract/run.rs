@@ -53,7 +53,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         Err(refusal) => return refuse(&refusal),
     };
     for check in &checks {
-        if check.scope != Scope::EachNode {
+        if check.scope != Scope::EachNode && suite.nodes.len() > 1 {
             suite.look_who_leads();
         }
         report.add(&make(check, &suite));

@@ -1,7 +1,10 @@
 //! Bodies byte by byte: the documents give JSON in one line with holes, the server indents it by two spaces.
 
+/// Whether a text may stand in a hole.
+type Fill = fn(&str) -> bool;
+
 /// What may stand where a document leaves a hole.
-const HOLES: [(&str, fn(&str) -> bool); 5] = [
+const HOLES: [(&str, Fill); 5] = [
     ("<text>", |found| !found.contains('"')),
     ("<number>", |found| found.parse::<i64>().is_ok()),
     ("<bool>", |found| matches!(found, "true" | "false")),

@@ -152,20 +152,18 @@ impl Request {
     }
 
     pub(super) fn bytes(&self, authority: &str) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {authority}\r\n", self.method, self.path);
-        for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
+        let mut lines = vec![format!("{} {} HTTP/1.1", self.method, self.path), format!("Host: {authority}")];
+        lines.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
         let mut body = Vec::new();
         match &self.body {
             Body::None if self.only_reads() => {}
-            Body::None => head += "Content-Length: 0\r\n",
+            Body::None => lines.push("Content-Length: 0".to_owned()),
             Body::Sized(bytes) => {
-                head += &format!("Content-Length: {}\r\n", bytes.len());
+                lines.push(format!("Content-Length: {}", bytes.len()));
                 body.clone_from(bytes);
             }
             Body::Chunked(chunks) => {
-                head += "Transfer-Encoding: chunked\r\n";
+                lines.push("Transfer-Encoding: chunked".to_owned());
                 for chunk in chunks {
                     body.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
                     body.extend(chunk);
@@ -174,11 +172,11 @@ impl Request {
                 body.extend(b"0\r\n\r\n");
             }
             Body::BrokenChunks(bytes) => {
-                head += "Transfer-Encoding: chunked\r\n";
+                lines.push("Transfer-Encoding: chunked".to_owned());
                 body.clone_from(bytes);
             }
         }
-        [head.as_bytes(), b"\r\n", &body].concat()
+        [lines.join("\r\n").as_bytes(), b"\r\n\r\n", &body].concat()
     }
 }
 

@@ -1,11 +1,13 @@
 //! `POST /admin/reloadconfig`. What it does to changed files cannot be seen from outside; with unchanged ones the same
 //! certificate goes on being served.
 
+use std::time::Duration;
+
 use rustls::pki_types::CertificateDer;
 
 use super::super::check::{Check, Scope};
 use super::super::found::Found;
-use super::super::suite::{Node, Suite};
+use super::super::suite::{Node, Suite, await_state};
 use super::super::wire::{Broken, Request};
 
 pub(super) fn checks() -> Vec<Check> {
@@ -59,8 +61,7 @@ fn served(node: &Node) -> Result<Option<CertificateDer<'static>>, Broken> {
 fn certificate(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
     let before = served(node)?;
     found.reply("reloadconfig", &node.ask(&reload().by(&suite.ops))?).status(200);
-    let changed =
-        super::super::suite::await_state(node, std::time::Duration::from_secs(1), || Ok(served(node)? != before))?;
+    let changed = await_state(node, Duration::from_secs(1), || Ok(served(node)? != before))?;
     found.holds("the certificate that is served", before.is_some() && !changed, "the one from before", "another one");
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::check::{Check, Scope};
 use super::super::found::Found;
-use super::super::suite::{Node, POLL, Suite, pause, random_password};
+use super::super::suite::{Node, POLL, Suite, await_state, pause, random_password};
 use super::super::wire::{Broken, Login};
 
 /// A round whose reset falls just before a poll sees nothing of the lag; the next one starts right after a poll.
@@ -59,7 +59,7 @@ fn rounds(suite: &Suite, through: &Node, watched: &[&Node], found: &mut Found) -
     for _ in 0..ROUNDS {
         for node in watched {
             // A follower may not have the user yet.
-            let warm = super::super::suite::await_state(node, suite.line.flip_bound(), || node.accepts(&user))?;
+            let warm = await_state(node, suite.line.flip_bound(), || node.accepts(&user))?;
             found.holds(&format!("{}: a login before", node.authority), warm, "accepted", "refused");
         }
         let new = user.with(&random_password());

@@ -4,13 +4,16 @@ use super::check::Check;
 
 mod administration;
 mod caches;
+mod changes;
 mod cluster;
 mod connections;
 mod identity;
 mod logins;
-mod passwords;
+mod monitoring;
 mod public;
 mod refusals;
+mod resets;
+mod routing;
 mod silence;
 mod users;
 
@@ -19,11 +22,14 @@ pub(super) fn all() -> Vec<Check> {
     [
         connections::checks(),
         public::checks(),
+        monitoring::checks(),
+        routing::checks(),
         refusals::checks(),
         logins::checks(),
         identity::checks(),
         users::checks(),
-        passwords::checks(),
+        resets::checks(),
+        changes::checks(),
         caches::checks(),
         cluster::checks(),
         administration::checks(),

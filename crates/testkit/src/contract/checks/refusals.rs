@@ -1,7 +1,7 @@
 //! The kinds of no: four 401s that mean different things, 405, 406, and `Authorization` headers that are none.
 
 use super::super::check::{Check, Scope};
-use super::super::found::Found;
+use super::super::found::{Found, Judge};
 use super::super::line::Line;
 use super::super::suite::{Node, Suite};
 use super::super::wire::{Broken, Login, Request};
@@ -192,7 +192,7 @@ fn format_in_query(_: &Suite, node: &Node, found: &mut Found) -> Result<(), Brok
 }
 
 /// 404, 406 and 415 are made before a path's methods are looked up: 22.10 sends the header without a value (lines §A).
-pub(super) fn methods_of_a_refusal(line: Line, judge: super::super::found::Judge<'_>) {
+pub(super) fn methods_of_a_refusal(line: Line, judge: Judge<'_>) {
     match line {
         Line::V21_10 | Line::V22_10 => drop(judge.header("Access-Control-Allow-Methods", "")),
         Line::V23_10 => drop(judge.without("Access-Control-Allow-Methods")),
@@ -207,7 +207,7 @@ fn method(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
 }
 
 /// On 24.10 routing refuses, elsewhere the API (observed §2, lines §A, observed-25 §A).
-pub(super) fn method_refused(line: Line, judge: super::super::found::Judge<'_>) {
+pub(super) fn method_refused(line: Line, judge: Judge<'_>) {
     let judge = judge.status(405).empty();
     if line == Line::V24_10 {
         judge.header("Allow", "OPTIONS, POST");

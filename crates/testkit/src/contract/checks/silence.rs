@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::check::{Check, Scope};
 use super::super::found::Found;
 use super::super::line::Line;
-use super::super::suite::{Node, Suite, pause};
+use super::super::suite::{Node, Suite, await_state, pause};
 use super::super::wire::{Answer, Broken, Connection, Login, Request};
 
 /// After 10 s a request may be given up; one that nobody follows is not.
@@ -94,7 +94,7 @@ fn unfinished(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broke
             Some(other) => found.difference(&of, "408", other.to_string()),
             None => found.difference(&of, format!("408 after at most {LATER} of them"), "no answer"),
         }
-        let works = super::super::suite::await_state(node, suite.line.flip_bound(), || node.accepts(&user))?;
+        let works = await_state(node, suite.line.flip_bound(), || node.accepts(&user))?;
         found.holds("the password from before", works, "accepted", "refused");
     }
     Ok(())

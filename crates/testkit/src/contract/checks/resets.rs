@@ -1,5 +1,4 @@
-//! Setting passwords: `reset-password` by an administrator, `change-password` by the user. The built-in users are asked
-//! as, and never changed.
+//! `reset-password`: by an administrator, of anybody. The built-in users are asked as, and never changed.
 
 use std::sync::Barrier;
 use std::thread;
@@ -11,14 +10,12 @@ use uuid::Uuid;
 use super::super::check::{Check, Scope};
 use super::super::found::{Found, Judge};
 use super::super::line::Line;
-use super::super::suite::{Node, Suite, await_state, random_password};
-use super::super::wire::{Answer, Broken, Login, Request};
+use super::super::suite::{Node, Suite, random_password};
+use super::super::wire::{Answer, Broken, Login, Reply, Request};
 use super::refusals::{method_refused, methods_of_a_refusal};
 
 /// How many resets of one user were sent at once when it was watched.
 const AT_ONCE: usize = 12;
-/// A user's cached login outlives a reset by up to a second; an unlucky round sees none of that.
-const ROUNDS: usize = 4;
 const OLDER: &[Line] = &[Line::V22_10, Line::V23_10];
 
 pub(super) fn checks() -> Vec<Check> {
@@ -95,45 +92,7 @@ pub(super) fn checks() -> Vec<Check> {
             stored_was_answered,
         )
         .contract_only(),
-        check(
-            "change.success",
-            "change-password: 200 success; again, with what is the current no more, 401 with JSON",
-            "observed §2, contract §1.5",
-            change,
-        )
-        .contract_only(),
-        check(
-            "change.wrong",
-            "wrong currentPassword: 401 with JSON, BasicCustom, twice from 25.0 on",
-            "observed §2, observed-25 §A",
-            wrong_current,
-        ),
-        check(
-            "change.other",
-            "change-password of ops as admin: 401 empty, nothing changed",
-            "observed §2, lines §B",
-            change_of_another,
-        ),
-        check(
-            "change.stored",
-            "currentPassword is compared with what is stored, not with the cache",
-            "observed §4",
-            stored_not_cached,
-        ),
-        check(
-            "change.unauthenticated",
-            "change-password anonymous or as another user: 401 empty",
-            "contract §1.1",
-            change_without_login,
-        )
-        .contract_only(),
     ]
-}
-
-fn accepted(node: &Node, login: &Login, found: &mut Found, of: &str) -> Result<(), Broken> {
-    let works = node.accepts(login)?;
-    found.holds(of, works, "accepted", "refused");
-    Ok(())
 }
 
 fn reset(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
@@ -147,8 +106,14 @@ fn reset(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
     Ok(())
 }
 
-fn command(login: &str, command: &str) -> Request {
+pub(super) fn command(login: &str, command: &str) -> Request {
     Request::post(format!("/users/{login}/command/{command}"))
+}
+
+pub(super) fn accepted(node: &Node, login: &Login, found: &mut Found, of: &str) -> Result<(), Broken> {
+    let works = node.accepts(login)?;
+    found.holds(of, works, "accepted", "refused");
+    Ok(())
 }
 
 /// Sends a reset that must come to nothing, and looks whether it did.
@@ -173,7 +138,7 @@ fn nothing_done(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Bro
     for body in ["", "{\"newPassword\":\"cut off", "not JSON", "[]"] {
         let request = |login: &str| command(login, "reset-password").by(&suite.admin).json(body);
         nothing_comes_of(suite, node, found, &format!("reset with the body `{body}`"), request, |judge| {
-            drop(judge.hollow())
+            drop(judge.hollow());
         })?;
     }
     Ok(())
@@ -207,7 +172,7 @@ fn content_type(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Bro
         };
         let of = format!("reset with Content-Type {}", kind.unwrap_or("absent"));
         nothing_comes_of(suite, node, found, &of, request, |judge| {
-            methods_of_a_refusal(suite.line, judge.unsupported())
+            methods_of_a_refusal(suite.line, judge.unsupported());
         })?;
     }
     Ok(())
@@ -298,9 +263,9 @@ fn non_ascii(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken
     let as_utf_8 = node.ask(&Request::get("/ping").by(&new))?;
     let judge = found.reply("GET /ping in UTF-8", &as_utf_8);
     if suite.line.reads_utf8() {
-        drop(judge.status(200))
+        judge.status(200);
     } else {
-        drop(judge.bad_login())
+        judge.bad_login();
     }
     Ok(())
 }
@@ -319,7 +284,7 @@ fn broken_chunks(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Br
 }
 
 /// Resets of one user, sent at the same moment over connections that are open already; each with its status and body.
-fn resets_at_once(suite: &Suite, node: &Node, user: &Login) -> Result<Vec<(Login, super::super::wire::Reply)>, Broken> {
+fn resets_at_once(suite: &Suite, node: &Node, user: &Login) -> Result<Vec<(Login, Reply)>, Broken> {
     let mut sent = Vec::new();
     for _ in 0..AT_ONCE {
         let new = user.with(&random_password());
@@ -368,78 +333,5 @@ fn stored_was_answered(suite: &Suite, node: &Node, found: &mut Found) -> Result<
         }
     }
     found.holds("statuses of the passwords that work", working == [200], "[200]", format!("{working:?}"));
-    Ok(())
-}
-
-fn change_to(user: &Login, current: &str, new: &str) -> Request {
-    command(&user.name, "change-password").json(json!({"currentPassword": current, "newPassword": new}).to_string())
-}
-
-/// The refusal of a handler, which is not the refusal of a login (contract §1.4).
-fn wrong_current_password(line: Line, judge: Judge<'_>, login: &str) {
-    let judge = judge.status(401).update(login, "Unauthorized");
-    if line >= Line::V25_0 {
-        judge.headers("WWW-Authenticate", &[r#"BasicCustom realm="Kurrent""#, r#"BasicCustom realm="ES""#]);
-    } else {
-        judge.header("WWW-Authenticate", r#"BasicCustom realm="ES""#);
-    }
-}
-
-fn change(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
-    let user = suite.scratch(node)?;
-    let new = user.with(&random_password());
-    let request = change_to(&user, &user.password, &new.password);
-    found.reply("change", &node.ask(&request.clone().by(&user))?).status(200).update(&user.name, "Success");
-    let works = await_state(node, suite.line.flip_bound(), || node.accepts(&new))?;
-    found.holds("the new password", works, "accepted", "refused");
-    let again = node.ask(&request.by(&new))?;
-    wrong_current_password(suite.line, found.reply("change with the password from before", &again), &user.name);
-    Ok(())
-}
-
-fn wrong_current(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
-    let user = suite.scratch(node)?;
-    let reply = node.ask(&change_to(&user, "surely-not-the-password", &random_password()).by(&user))?;
-    wrong_current_password(suite.line, found.reply("change with a wrong currentPassword", &reply), &user.name);
-    accepted(node, &user, found, "the password from before")
-}
-
-/// Asks for the password that ops has already, so that nothing is changed even by a server that obeys.
-fn change_of_another(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
-    let request = change_to(&suite.ops, &suite.ops.password, &suite.ops.password).by(&suite.admin);
-    found.reply("change-password of ops as admin", &node.ask(&request)?).not_authorised();
-    accepted(node, &suite.ops, found, "the password of ops")
-}
-
-fn change_without_login(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
-    let (user, other) = (suite.scratch(node)?, suite.scratch(node)?);
-    let request = change_to(&user, &user.password, &random_password());
-    found.reply("change-password anonymous", &node.ask(&request)?).not_authorised();
-    found.reply("change-password as another user", &node.ask(&request.by(&other))?).not_authorised();
-    accepted(node, &user, found, "the password from before")
-}
-
-/// While the cache still lets the old password in, the stored one is asked for.
-fn stored_not_cached(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
-    let mut user = suite.scratch(node)?;
-    for _ in 0..ROUNDS {
-        accepted(node, &user, found, "a login before")?;
-        let stored = user.with(&random_password());
-        found.reply("reset", &node.ask(&suite.reset(&user.name, &stored.password))?).status(200);
-        let with_cached = node.ask(&change_to(&user, &user.password, &random_password()).by(&user))?;
-        let with_stored = node.ask(&change_to(&user, &stored.password, &stored.password).by(&user))?;
-        let is_over = |reply: &super::super::wire::Reply| reply.all("WWW-Authenticate") == [r#"X-Basic realm="ESDB""#];
-        if !is_over(&with_cached) && !is_over(&with_stored) {
-            let judge = found.reply("currentPassword is what the cache has", &with_cached);
-            wrong_current_password(suite.line, judge, &user.name);
-            let judge = found.reply("currentPassword is what is stored", &with_stored);
-            judge.status(200).update(&user.name, "Success");
-            return Ok(());
-        }
-        let works = await_state(node, suite.line.flip_bound(), || node.accepts(&stored))?;
-        found.holds("the new password", works, "accepted", "refused");
-        user = stored;
-    }
-    found.difference("the old password right after a reset", "accepted in one of four rounds", "refused in all");
     Ok(())
 }
