@@ -1,6 +1,7 @@
 //! Database stand-ins with certificates, one or a cluster, for tests of what runs beside them.
 
 mod cluster;
+pub mod pki;
 
 use std::ffi::OsString;
 use std::fs;

@@ -392,3 +392,6 @@ impl ServerCertVerifier for PeerName {
         self.inner.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use certgen::{DnsName, Names, RsaBits, Validity, issue_authority, issue_node};
+use certgen::{Authority, DnsName, Names, RsaBits, Validity, issue_authority, issue_node};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -33,6 +33,7 @@ pub struct DatabaseCluster {
     time_scale: f64,
     arguments: Vec<String>,
     options: Vec<(String, String)>,
+    authority: Authority,
     nodes: Vec<Slot>,
 }
 
@@ -55,7 +56,7 @@ impl DatabaseCluster {
         cluster
     }
 
-    /// Issues certificates for `node-1.test` and so on; nothing is started yet.
+    /// Members `node-1.test` and so on, which get their certificates when they are started; none is yet.
     ///
     /// # Panics
     ///
@@ -69,6 +70,7 @@ impl DatabaseCluster {
             time_scale,
             arguments: Vec::new(),
             options: Vec::new(),
+            authority: issue_authority(days("2d"), OffsetDateTime::now_utc()).expect("an authority is made"),
             nodes: Vec::new(),
         };
         for number in 1..=size {
@@ -76,21 +78,20 @@ impl DatabaseCluster {
             let name = format!("node-{number}.test");
             cluster.nodes.push(Slot { name, line, address, child: None, ended: 0 });
         }
-        cluster.issue_certificates();
         cluster.write_hosts();
         cluster
     }
 
-    fn issue_certificates(&self) {
-        let now = OffsetDateTime::now_utc();
-        let days = |text: &str| text.parse::<Validity>().expect("a number of days");
-        let authority = issue_authority(days("2d"), now).expect("an authority is made");
-        for (index, slot) in self.nodes.iter().enumerate() {
-            let name = slot.name.parse::<DnsName>().expect("a DNS name");
-            let names = Names::with_loopback([name], []);
-            let node = issue_node(&authority, &names, days("1d"), RsaBits::B2048, now).expect("a certificate is made");
-            self.give_files(index, &node.certificate, &node.key, authority.certificate());
+    /// Gives a member a certificate of the cluster's authority, if it has none yet.
+    fn issue_certificate(&self, node: usize) {
+        if self.path_of(node).join("certs").exists() {
+            return;
         }
+        let name = self.name(node).parse::<DnsName>().expect("a DNS name");
+        let names = Names::with_loopback([name], []);
+        let issued = issue_node(&self.authority, &names, days("1d"), RsaBits::B2048, OffsetDateTime::now_utc());
+        let issued = issued.expect("a certificate is made");
+        self.give_files(node, &issued.certificate, &issued.key, self.authority.certificate());
     }
 
     /// Writes a member's certificate, key and root; it reads them when it starts or reloads.
@@ -141,13 +142,10 @@ impl DatabaseCluster {
         self.root.path().join("hosts")
     }
 
-    /// The trusted root of a member, PEM.
-    ///
-    /// # Panics
-    ///
-    /// If there is none.
+    /// The trusted roots of a member, PEM; nothing before its first start.
     pub fn ca(&self, node: usize) -> String {
-        fs::read_to_string(self.path_of(node).join("certs/ca/ca.crt")).expect("the root is there")
+        let roots = fs::read_dir(self.path_of(node).join("certs/ca")).into_iter().flatten().flatten();
+        roots.filter_map(|root| fs::read_to_string(root.path()).ok()).collect()
     }
 
     /// What a member has printed so far.
@@ -160,10 +158,14 @@ impl DatabaseCluster {
 
     /// Starts every member that does not run.
     pub fn start_all(&mut self) {
-        for node in 0..self.nodes.len() {
-            if self.nodes[node].child.is_none() {
-                self.start_node(node);
-            }
+        let stopped = |slot: &Slot| slot.child.is_none();
+        let all: Vec<_> = (0..self.nodes.len()).filter(|node| stopped(&self.nodes[*node])).collect();
+        // Making a key takes long, and they are to start at the same time.
+        for node in &all {
+            self.issue_certificate(*node);
+        }
+        for node in all {
+            self.start_node(node);
         }
     }
 
@@ -173,6 +175,7 @@ impl DatabaseCluster {
     ///
     /// If the process cannot be started.
     pub fn start_node(&mut self, node: usize) {
+        self.issue_certificate(node);
         let path = self.path_of(node);
         fs::create_dir_all(path.join("tmp")).expect("create a directory");
         let slot = &self.nodes[node];
@@ -416,6 +419,10 @@ impl Drop for DatabaseCluster {
             self.kill(node);
         }
     }
+}
+
+fn days(text: &str) -> Validity {
+    text.parse().expect("a number of days")
 }
 
 /// Readers see the old text or the new one.

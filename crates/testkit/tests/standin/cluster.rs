@@ -57,33 +57,15 @@ async fn forms_and_changes_passwords(line: Line) {
 }
 
 #[tokio::test]
-async fn v21_10_forms() {
-    forms_and_changes_passwords(Line::V21_10).await;
+async fn the_older_lines_form() {
+    let check = forms_and_changes_passwords;
+    tokio::join!(check(Line::V21_10), check(Line::V22_10), check(Line::V23_10));
 }
 
 #[tokio::test]
-async fn v22_10_forms() {
-    forms_and_changes_passwords(Line::V22_10).await;
-}
-
-#[tokio::test]
-async fn v23_10_forms() {
-    forms_and_changes_passwords(Line::V23_10).await;
-}
-
-#[tokio::test]
-async fn v24_10_forms() {
-    forms_and_changes_passwords(Line::V24_10).await;
-}
-
-#[tokio::test]
-async fn v25_1_forms() {
-    forms_and_changes_passwords(Line::V25_1).await;
-}
-
-#[tokio::test]
-async fn v26_1_forms() {
-    forms_and_changes_passwords(Line::V26_1).await;
+async fn the_newer_lines_form() {
+    let check = forms_and_changes_passwords;
+    tokio::join!(check(Line::V24_10), check(Line::V25_1), check(Line::V26_1));
 }
 
 #[tokio::test]
@@ -91,10 +73,10 @@ async fn five_form() {
     formed(Line::V24_10, 5).await;
 }
 
-/// observed §1: 204 on a follower proves nothing about users. Seen in slow motion.
+/// observed §1, observed-25 §F: 204 on a follower proves nothing about users. At nearly real time, to be seen.
 #[tokio::test]
 async fn a_follower_is_ready_before_there_are_users() {
-    let mut cluster = DatabaseCluster::prepare(Line::V24_10, 3, 0.6);
+    let mut cluster = DatabaseCluster::prepare(Line::V25_1, 3, 0.8);
     cluster.start_all();
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -232,18 +214,12 @@ async fn resigns(line: Line, same: bool, passes_through: &[&str]) {
 }
 
 #[tokio::test]
-async fn on_24_10_another_node_leads_after_a_resignation() {
-    resigns(Line::V24_10, false, &["resigningleader", "prereplica"]).await;
-}
-
-#[tokio::test]
-async fn on_23_10_the_same_node_leads_again_at_once() {
-    resigns(Line::V23_10, true, &["resigningleader"]).await;
-}
-
-#[tokio::test]
-async fn on_22_10_the_same_node_is_elected_again() {
-    resigns(Line::V22_10, true, &["resigningleader", "unknown"]).await;
+async fn a_leader_resigns_as_its_line_does() {
+    tokio::join!(
+        resigns(Line::V22_10, true, &["resigningleader", "unknown"]),
+        resigns(Line::V23_10, true, &["resigningleader"]),
+        resigns(Line::V24_10, false, &["resigningleader", "prereplica"]),
+    );
 }
 
 /// observed §5, "quorum lost" and "quorum back".
@@ -271,10 +247,10 @@ async fn without_a_quorum_nothing_is_written() {
         cluster.start_node(*node);
     }
     cluster.wait_until_formed().await;
-    assert!(!waiting.is_finished(), "nor is it now");
-    // Whoever waited gives up with the process.
+    // Nor is it now, but that later requests may have brought a 408; whoever still waits gives up with the process.
     cluster.kill(leader);
-    assert_eq!(waiting.await.unwrap(), "");
+    let answer = waiting.await.unwrap();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
     cluster.start_node(leader);
     cluster.wait_until_formed().await;
     for node in 0..3 {

@@ -37,23 +37,28 @@ fn resets_at_the_same_time_conflict() {
     assert!(codes.iter().all(|code| code == "200 OK" || code == "409 Conflict"), "{codes:?}");
 }
 
-/// observed §4: the old password is accepted, and the new one refused, until the node has polled the notice.
+/// observed §4: the old password is accepted, and the new one refused, until the node has polled the notice. How long that
+/// takes is a matter of luck, so it is tried until it takes long enough to be seen.
 #[test]
 fn the_cache_flips_when_the_node_polls() {
     let node = DatabaseNode::start("node-1.test", 0.5);
     wait_until_ready(&node);
     let at = Target::of(&node);
-    let status = |password: &str| at.ask(&request("GET", "/ping", Some(("ops", password)), &[], None)).status;
-    assert_eq!(status("changeit"), "200 OK", "the cache is warm");
-    assert_eq!(at.reset(DEFAULT, "ops", "new").status, "200 OK");
-    let changed = Instant::now();
-    assert_eq!(status("changeit"), "200 OK", "the cache does not know yet");
-    assert_eq!(status("new"), "401 Unauthorized", "and looks at nothing else");
-    while status("new") != "200 OK" {
-        assert!(changed.elapsed() < Duration::from_secs(5), "the cache never flipped");
+    let status = |password: &str| at.get("/ping", Some(("ops", password))).code();
+    let passwords = ["changeit", "one", "two", "three", "four"];
+    let mut stale = 0;
+    for pair in passwords.windows(2) {
+        let (old, new) = (pair[0], pair[1]);
+        assert_eq!(status(old), 200, "the cache is warm");
+        assert_eq!(at.reset(DEFAULT, "ops", new).status, "200 OK");
+        let changed = Instant::now();
+        while status(new) != 200 {
+            stale += usize::from(status(old) == 200);
+            assert!(changed.elapsed() <= Duration::from_millis(1200), "it polls once in a (scaled) second");
+        }
+        assert_eq!(status(old), 401);
     }
-    assert!(changed.elapsed() <= Duration::from_millis(1200), "it polls once in a (scaled) second");
-    assert_eq!(status("changeit"), "401 Unauthorized");
+    assert!(stale > 0, "the cache never lagged");
 }
 
 #[test]
@@ -79,7 +84,7 @@ fn a_request_that_cannot_be_finished_is_not_answered() {
     let text = request("POST", path, Some(DEFAULT), &[JSON], Some("{}"));
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| at.ask(&text));
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_millis(800));
         assert!(!waiting.is_finished(), "nothing comes although the (scaled) 10 s are over");
         let mut later = 0;
         while !waiting.is_finished() {
@@ -181,26 +186,33 @@ fn on_22_10_logins_are_unavailable_at_first() {
 /// does not get an answer, and it does not matter whether it still waits.
 #[test]
 fn sigterm_takes_its_time_with_an_unanswered_request() {
-    for (line, seconds, client_waits) in
-        [(Line::V22_10, 31.2, true), (Line::V23_10, 6.1, false), (Line::V24_10, 6.1, true), (Line::V25_1, 8.2, false)]
-    {
-        let scale = 0.05;
-        let mut node = DatabaseNode::start_of(line, "node-1.test", scale, &[]);
-        wait_until_ready(&node);
-        let at = Target::of(&node);
-        let body = request("POST", "/users/ops/command/reset-password", Some(DEFAULT), &[JSON], Some("{}"));
-        let client = unanswered(&at, &body);
-        let client = client_waits.then_some(client);
-        let asked = Instant::now();
-        terminate(&node);
-        assert_eq!(node.wait_for_end().code(), Some(0));
-        let took = asked.elapsed().as_secs_f64() / scale;
-        assert!(took >= seconds && took < seconds + 6.0, "{line}: {took} s");
-        if let Some(mut client) = client {
-            let mut answer = Vec::new();
-            let _ = client.read_to_end(&mut answer);
-            assert!(!answer.windows(4).any(|bytes| bytes == b"HTTP"), "it gets no answer");
+    let rows =
+        [(Line::V22_10, 31.2, true), (Line::V23_10, 6.1, false), (Line::V24_10, 6.1, true), (Line::V25_1, 8.2, false)];
+    std::thread::scope(|scope| {
+        for (line, seconds, client_waits) in rows {
+            scope.spawn(move || stops_late(line, seconds, client_waits));
         }
+    });
+}
+
+fn stops_late(line: Line, seconds: f64, client_waits: bool) {
+    let scale = 0.05;
+    let mut node = DatabaseNode::start_of(line, "node-1.test", scale, &[]);
+    wait_until_ready(&node);
+    let at = Target::of(&node);
+    at.wait_for_users();
+    let body = request("POST", "/users/ops/command/reset-password", Some(DEFAULT), &[JSON], Some("{}"));
+    let client = unanswered(&at, &body);
+    let client = client_waits.then_some(client);
+    let asked = Instant::now();
+    terminate(&node);
+    assert_eq!(node.wait_for_end().code(), Some(0));
+    let took = asked.elapsed().as_secs_f64() / scale;
+    assert!(took >= seconds && took < seconds + 15.0, "{line}: {took} s");
+    if let Some(mut client) = client {
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer);
+        assert!(!answer.windows(4).any(|bytes| bytes == b"HTTP"), "it gets no answer");
     }
 }
 
@@ -234,8 +246,7 @@ fn sigterm_ends_it_cleanly() {
 /// lines §C: the first poll of the notices is lost, and for 20 s the old password is accepted and the new one is not.
 #[test]
 fn a_lost_first_poll_delays_all_changes() {
-    let scale = 0.1;
-    let node = DatabaseNode::start_of(Line::V22_10, "node-1.test", scale, &["--lose-first-poll"]);
+    let node = DatabaseNode::start_of(Line::V22_10, "node-1.test", 0.05, &["--lose-first-poll"]);
     wait_until_ready(&node);
     let started = Instant::now();
     let at = Target::of(&node);
@@ -246,7 +257,7 @@ fn a_lost_first_poll_delays_all_changes() {
     while status("new") != 200 {
         assert!(started.elapsed() < Duration::from_secs(5), "the cache never flipped");
     }
-    assert!(started.elapsed() > Duration::from_millis(1900), "{:?}", started.elapsed());
+    assert!(started.elapsed() > Duration::from_millis(900), "{:?}", started.elapsed());
 }
 
 /// observed §1: exit 0 twice on a new directory, never again; whoever starts it again gets it running.
@@ -270,7 +281,7 @@ fn a_lost_reply_leaves_the_cache_on_the_old_password() {
     let status = |password: &str| at.get("/ping", Some(("ops", password))).code();
     assert_eq!(status("changeit"), 200);
     assert_eq!(at.exchange(at.client(), &reset_request(DEFAULT, "ops", "new")), "", "no reply");
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(250));
     assert_eq!((status("changeit"), status("new")), (200, 401), "five polls later");
     node.restart();
     wait_until_ready(&node);

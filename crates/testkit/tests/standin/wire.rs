@@ -170,7 +170,7 @@ pub(crate) fn parse(text: &str) -> Reply {
 
 /// A stand-in of a line that is ready.
 pub(crate) fn ready_of(line: Line, arguments: &[&str]) -> DatabaseNode {
-    let node = DatabaseNode::start_of(line, "node-1.test", 0.1, arguments);
+    let node = DatabaseNode::start_of(line, "node-1.test", 0.05, arguments);
     wait_until_ready(&node);
     node
 }
