@@ -259,6 +259,11 @@ impl Scene {
     /// The file system is well again, and answers what it has not.
     fn release(&self) {
         self.mode.store(WORKS, Ordering::SeqCst);
+        self.answer();
+    }
+
+    /// Answers what is waited for.
+    fn answer(&self) {
         let mut file = self.file.lock().unwrap();
         let unanswered: Vec<_> = file.unanswered.drain(..).collect();
         for (reply, data) in unanswered {
@@ -333,6 +338,21 @@ fn the_server_is_killed_when_the_heartbeat_hangs() {
     scene.mode.store(HANGS, Ordering::SeqCst);
     let after = scene.wait_for_the_servers_death();
     assert!(after >= Duration::from_millis(400), "before the time was up: {after:?}");
+}
+
+/// The next guard may have seen a heartbeat long before its writer got the answer, so the time counts from before.
+#[test]
+fn a_late_answer_does_not_prolong_the_servers_life() {
+    let times = ["--heartbeat-interval=50ms", "--heartbeat-timeout=3s", "--takeover-after=4s"];
+    let Some(scene) = scene(times) else { return };
+    scene.mode.store(HANGS, Ordering::SeqCst);
+    scene.wait_for_a_hanging_write();
+    let begun = Instant::now();
+    thread::sleep(Duration::from_millis(2500));
+    scene.answer();
+    scene.wait_for_the_servers_death();
+    let after = begun.elapsed();
+    assert!((Duration::from_millis(2500)..Duration::from_secs(5)).contains(&after), "{after:?}");
 }
 
 /// The server has ended by itself; a file system that is gone must not keep its task from ending too.

@@ -328,9 +328,18 @@ fn the_status_file_tells_guards_life() {
 
 #[test]
 fn orphans_of_the_server_are_reaped() {
-    let guard = Guard::start("(sleep 0.05 & echo $! > $DATA/orphan); trap 'exit 0' TERM; while :; do sleep 0.02; done");
+    let guard = Guard::start(
+        "(sh -c 'while [ ! -e $DATA/go ]; do sleep 0.02; done' & echo $! > $DATA/orphan); trap 'exit 0' TERM; \
+         while :; do sleep 0.02; done",
+    );
     let orphan = format!("/proc/{}", guard.wait_for("orphan").trim());
+    let parent = format!("PPid:\t{}\n", guard.child.id());
     let deadline = Instant::now() + DEADLINE;
+    while !fs::read_to_string(format!("{orphan}/status")).unwrap().contains(&parent) {
+        assert!(Instant::now() < deadline, "it is not guard's");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fs::write(guard.data.path().join("go"), "").unwrap();
     while Path::new(&orphan).exists() {
         assert!(Instant::now() < deadline, "a zombie is left");
         std::thread::sleep(Duration::from_millis(5));
@@ -399,13 +408,13 @@ fn whoever_waits_names_the_task_that_holds_the_lock_and_since_when() {
     answer(metadata.accept(), arn);
     wait_for(&data.path().join("pid"));
     let since = record(data.path()).split(' ').nth(3).unwrap().to_owned();
-    let date = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", &format!("@{since}")]).output().unwrap();
-    let date = String::from_utf8(date.stdout).unwrap();
+    let shown = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", &format!("@{since}")]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
 
     let mut second = Running(command(data.path(), "true").spawn().unwrap());
     let mut line = String::new();
     BufReader::new(second.stderr.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.trim_end().ends_with(&format!(", held by {arn} since {}", date.trim_end())), "{line}");
+    assert!(line.trim_end().ends_with(&format!(", held by {arn} since {}", shown.trim_end())), "{line}");
     for guard in [&mut second, &mut first] {
         signal(guard.id(), "TERM");
         assert_eq!(guard.end().code(), Some(0));
