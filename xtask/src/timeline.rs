@@ -2,19 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::task::Event;
+use testkit::task::{Event, What};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Prints one line for each thing that happens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeline {
     started: Instant,
+    /// Whether it must be said of which node a container is.
+    several_nodes: bool,
 }
 
 impl Timeline {
     /// A timeline that starts now.
-    pub(crate) fn new() -> Self {
-        Self { started: Instant::now() }
+    pub(crate) fn new(several_nodes: bool) -> Self {
+        Self { started: Instant::now(), several_nodes }
     }
 
     /// Since the start.
@@ -24,20 +26,23 @@ impl Timeline {
 
     /// One line.
     pub(crate) fn line(&self, who: &str, what: &str) {
-        eprintln!("{:>7.2} s  {who:<11} {what}", self.elapsed().as_secs_f64());
+        let width = if self.several_nodes { 17 } else { 11 };
+        eprintln!("{:>7.2} s  {who:<width$} {what}", self.elapsed().as_secs_f64());
     }
 
     /// What containers do and say, until the last of them has ended.
     pub(crate) async fn follow(self, mut events: UnboundedReceiver<Event>) {
-        while let Some(event) = events.recv().await {
-            match event {
-                Event::Started(name, command) => self.line(name.as_str(), &format!("▶ {command}")),
-                Event::Line(name, line) => self.line(name.as_str(), shorten(&line, name.as_str())),
-                Event::Healthy(name) => self.line(name.as_str(), "✓ healthy"),
-                Event::Stopping(name) => self.line(name.as_str(), "■ SIGTERM"),
-                Event::Ended(name, status, after) => {
-                    let ms = after.as_millis();
-                    self.line(name.as_str(), &format!("ended after {ms} ms: {status}"));
+        while let Some(Event { node, container, what }) = events.recv().await {
+            let name = container.as_str();
+            let who = if self.several_nodes { format!("{node} {name}") } else { name.to_owned() };
+            match what {
+                What::Started(command) => self.line(&who, &format!("▶ {command}")),
+                What::Line(line) => self.line(&who, shorten(&line, name)),
+                What::Healthy => self.line(&who, "✓ healthy"),
+                What::Stopping => self.line(&who, "■ SIGTERM"),
+                What::Killed => self.line(&who, "■ SIGKILL"),
+                What::Ended(status, after) => {
+                    self.line(&who, &format!("ended after {} ms: {status}", after.as_millis()));
                 }
             }
         }

@@ -37,7 +37,25 @@ fn two_demos_run_side_by_side_and_hide_the_password() {
     assert!(hidden.contains("connect with  esdb://admin:********@eventstore.db.internal:"), "{hidden}");
     let password = shown.split("esdb://admin:").nth(1).and_then(|rest| rest.split('@').next()).unwrap();
     assert_eq!(password.len(), 40);
-    assert!(shown.contains("✓ the instance was gone before the database stopped; every process ended with 0"));
+    assert!(shown.contains("✓ no instance is left, and each was gone before its database stopped; all ended with 0"));
+}
+
+#[test]
+fn a_cluster_loses_its_leader_and_gets_it_back_under_another_address() {
+    let (code, said) = end(demo(&programs(), &["--nodes", "3"]));
+    assert_eq!(code, 0, "{said}");
+    // Once for each of the two exits of its first boot.
+    assert_eq!(said.matches("node-3 eventstore guard: the server ended itself with code 0").count(), 2, "{said}");
+    let resets = said.matches("setting the password in the database").count();
+    assert!(resets >= 2, "{said}");
+    for proof in [
+        "✓ admin logs in on every node with the password from eventstore/admin, and not with changeit",
+        "✓ the stored passwords open the nodes that are left, and changeit does not",
+        "is registered again",
+        "connect with  esdb+discover://admin:********@eventstore.db.internal:",
+    ] {
+        assert!(said.contains(proof), "no `{proof}` in {said}");
+    }
 }
 
 #[test]
@@ -51,14 +69,14 @@ fn what_does_not_hold_is_named_and_ends_the_demo() {
     fs::set_permissions(&certgen, Permissions::from_mode(0o755)).unwrap();
     let (code, said) = end(demo(broken.path(), &[]));
     assert_eq!(code, 1, "{said}");
-    assert!(said.contains("the demo failed at the step `start the task`: certgen was to end with 0"), "{said}");
+    assert!(said.contains("the demo failed at the step `start the tasks`: certgen was to end with 0"), "{said}");
 }
 
 #[test]
 fn an_interrupt_stops_everything() {
     let mut demo = demo(&programs(), &[]);
     let mut lines = BufReader::new(demo.stderr.take().unwrap());
-    let volume = wait_for_line(&mut lines, "data in ").split("data in ").nth(1).unwrap().trim().to_owned();
+    let volume = wait_for_line(&mut lines, "DB: ").split("DB: ").nth(1).unwrap().trim().to_owned();
     assert!(Command::new("/bin/kill").args(["-INT", &demo.id().to_string()]).status().unwrap().success());
     assert_eq!(demo.wait().unwrap().code(), Some(130));
     let deadline = Instant::now() + DEADLINE;

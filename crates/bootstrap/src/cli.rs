@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::ecs::Task;
 use crate::ports::SecretId;
+use crate::secret::Scheme;
 
 /// Sidecar of an EventStoreDB node on ECS.
 ///
@@ -59,6 +60,14 @@ struct RunArgs {
         help_heading = "Server"
     )]
     server_name: String,
+
+    /// Nodes of the cluster, 1 to 7.
+    #[arg(long, env = "BOOTSTRAP_CLUSTER_SIZE", value_name = "COUNT", default_value = "1", help_heading = "Server")]
+    cluster_size: String,
+
+    /// Name server that knows the names of the other nodes; not given, the system's are asked.
+    #[arg(long, env = "BOOTSTRAP_DNS", value_name = "IP:PORT", help_heading = "Server")]
+    dns: Option<String>,
 
     /// Directory that certgen wrote: node.crt and the trusted roots in ca/.
     #[arg(long, env = "BOOTSTRAP_CERTS", value_name = "DIR", default_value = "/certs", help_heading = "Server")]
@@ -146,6 +155,8 @@ pub struct RunSettings {
     pub server: SocketAddr,
     /// The name in the server's certificate.
     pub server_name: String,
+    /// The name server to ask for peers, instead of the system's.
+    pub dns: Option<SocketAddr>,
     /// What certgen wrote.
     pub certs: PathBuf,
     /// How long the server may take until it is ready.
@@ -158,6 +169,8 @@ pub struct RunSettings {
     pub converge_timeout: Duration,
     /// The Cloud Map service.
     pub cloud_map_service: String,
+    /// How clients find a node.
+    pub scheme: Scheme,
     /// The name clients use.
     pub client_host: String,
     /// The port clients use.
@@ -210,6 +223,13 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCo
 fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let mut mistakes = Mistakes(Vec::new());
     let server = mistakes.parse("--server", &args.server, "an IP address and a port, for example 127.0.0.1:2113");
+    let dns = args.dns.as_deref().filter(|dns| !dns.is_empty());
+    let dns = dns.and_then(|dns| mistakes.parse("--dns", dns, "an IP address and a port, for example 10.0.0.2:53"));
+    let scheme =
+        mistakes.parse::<u8>("--cluster-size", &args.cluster_size, "a number of nodes from 1 to 7").map(|size| {
+            mistakes.check("--cluster-size", (1..=7).contains(&size), &format!("`{size}` nodes; allowed are 1 to 7"));
+            if size > 1 { Scheme::Discover } else { Scheme::Direct }
+        });
     let client_port = mistakes
         .parse("--client-port", &args.client_port, "a port from 1 to 65535")
         .filter(|port| mistakes.check("--client-port", *port != 0, "`0` is not a port that clients can connect to"));
@@ -239,8 +259,8 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             None
         }
     };
-    match (server, client_port, ready_timeout, converge_timeout, task) {
-        (Some(server), Some(client_port), Some(ready_timeout), Some(converge_timeout), Some(task))
+    match (server, scheme, client_port, ready_timeout, converge_timeout, task) {
+        (Some(server), Some(scheme), Some(client_port), Some(ready_timeout), Some(converge_timeout), Some(task))
             if mistakes.0.is_empty() =>
         {
             Ok(RunSettings {
@@ -248,12 +268,14 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 health_file: args.health_file,
                 server,
                 server_name: args.server_name,
+                dns,
                 certs: args.certs,
                 ready_timeout,
                 admin_secret: SecretId(args.admin_secret),
                 ops_secret: SecretId(args.ops_secret),
                 converge_timeout,
                 cloud_map_service: args.cloud_map_service,
+                scheme,
                 client_host: args.client_host,
                 client_port,
                 task,
@@ -344,6 +366,12 @@ mod tests {
         assert_eq!(settings.server_name, "localhost");
         assert_eq!(settings.ready_timeout, Duration::from_hours(3));
         assert_eq!(settings.converge_timeout, Duration::from_mins(10));
+        assert_eq!((settings.scheme, settings.dns), (Scheme::Direct, None));
+    }
+
+    #[test]
+    fn clients_of_a_cluster_discover_its_members() {
+        assert_eq!(parse(&[("--cluster-size", "3")]).unwrap().scheme, Scheme::Discover);
     }
 
     #[test]
@@ -365,13 +393,24 @@ mod tests {
             ("--address", "here"),
             ("--client-port", "0"),
             ("--converge-timeout", "10"),
+            ("--dns", "resolver"),
+            ("--cluster-size", "8"),
         ])
         .unwrap_err();
         let mut flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
         flags.sort_unstable();
         assert_eq!(
             flags,
-            ["--address", "--client-port", "--converge-timeout", "--node-name", "--ops-secret", "--server"]
+            [
+                "--address",
+                "--client-port",
+                "--cluster-size",
+                "--converge-timeout",
+                "--dns",
+                "--node-name",
+                "--ops-secret",
+                "--server"
+            ]
         );
     }
 }

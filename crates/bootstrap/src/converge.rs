@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::password::Password;
 use crate::ports::{AwsError, AwsErrorKind, Labels, Login, SecretId, SecretStore, Server, VersionId};
-use crate::rotation::{Accepted, Candidate, Observed, Pending, Step, next};
+use crate::rotation::{Accepted, Candidate, Observed, Pending, Role, Step, next};
 use crate::secret::{Credentials, Details, SecretText};
 
 /// The name of the user that may reset all others.
@@ -20,6 +20,8 @@ const PROOF_TIMEOUT: Duration = Duration::from_mins(1);
 const PROOF_POLL: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a replica's sidecar looks whether the leader's is done.
+const LEADER_POLL: Duration = Duration::from_secs(1);
 
 /// Namespace of the version ids that we derive; any fixed value will do, but it must never change.
 const SLOTS: Uuid = Uuid::from_u128(0x5e0c_7d1b_6f0a_4b52_9a4e_1d9c_3f6e_8a27);
@@ -38,10 +40,8 @@ pub struct User {
 pub struct World<S, V> {
     /// Secrets Manager.
     pub secrets: S,
-    /// The node's own server, which must be the leader.
+    /// The node's own server.
     pub server: V,
-    /// The server's address, for messages.
-    pub address: String,
     /// What consumers shall find in every secret besides the credentials.
     pub details: Details,
     /// How long one user may take.
@@ -49,8 +49,8 @@ pub struct World<S, V> {
 }
 
 impl<S: SecretStore, V: Server> World<S, V> {
-    /// Works until the user's current version opens the database, nothing older does, and the details are published.
-    /// Gives the password, which is then proven.
+    /// Works until the user's current version opens the database, nothing older does, and the details are published;
+    /// beside a replica, waits until that is so on its node. Gives the password, which is then proven.
     ///
     /// `admin` is the proven password of [`ADMIN`], for every other user.
     ///
@@ -82,6 +82,10 @@ impl<S: SecretStore, V: Server> World<S, V> {
                 return Err(self.given_up(user, obstacle));
             }
             info!(user = user.name, "waiting: {}", obstacle.describe());
+            if matches!(obstacle, Obstacle::Leader) {
+                sleep(LEADER_POLL).await;
+                continue;
+            }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -92,9 +96,12 @@ impl<S: SecretStore, V: Server> World<S, V> {
         match obstacle {
             Obstacle::Aws(source) => aws(source),
             Obstacle::LockedOut => {
-                Error::LockedOut { secret: user.secret.0.clone(), user: name, address: self.address.clone(), seconds }
+                let address = self.server.address().to_owned();
+                Error::LockedOut { secret: user.secret.0.clone(), user: name, address, seconds }
             }
-            Obstacle::Server(last) => Error::NotConverged { user: name, seconds, last },
+            Obstacle::Server(_) | Obstacle::Leader => {
+                Error::NotConverged { user: name, seconds, last: obstacle.describe() }
+            }
         }
     }
 }
@@ -108,6 +115,8 @@ enum Obstacle {
     Aws(AwsError),
     Server(String),
     LockedOut,
+    /// The sidecar beside the leader has work to do.
+    Leader,
 }
 
 impl Obstacle {
@@ -116,6 +125,7 @@ impl Obstacle {
             Self::Aws(error) => error.to_string(),
             Self::Server(reason) => reason.clone(),
             Self::LockedOut => "no known password logs in".to_owned(),
+            Self::Leader => "this node is a replica, and the sidecar beside the leader is not done".to_owned(),
         }
     }
 }
@@ -142,9 +152,15 @@ struct Seen {
     observed: Observed,
     labels: Option<Labels>,
     candidates: Vec<(Candidate, Password)>,
+    /// Why nothing could be concluded, if so.
+    doubt: Option<String>,
 }
 
 impl Seen {
+    fn without_logins(observed: Observed, labels: Option<Labels>) -> Self {
+        Self { observed, labels, candidates: Vec::new(), doubt: None }
+    }
+
     fn password(&self, wanted: Candidate) -> &Password {
         let found = self.candidates.iter().find(|(candidate, _)| *candidate == wanted);
         &found.expect("a step names only candidates that were observed").1
@@ -173,12 +189,16 @@ struct Attempt<'a, S, V> {
 
 impl<S: SecretStore, V: Server> Attempt<'_, S, V> {
     async fn advance(&mut self) -> Result<Progress, Failure> {
-        let seen = self.observe().await?;
-        let step = next(&seen.observed);
+        let role = match self.world.server.role().await {
+            Ok(role) => role,
+            Err(error) => return Ok(Progress::Blocked(Obstacle::Server(error.to_string()))),
+        };
+        let seen = self.observe(role).await?;
+        let step = next(&seen.observed, role);
         let (secrets, id, user) = (&self.world.secrets, &self.user.secret, self.user.name);
         match step {
             Step::Done => return Ok(Progress::Done(seen.password(Candidate::Current).clone())),
-            Step::Wait => return Ok(Progress::Blocked(obstacle(&seen.observed))),
+            Step::Wait => return Ok(Progress::Blocked(obstacle(&seen, role))),
             Step::CreateSecret => {
                 info!(user, secret = id.0, "creating the secret with a new password");
                 secrets.create(id, &self.text(&fresh()?)).await?;
@@ -211,13 +231,13 @@ impl<S: SecretStore, V: Server> Attempt<'_, S, V> {
         Ok(Progress::Stepped)
     }
 
-    async fn observe(&mut self) -> Result<Seen, Failure> {
+    async fn observe(&mut self, role: Role) -> Result<Seen, Failure> {
         let (secrets, id) = (&self.world.secrets, &self.user.secret);
         let Some(labels) = secrets.labels(id).await? else {
-            return Ok(Seen { observed: Observed::NoSecret, labels: None, candidates: Vec::new() });
+            return Ok(Seen::without_logins(Observed::NoSecret, None));
         };
         let Some(current) = labels.current.clone() else {
-            return Ok(Seen { observed: Observed::NoValue, labels: Some(labels), candidates: Vec::new() });
+            return Ok(Seen::without_logins(Observed::NoValue, Some(labels)));
         };
         let pending = match &labels.pending {
             None => Pending::Absent,
@@ -242,14 +262,14 @@ impl<S: SecretStore, V: Server> Attempt<'_, S, V> {
         candidates.extend(stored.map(|stored| (Candidate::Current, stored.password)));
         candidates.push((Candidate::FactoryDefault, Password::factory_default()));
 
-        let accepted = if incomplete {
+        let Verdict { accepted, doubt } = if incomplete {
             // AWS does not promise that a version can be read at once.
-            Accepted::Unclear
+            Verdict::unclear("a version of the secret cannot be read yet".to_owned())
         } else {
-            match self.try_logins(&candidates).await {
-                Accepted::Nothing => {
+            match self.try_logins(&candidates, role).await {
+                Verdict { accepted: Accepted::Nothing, .. } => {
                     self.add_older(&labels, &mut candidates).await?;
-                    self.try_logins(&candidates).await
+                    self.try_logins(&candidates, role).await
                 }
                 verdict => verdict,
             }
@@ -262,6 +282,7 @@ impl<S: SecretStore, V: Server> Attempt<'_, S, V> {
             observed: Observed::Stored { pending, accepted, details_outdated },
             labels: Some(labels),
             candidates,
+            doubt,
         })
     }
 
@@ -291,34 +312,67 @@ impl<S: SecretStore, V: Server> Attempt<'_, S, V> {
     }
 
     /// Tries every candidate once, and what opened the database earlier in this run. Two candidates with one password
-    /// count as the first of them.
-    async fn try_logins(&self, candidates: &[(Candidate, Password)]) -> Accepted {
-        let mut winner = None;
-        let mut others = false;
-        let mut tried: Vec<&Password> = Vec::new();
+    /// count as the first of them. Beside the leader the verdict is that of all live members.
+    async fn try_logins(&self, candidates: &[(Candidate, Password)], role: Role) -> Verdict {
+        let mut tried: Vec<(Option<Candidate>, &Password)> = Vec::new();
         let earlier = self.accepted_before.iter().map(|password| (None, password));
-        for (candidate, password) in
-            candidates.iter().map(|(candidate, password)| (Some(*candidate), password)).chain(earlier)
-        {
-            if tried.contains(&password) {
-                continue;
-            }
-            tried.push(password);
-            match (self.world.server.login(self.user.name, password).await, candidate) {
-                (Login::Unclear, _) => return Accepted::Unclear,
-                (Login::Refused, _) => {}
-                (Login::Accepted, Some(candidate)) if winner.is_none() => winner = Some(candidate),
-                (Login::Accepted, _) => others = true,
+        for attempt in candidates.iter().map(|(candidate, password)| (Some(*candidate), password)).chain(earlier) {
+            if tried.iter().all(|(_, password)| *password != attempt.1) {
+                tried.push(attempt);
             }
         }
+        let passwords: Vec<_> = tried.iter().map(|(_, password)| *password).collect();
+        let own = match self.ask(&self.world.server, &passwords).await {
+            Ok(accepted) => accepted,
+            Err(doubt) => return Verdict::unclear(doubt),
+        };
+        let winner = tried.iter().zip(&own).find_map(|((candidate, _), accepted)| candidate.filter(|_| *accepted));
         match winner {
-            None => Accepted::Nothing,
-            Some(candidate) if others => Accepted::Only(candidate),
-            Some(candidate) => Accepted::Proven(candidate),
+            None => Verdict::of(Accepted::Nothing),
+            Some(candidate) if own.iter().filter(|accepted| **accepted).count() > 1 => {
+                Verdict::of(Accepted::Only(candidate))
+            }
+            Some(candidate) if role == Role::Leader => self.ask_peers(candidate, &passwords, &own).await,
+            Some(candidate) => Verdict::of(Accepted::Proven(candidate)),
         }
     }
 
-    /// Sets the database to the password of `to` and waits until the node's cache follows. Whatever happens, the next
+    /// Whether the other live members say the same. One that is not ready yet is proven by its own sidecar before that
+    /// registers it.
+    async fn ask_peers(&self, winner: Candidate, passwords: &[&Password], expected: &[bool]) -> Verdict {
+        let peers = match self.world.server.peers().await {
+            Ok(peers) => peers,
+            Err(error) => return Verdict::unclear(format!("the members are not known: {error}")),
+        };
+        for peer in peers {
+            let said = match peer.is_live().await {
+                Ok(true) => self.ask(&peer, passwords).await,
+                Ok(false) => continue,
+                Err(error) => Err(format!("{}: {error}", peer.address())),
+            };
+            match said {
+                Ok(accepted) if accepted == expected => {}
+                Ok(_) => return Verdict::of(Accepted::Only(winner)),
+                Err(doubt) => return Verdict::unclear(doubt),
+            }
+        }
+        Verdict::of(Accepted::Proven(winner))
+    }
+
+    /// Which of the passwords a node accepts, or why it does not say.
+    async fn ask(&self, server: &V, passwords: &[&Password]) -> Result<Vec<bool>, String> {
+        let mut accepted = Vec::with_capacity(passwords.len());
+        for password in passwords {
+            match server.login(self.user.name, password).await {
+                Login::Accepted => accepted.push(true),
+                Login::Refused => accepted.push(false),
+                Login::Unclear => return Err(format!("{} gives no verdict on logins", server.address())),
+            }
+        }
+        Ok(accepted)
+    }
+
+    /// Sets the database to the password of `to` and waits until the nodes' caches follow. Whatever happens, the next
     /// observation decides; without a clear success the same value is sent again.
     async fn reset(&self, seen: &Seen, to: Candidate, as_: Candidate) -> Progress {
         let user = self.user.name;
@@ -334,13 +388,15 @@ impl<S: SecretStore, V: Server> Attempt<'_, S, V> {
         let deadline = Instant::now() + PROOF_TIMEOUT;
         while Instant::now() < deadline {
             let taken = self.world.server.login(user, seen.password(to)).await == Login::Accepted;
-            if taken && self.try_logins(&seen.candidates).await == Accepted::Proven(to) {
+            let verdict = if taken { Some(self.try_logins(&seen.candidates, Role::Leader).await) } else { None };
+            if verdict.is_some_and(|verdict| verdict.accepted == Accepted::Proven(to)) {
                 return Progress::Stepped;
             }
             sleep(PROOF_POLL).await;
         }
         let seconds = PROOF_TIMEOUT.as_secs();
-        Progress::Blocked(Obstacle::Server(format!("the new password was not accepted alone within {seconds} s")))
+        let reason = format!("the new password was not the only accepted one on every live node within {seconds} s");
+        Progress::Blocked(Obstacle::Server(reason))
     }
 
     fn text(&self, password: &Password) -> SecretText {
@@ -352,10 +408,29 @@ fn fresh() -> Result<Password, Failure> {
     Password::generate().map_err(|error| Failure::Fatal(Error::NoRandomness(error)))
 }
 
-fn obstacle(seen: &Observed) -> Obstacle {
-    match seen {
-        Observed::Stored { accepted: Accepted::Nothing, .. } => Obstacle::LockedOut,
-        _ => Obstacle::Server("the server gives no verdict on logins".to_owned()),
+/// What the members said to the candidates, and why that is unclear, if it is.
+struct Verdict {
+    accepted: Accepted,
+    doubt: Option<String>,
+}
+
+impl Verdict {
+    fn of(accepted: Accepted) -> Self {
+        Self { accepted, doubt: None }
+    }
+
+    fn unclear(doubt: String) -> Self {
+        Self { accepted: Accepted::Unclear, doubt: Some(doubt) }
+    }
+}
+
+fn obstacle(seen: &Seen, role: Role) -> Obstacle {
+    match (&seen.doubt, &seen.observed, role) {
+        (Some(doubt), ..) => Obstacle::Server(doubt.clone()),
+        // Before a replica has the users it refuses every password (observed §1).
+        (None, _, Role::Replica) => Obstacle::Leader,
+        (None, Observed::Stored { accepted: Accepted::Nothing, .. }, Role::Leader) => Obstacle::LockedOut,
+        (None, _, Role::Leader) => Obstacle::Server("the next step is not clear".to_owned()),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::ecs::{self, Task};
 use crate::error::Error;
 use crate::health::Health;
 use crate::ports::{AwsError, AwsErrorKind, Instance, Registry, Server, ServerError};
+use crate::resolver::Resolver;
 use crate::secret::Details;
 use crate::server::HttpServer;
 use crate::trust::{Trust, node_certificate_fingerprint};
@@ -82,17 +83,19 @@ impl Life<'_> {
         let started = Instant::now();
         let untrusted = |source| Error::Trust { certs: settings.certs.clone(), source };
         let trust = Trust::read(&settings.certs).map_err(untrusted)?;
-        let server = HttpServer::new(settings.server, &settings.server_name, &trust)
+        let server = HttpServer::new(settings.server, &settings.server_name, &trust, Resolver::new(settings.dns))
             .map_err(|source| Error::Untrusted { address: settings.server.to_string(), source })?;
-        self.wait_until_leader(&server).await?;
+        self.wait_until_live(&server).await?;
         self.health.ready();
         info!(after_ms = started.elapsed().as_millis(), "the server is ready");
 
-        let details =
-            Details { host: settings.client_host.clone(), port: settings.client_port, ca_certificate: trust.bundle() };
-        let address = settings.server.to_string();
-        let world =
-            World { secrets: self.secrets.clone(), server, address, details, timeout: settings.converge_timeout };
+        let details = Details {
+            scheme: settings.scheme,
+            host: settings.client_host.clone(),
+            port: settings.client_port,
+            ca_certificate: trust.bundle(),
+        };
+        let world = World { secrets: self.secrets.clone(), server, details, timeout: settings.converge_timeout };
         let admin = world.converge(&User { name: ADMIN, secret: settings.admin_secret.clone() }, None).await?;
         info!(user = ADMIN, "the password in Secrets Manager is the only one the server accepts");
         world.converge(&User { name: "ops", secret: settings.ops_secret.clone() }, Some(&admin)).await?;
@@ -112,17 +115,16 @@ impl Life<'_> {
         Ok(())
     }
 
-    /// A single node is its own leader; a 204 from the leader says that both built-in users exist (contract §2).
-    async fn wait_until_leader(&self, server: &HttpServer) -> Result<(), Error> {
+    /// A 204 from the leader says that both built-in users exist; from a replica it does not (observed §1).
+    async fn wait_until_live(&self, server: &HttpServer) -> Result<(), Error> {
         let address = self.settings.server.to_string();
         let deadline = Instant::now() + self.settings.ready_timeout;
         let mut pause = SHORTEST_PAUSE;
         let mut last = String::new();
         loop {
-            let said = match server.state().await {
-                Ok(state) if state.live && state.leader => return Ok(()),
-                Ok(state) if state.live => "ready, but not the leader".to_owned(),
-                Ok(_) => "not ready yet".to_owned(),
+            let said = match server.is_live().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => "not ready yet".to_owned(),
                 Err(source @ ServerError::Certificate(_)) => return Err(Error::Untrusted { address, source }),
                 Err(error) => error.to_string(),
             };

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use crate::password::Password;
+use crate::rotation::Role;
 use crate::secret::SecretText;
 
 /// The name or ARN of a secret, as configured.
@@ -129,19 +130,16 @@ pub enum Login {
     Unclear,
 }
 
-/// What a node says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeState {
-    /// `/health/live` answered 2xx: ready since it started (it stays so without a quorum).
-    pub live: bool,
-    /// `/info` says `leader`: this node decides about users.
-    pub leader: bool,
-}
+/// One node of the database. The first one a sidecar knows is its own; the others it learns of from that.
+pub trait Server: Sized {
+    /// Whether the node has been ready since it started (`/health/live`); it stays so without a quorum.
+    fn is_live(&self) -> impl Future<Output = Result<bool, ServerError>>;
 
-/// The node's own server.
-pub trait Server {
-    /// What the node says of itself; `Err` if it does not answer.
-    fn state(&self) -> impl Future<Output = Result<NodeState, ServerError>>;
+    /// What the node says it is (`/info`).
+    fn role(&self) -> impl Future<Output = Result<Role, ServerError>>;
+
+    /// All other members that the node's gossip calls alive; none beside a single node.
+    fn peers(&self) -> impl Future<Output = Result<Vec<Self>, ServerError>>;
 
     /// Whether this node accepts the password.
     fn login(&self, user: &str, password: &Password) -> impl Future<Output = Login>;
@@ -154,6 +152,9 @@ pub trait Server {
         user: &str,
         new: &Password,
     ) -> impl Future<Output = Result<(), ServerError>>;
+
+    /// The node's address, for messages.
+    fn address(&self) -> &str;
 }
 
 /// Why the server did not do what was asked.

@@ -62,6 +62,15 @@ pub enum Observed {
     },
 }
 
+/// What the node's own server says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It decides about users, and this sidecar about their passwords.
+    Leader,
+    /// Anything else. Several sidecars run at once, and the one beside the leader does the work.
+    Replica,
+}
+
 /// The next thing to do. After each, everything is observed anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -88,8 +97,15 @@ pub enum Step {
     Done,
 }
 
-/// The next step.
-pub fn next(seen: &Observed) -> Step {
+/// The next step of the sidecar beside a node in `role`. A replica's finds its own node proven, or waits for the leader's.
+pub fn next(seen: &Observed, role: Role) -> Step {
+    match (leaders_next(seen), role) {
+        (step @ (Step::Done | Step::Wait), _) | (step, Role::Leader) => step,
+        (_, Role::Replica) => Step::Wait,
+    }
+}
+
+fn leaders_next(seen: &Observed) -> Step {
     use Accepted::{Nothing, Only, Proven, Unclear};
     let (pending, accepted, details_outdated) = match *seen {
         Observed::NoSecret => return Step::CreateSecret,
@@ -119,13 +135,13 @@ mod tests {
     use Candidate::{Current, FactoryDefault, Older};
 
     fn stored(pending: Pending, accepted: Accepted, details_outdated: bool) -> Step {
-        next(&Observed::Stored { pending, accepted, details_outdated })
+        next(&Observed::Stored { pending, accepted, details_outdated }, Role::Leader)
     }
 
     #[test]
     fn a_secret_that_is_missing_or_empty_gets_its_first_value() {
-        assert_eq!(next(&Observed::NoSecret), Step::CreateSecret);
-        assert_eq!(next(&Observed::NoValue), Step::StoreFirst);
+        assert_eq!(next(&Observed::NoSecret, Role::Leader), Step::CreateSecret);
+        assert_eq!(next(&Observed::NoValue, Role::Leader), Step::StoreFirst);
     }
 
     #[test]
@@ -177,6 +193,28 @@ mod tests {
             for pending in [Pending::Absent, Pending::Waiting, Pending::Foreign] {
                 assert_eq!(stored(pending, accepted, true), Step::Wait);
             }
+        }
+    }
+
+    #[test]
+    fn a_replica_changes_nothing_and_is_done_only_when_its_own_node_is_proven() {
+        let mut seen = vec![Observed::NoSecret, Observed::NoValue];
+        for pending in [Pending::Absent, Pending::Waiting, Pending::Foreign, Pending::LeftBehind] {
+            for candidate in [Candidate::Pending, Current, Older(0), FactoryDefault] {
+                for accepted in
+                    [Accepted::Unclear, Accepted::Nothing, Accepted::Only(candidate), Accepted::Proven(candidate)]
+                {
+                    for details_outdated in [false, true] {
+                        seen.push(Observed::Stored { pending, accepted, details_outdated });
+                    }
+                }
+            }
+        }
+        let done =
+            Observed::Stored { pending: Pending::Absent, accepted: Accepted::Proven(Current), details_outdated: false };
+        for observed in seen {
+            let expected = if observed == done { Step::Done } else { Step::Wait };
+            assert_eq!(next(&observed, Role::Replica), expected, "{observed:?}");
         }
     }
 }

@@ -34,12 +34,39 @@ impl fmt::Debug for SecretText {
 /// How consumers reach the database and whom they trust; the same for every user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Details {
+    /// How clients find a node under `host`.
+    pub scheme: Scheme,
     /// The name clients connect to; it is in every node's certificate.
     pub host: String,
     /// The port for HTTP and gRPC.
     pub port: u16,
     /// The trusted roots, PEM.
     pub ca_certificate: String,
+}
+
+/// The schemes of connection strings (contract §9). The older names are used: every client knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `esdb`: the host is the node.
+    Direct,
+    /// `esdb+discover`: a node under the host is asked for the members, and one of these is connected to.
+    Discover,
+}
+
+impl Scheme {
+    const ALL: [Self; 2] = [Self::Direct, Self::Discover];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "esdb",
+            Self::Discover => "esdb+discover",
+        }
+    }
+
+    fn of(connection_string: &str) -> Option<Self> {
+        let (scheme, _) = connection_string.split_once("://")?;
+        Self::ALL.into_iter().find(|known| known.as_str() == scheme)
+    }
 }
 
 /// A user's credentials as they stand in a secret.
@@ -88,7 +115,11 @@ impl Credentials {
             port,
             username,
             password: password.expose(),
-            connection_string: format!("esdb://{username}:{}@{host}:{port}?tls=true", password.expose()),
+            connection_string: format!(
+                "{}://{username}:{}@{host}:{port}?tls=true",
+                details.scheme.as_str(),
+                password.expose()
+            ),
             ca_certificate: &details.ca_certificate,
         };
         let text = serde_json::to_string(&document).expect("strings and a number always serialise");
@@ -108,7 +139,9 @@ impl Credentials {
             Some(Value::String(password)) if !password.is_empty() => Password::from(password),
             _ => return Err(NotCredentials::NoPassword),
         };
+        let mut scheme = None;
         if let Some(Value::String(connection)) = object.get_mut("connectionString") {
+            scheme = Scheme::of(connection);
             connection.zeroize();
         }
         let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -119,8 +152,10 @@ impl Credentials {
             _ => {}
         }
         let port = object.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
-        let details = match (text("host"), port, text("caCertificate")) {
-            (Some(host), Some(port), Some(ca_certificate)) => Some(Details { host, port, ca_certificate }),
+        let details = match (scheme, text("host"), port, text("caCertificate")) {
+            (Some(scheme), Some(host), Some(port), Some(ca_certificate)) => {
+                Some(Details { scheme, host, port, ca_certificate })
+            }
             _ => None,
         };
         Ok(Self { username: username.to_owned(), password, details })
@@ -151,15 +186,19 @@ mod tests {
     use super::*;
 
     fn details() -> Details {
-        Details { host: "eventstore.db.internal".to_owned(), port: 2113, ca_certificate: "-----BEGIN\n".to_owned() }
+        let (host, ca_certificate) = ("eventstore.db.internal".to_owned(), "-----BEGIN\n".to_owned());
+        Details { scheme: Scheme::Direct, host, port: 2113, ca_certificate }
     }
 
     #[test]
     fn what_is_written_is_read_back() {
-        let password = Password::generate().unwrap();
-        let text = Credentials::to_text("admin", &password, &details());
-        let read = Credentials::from_text(&text, "admin").unwrap();
-        assert_eq!(read, Credentials { username: "admin".to_owned(), password, details: Some(details()) });
+        for scheme in Scheme::ALL {
+            let details = Details { scheme, ..details() };
+            let password = Password::generate().unwrap();
+            let text = Credentials::to_text("admin", &password, &details);
+            let read = Credentials::from_text(&text, "admin").unwrap();
+            assert_eq!(read, Credentials { username: "admin".to_owned(), password, details: Some(details) });
+        }
     }
 
     #[test]

@@ -1,19 +1,23 @@
-//! The adapter to the node's own server; the only file that names reqwest.
+//! The adapter to the servers of the database: the node's own, and its peers. Names reqwest, as `ecs.rs` does.
 
 use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::root_cause;
 use crate::password::Password;
-use crate::ports::{Login, NodeState, Server, ServerError};
+use crate::ports::{Login, Server, ServerError};
+use crate::resolver::Resolver;
+use crate::rotation::Role;
 use crate::trust::Trust;
 
 /// The server has no time-outs of its own: a request it cannot finish is never answered (observed §3).
@@ -23,20 +27,23 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The HTTP API of one node over TLS.
 #[derive(Clone, Debug)]
 pub struct HttpServer {
+    /// The same for all nodes: they show certificates of the same roots.
     client: Client,
-    base: String,
+    authority: String,
 }
 
 impl HttpServer {
-    /// A client for the node at `address` that trusts nothing but `trust` and expects `name` in the certificate.
+    /// A client for the own node at `address` that trusts nothing but `trust` and expects `name` in the certificate.
+    /// Peers are looked up with `resolver` and must show the name that they advertise.
     ///
     /// # Errors
     ///
     /// [`ServerError::Certificate`] if the roots cannot be used.
-    pub fn new(address: SocketAddr, name: &str, trust: &Trust) -> Result<Self, ServerError> {
+    pub fn new(address: SocketAddr, name: &str, trust: &Trust, resolver: Resolver) -> Result<Self, ServerError> {
         let tls = trust.client_config().map_err(|error| ServerError::Certificate(error.to_string()))?;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(resolver))
             .resolve(name, address)
             .no_proxy()
             .redirect(Policy::none())
@@ -45,17 +52,56 @@ impl HttpServer {
             .timeout(CALL_TIMEOUT)
             .build()
             .map_err(|error| ServerError::Certificate(root_cause(&error)))?;
-        Ok(Self { client, base: format!("https://{name}:{}", address.port()) })
+        Ok(Self { client, authority: format!("{name}:{}", address.port()) })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.authority)
     }
 
     async fn get(&self, path: &str) -> Result<Response, ServerError> {
-        self.client.get(format!("{}{path}", self.base)).send().await.map_err(|error| failure(&error))
+        self.client.get(self.url(path)).send().await.map_err(|error| failure(&error))
+    }
+
+    async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ServerError> {
+        let answer = self.get(path).await?;
+        if !answer.status().is_success() {
+            return Err(ServerError::Answer(format!("{} to GET {path}", answer.status())));
+        }
+        answer.json().await.map_err(|error| failure(&error))
     }
 }
 
 #[derive(Deserialize)]
 struct Info {
     state: String,
+}
+
+/// Members are known by the name and port that they advertise to clients (observed §1, contract §3.2).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Gossip {
+    members: Vec<Member>,
+    server_ip: String,
+    server_port: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Member {
+    is_alive: bool,
+    http_end_point_ip: String,
+    http_end_point_port: u16,
+}
+
+impl Gossip {
+    /// Host and port of the living members but for the one that was asked.
+    fn others(self) -> impl Iterator<Item = String> {
+        let own = (self.server_ip, self.server_port);
+        let members = self.members.into_iter().filter(|member| member.is_alive);
+        let endpoints = members.map(|member| (member.http_end_point_ip, member.http_end_point_port));
+        endpoints.filter(move |endpoint| *endpoint != own).map(|(host, port)| format!("{host}:{port}"))
+    }
 }
 
 #[derive(Serialize)]
@@ -71,19 +117,23 @@ struct Reply {
 }
 
 impl Server for HttpServer {
-    async fn state(&self) -> Result<NodeState, ServerError> {
+    async fn is_live(&self) -> Result<bool, ServerError> {
         // Without credentials: from 25.1 on a wrong login would be answered before the health check.
-        let live = self.get("/health/live").await?.status().is_success();
-        let info = self.get("/info").await?;
-        if !info.status().is_success() {
-            return Err(ServerError::Answer(format!("{} to GET /info", info.status())));
-        }
-        let info: Info = info.json().await.map_err(|error| failure(&error))?;
-        Ok(NodeState { live, leader: info.state == "leader" })
+        Ok(self.get("/health/live").await?.status().is_success())
+    }
+
+    async fn role(&self) -> Result<Role, ServerError> {
+        let info: Info = self.get_json("/info").await?;
+        Ok(if info.state == "leader" { Role::Leader } else { Role::Replica })
+    }
+
+    async fn peers(&self) -> Result<Vec<Self>, ServerError> {
+        let gossip: Gossip = self.get_json("/gossip").await?;
+        Ok(gossip.others().map(|authority| Self { client: self.client.clone(), authority }).collect())
     }
 
     async fn login(&self, user: &str, password: &Password) -> Login {
-        let ping = self.client.get(format!("{}/ping", self.base)).basic_auth(user, Some(password.expose()));
+        let ping = self.client.get(self.url("/ping")).basic_auth(user, Some(password.expose()));
         match ping.send().await {
             Ok(answer) if answer.status() == StatusCode::OK => Login::Accepted,
             // There are other 401s; this one is about the password (contract §1.4).
@@ -102,7 +152,7 @@ impl Server for HttpServer {
         let body = body.map_err(|error| ServerError::Answer(error.to_string()))?;
         let answer = self
             .client
-            .post(format!("{}/users/{user}/command/reset-password", self.base))
+            .post(self.url(&format!("/users/{user}/command/reset-password")))
             .basic_auth(as_user, Some(as_password.expose()))
             .header(CONTENT_TYPE, "application/json")
             // A body of known length: a chunked one is refused by a follower (observed §4).
@@ -117,6 +167,10 @@ impl Server for HttpServer {
             return Ok(());
         }
         Err(ServerError::Answer(format!("{status} to the password reset of `{user}`, without success")))
+    }
+
+    fn address(&self) -> &str {
+        &self.authority
     }
 }
 
@@ -150,4 +204,22 @@ fn certificate_error(error: &reqwest::Error) -> Option<String> {
         cause = carried.map_or_else(|| error.source(), |carried| Some(carried));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a 24.10 node writes it (observed §2), with fewer keys.
+    const GOSSIP: &str = r#"{"members":[
+        {"state":"Leader","isAlive":true,"httpEndPointIp":"es-node-1.db.internal","httpEndPointPort":2113,"isReadOnlyReplica":false},
+        {"state":"Follower","isAlive":true,"httpEndPointIp":"es-node-2.db.internal","httpEndPointPort":2113,"esVersion":"24.10.4.0"},
+        {"state":"Unknown","isAlive":false,"httpEndPointIp":"es-node-3.db.internal","httpEndPointPort":2113}],
+        "serverIp":"es-node-2.db.internal","serverPort":2113}"#;
+
+    #[test]
+    fn peers_are_the_living_members_but_for_oneself() {
+        let gossip: Gossip = serde_json::from_str(GOSSIP).unwrap();
+        assert_eq!(gossip.others().collect::<Vec<_>>(), ["es-node-1.db.internal:2113"]);
+    }
 }

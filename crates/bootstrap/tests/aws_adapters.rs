@@ -7,9 +7,10 @@ use bootstrap::SecretText;
 use bootstrap::aws::{CloudMap, SecretsManager, loader};
 use bootstrap::ports::{AwsErrorKind, Instance, Registry as _, SecretId, SecretStore as _, VersionId};
 use serde_json::json;
-use testkit::aws::{Aws, Refusal};
+use testkit::aws::{Aws, Lag, Refusal};
 use testkit::consumer;
 use testkit::moto::Moto;
+use testkit::proxy::{Fault, FaultProxy, Filter, Upstream, When};
 use uuid::Uuid;
 
 async fn configuration(endpoint: &str) -> aws_config::SdkConfig {
@@ -121,4 +122,131 @@ async fn what_aws_refuses_is_told_apart() {
     let registry = CloudMap::new(&configuration(&double.endpoint()).await, service);
     let bad = Instance { node: "not an id".to_owned(), ..instance("arn:one") };
     assert_eq!(registry.register(&bad).await.unwrap_err().kind, AwsErrorKind::Invalid);
+}
+
+/// What a caller does differently depends on the kind alone.
+#[tokio::test]
+async fn every_code_has_its_kind() {
+    use AwsErrorKind::{Denied, Invalid, Unavailable};
+    let kinds = [
+        (Refusal::DENIED, Denied),
+        (Refusal::EXPIRED, Denied),
+        (Refusal { code: "UnrecognizedClientException", status: 400 }, Denied),
+        (Refusal::DECRYPTION, Invalid),
+        (Refusal::ENCRYPTION, Invalid),
+        (Refusal::THROTTLED, Unavailable),
+        (Refusal::REQUEST_LIMIT, Unavailable),
+        (Refusal::FAULT, Unavailable),
+        (Refusal { code: "ServiceUnavailable", status: 503 }, Unavailable),
+    ];
+    let mut rounds = tokio::task::JoinSet::new();
+    for (refusal, kind) in kinds {
+        rounds.spawn(async move {
+            let double = Aws::start().await.unwrap();
+            let secrets = SecretsManager::new(&configuration(&double.endpoint()).await);
+            let id = SecretId(double.secrets(|secrets| secrets.create("test/x", Some("one"))));
+            double.refuse("GetSecretValue", refusal, 100);
+            let error = secrets.read(&id, &version()).await.unwrap_err();
+            assert_eq!(error.kind, kind, "{error}");
+            assert!(error.to_string().contains(refusal.code), "{error}");
+        });
+    }
+    while let Some(round) = rounds.join_next().await {
+        round.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_fails_says_why() {
+    let double = Aws::start().await.unwrap();
+    let service = double.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"));
+    let registry = CloudMap::new(&configuration(&double.endpoint()).await, service);
+    for (code, kind) in [("ACCESS_DENIED", AwsErrorKind::Denied), ("THROTTLED_REQUEST", AwsErrorKind::Unavailable)] {
+        double.cloud_map(|cloud_map| cloud_map.fail_operations(code, 1));
+        let error = registry.register(&instance("arn:one")).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{error}");
+        assert!(error.to_string().contains(code), "{error}");
+        assert_eq!(registry.owner("node-1").await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn an_operation_of_somebody_else_is_waited_for() {
+    let double = Aws::start().await.unwrap();
+    double.set_operation_time(std::time::Duration::from_millis(300));
+    let service = double.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"));
+    let configuration = configuration(&double.endpoint()).await;
+    let sdk = aws_sdk_servicediscovery::Client::new(&configuration);
+    let first = sdk.register_instance().service_id(&service).instance_id("node-1");
+    let first = first.attributes("AWS_INSTANCE_IPV4", "10.0.0.1").send().await.unwrap();
+    let second = sdk.deregister_instance().service_id(&service).instance_id("node-1").send().await.unwrap_err();
+    let aws_sdk_servicediscovery::operation::deregister_instance::DeregisterInstanceError::DuplicateRequest(busy) =
+        second.into_service_error()
+    else {
+        panic!("only one operation at a time works on an instance");
+    };
+    assert_eq!(busy.duplicate_operation_id(), first.operation_id());
+
+    let registry = CloudMap::new(&configuration, service);
+    registry.register(&instance("arn:two")).await.unwrap();
+    assert_eq!(registry.owner("node-1").await.unwrap().as_deref(), Some("arn:two"));
+}
+
+/// The SDK sends a request again when its reply was lost; the token and the request id make that harmless.
+#[tokio::test]
+async fn lost_replies_have_one_effect() {
+    let double = Aws::start().await.unwrap();
+    let proxy = FaultProxy::start(Upstream::endpoint(&double.endpoint())).await.unwrap();
+    let configuration = configuration(&proxy.endpoint()).await;
+    let secrets = SecretsManager::new(&configuration);
+    let id = SecretId("test/x".to_owned());
+    let service = double.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"));
+    let registry = CloudMap::new(&configuration, service);
+    for operation in ["CreateSecret", "PutSecretValue", "RegisterInstance", "DeregisterInstance"] {
+        // The second is the SDK's repetition of the first.
+        proxy.inject(Filter::operation(operation), When::Nth(1), Fault::After);
+        proxy.inject(Filter::operation(operation), When::Nth(2), Fault::Twice);
+    }
+    secrets.create(&id, &text("one")).await.unwrap();
+    let slot = version();
+    secrets.put_pending(&id, &slot, &text("two")).await.unwrap();
+    secrets.put_pending(&id, &slot, &text("three")).await.unwrap();
+    assert_eq!(double.secrets(|secrets| secrets.versions("test/x")).len(), 2);
+    assert_eq!(secrets.read(&id, &slot).await.unwrap(), Some(text("two")));
+    registry.register(&instance("arn:one")).await.unwrap();
+    assert_eq!(registry.owner("node-1").await.unwrap().as_deref(), Some("arn:one"));
+    registry.withdraw("node-1").await.unwrap();
+    assert_eq!(registry.owner("node-1").await.unwrap(), None);
+    assert_eq!(proxy.calls().iter().filter(|call| call.fault.is_some()).count(), 8);
+}
+
+#[tokio::test]
+async fn all_deprecated_versions_are_found_page_by_page() {
+    let double = Aws::start().await.unwrap();
+    let secrets = SecretsManager::new(&configuration(&double.endpoint()).await);
+    double.secrets(|secrets| {
+        secrets.set_version_quota(1000);
+        secrets.create("test/x", Some("0"));
+        for number in 1..=250 {
+            secrets.put("test/x", &number.to_string());
+        }
+    });
+    let found = secrets.deprecated(&SecretId("test/x".to_owned())).await.unwrap();
+    let versions = double.secrets(|secrets| secrets.versions("test/x"));
+    // All but the current and the previous one.
+    let wanted: Vec<_> = versions.iter().take(249).rev().map(|version| VersionId(version.id.clone())).collect();
+    assert_eq!(found, wanted);
+}
+
+/// After a write a reader may for a while be told that there is nothing, which is no error.
+#[tokio::test]
+async fn late_readers_see_nothing() {
+    let double = Aws::start().await.unwrap();
+    let secrets = SecretsManager::new(&configuration(&double.endpoint()).await);
+    let id = SecretId(double.secrets(|secrets| secrets.create("test/x", Some("one"))));
+    double.secrets(|secrets| secrets.set_read_lag(Lag::Reads(1)));
+    let slot = version();
+    secrets.put_pending(&id, &slot, &text("two")).await.unwrap();
+    assert_eq!(secrets.read(&id, &slot).await.unwrap(), None);
+    assert_eq!(secrets.read(&id, &slot).await.unwrap(), Some(text("two")));
 }

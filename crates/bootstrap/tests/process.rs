@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use common::{DEADLINE, HOST, Scene, Settings, Sidecar, TASK, deploy, password};
+use common::{DEADLINE, HOST, Scene, Settings, Sidecar, TASK, generate_secrets, password};
 use serde_json::{Value, json};
 use testkit::aws::Refusal;
 use testkit::consumer;
@@ -214,7 +214,7 @@ async fn a_password_that_nobody_knows_is_reported_and_nothing_is_registered() {
         let input = json!({"SecretId": format!("es/{user}"), "ForceDeleteWithoutRecovery": true});
         consumer::aws(&scene.endpoint, "secretsmanager.DeleteSecret", &input).await.unwrap();
     }
-    deploy(&scene.aws);
+    generate_secrets(&scene.aws);
     let mut sidecar = scene.start(arguments);
     sidecar.assert_refused(77, "no version of the secret `es/admin`", "as a new version; nothing was registered");
     assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);

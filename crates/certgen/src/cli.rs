@@ -40,7 +40,7 @@ struct Cli {
     #[arg(long, env = "CERTGEN_KEY_SIZE", value_name = "BITS", default_value = "2048", help_heading = "Certificate")]
     key_size: String,
 
-    /// Where the certificate authority comes from: ephemeral makes one for this task.
+    /// Where the certificate authority comes from: ephemeral makes one for this task, files are given.
     #[arg(
         long,
         env = "CERTGEN_CA_SOURCE",
@@ -53,6 +53,14 @@ struct Cli {
     /// Directory in which an ephemeral authority is kept for the next run; not given, every run makes a new one.
     #[arg(long, env = "CERTGEN_CA_STATE", value_name = "DIR", help_heading = "Certificate authority")]
     ca_state: Option<PathBuf>,
+
+    /// File with the root certificate of the authority, PEM; for --ca-source files.
+    #[arg(long, env = "CERTGEN_CA_CERTIFICATE", value_name = "FILE", help_heading = "Certificate authority")]
+    ca_certificate: Option<PathBuf>,
+
+    /// File with the private key of the authority, PEM without password; for --ca-source files.
+    #[arg(long, env = "CERTGEN_CA_KEY", value_name = "FILE", help_heading = "Certificate authority")]
+    ca_key: Option<PathBuf>,
 }
 
 /// Reads the command line and the environment.
@@ -89,13 +97,7 @@ fn plan(cli: Cli) -> Result<Plan, Vec<String>> {
         RsaBits::from_str(&cli.key_size, false)
             .map_err(|_| format!("`{}` is not a supported size; allowed are 2048, 3072 and 4096", cli.key_size)),
     );
-    let ca = mistakes.one(
-        "--ca-source",
-        match cli.ca_source.as_str() {
-            "ephemeral" => Ok(CaSource::Ephemeral { state: cli.ca_state }),
-            other => Err(format!("`{other}` is not a source of a certificate authority; allowed is ephemeral")),
-        },
-    );
+    let ca = ca_source(&mut mistakes, &cli.ca_source, cli.ca_state, cli.ca_certificate, cli.ca_key);
     match (validity, key_size, ca) {
         (Some(validity), Some(key_size), Some(ca)) if mistakes.0.is_empty() => Ok(Plan {
             out: cli.out,
@@ -106,6 +108,39 @@ fn plan(cli: Cli) -> Result<Plan, Vec<String>> {
             key_size,
         }),
         _ => Err(mistakes.0),
+    }
+}
+
+/// A source with all that belongs to it and nothing else.
+fn ca_source(
+    mistakes: &mut Mistakes,
+    source: &str,
+    state: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Option<CaSource> {
+    let mut refuse = |flag: &str, reason: &str| mistakes.one::<CaSource>(flag, Err(reason.to_owned()));
+    let files = [("--ca-certificate", &certificate), ("--ca-key", &key)];
+    match source {
+        "ephemeral" => {
+            for (flag, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
+                refuse(flag, "it belongs to --ca-source files");
+            }
+            Some(CaSource::Ephemeral { state })
+        }
+        "files" => {
+            for (flag, _) in files.into_iter().filter(|(_, file)| file.is_none()) {
+                refuse(flag, "it is missing; --ca-source files needs it");
+            }
+            if state.is_some() {
+                refuse("--ca-state", "it keeps an ephemeral authority and does not go with --ca-source files");
+            }
+            Some(CaSource::Files { certificate: certificate?, key: key? })
+        }
+        other => refuse(
+            "--ca-source",
+            &format!("`{other}` is not a source of a certificate authority; allowed are ephemeral and files"),
+        ),
     }
 }
 
@@ -152,6 +187,20 @@ mod tests {
         assert_eq!(plan.ca, CaSource::Ephemeral { state: None });
         assert_eq!(plan.names.to_string(), "localhost, 127.0.0.1, ::1");
         assert_eq!(plan.validity, Validity::NODE);
+    }
+
+    #[test]
+    fn an_authority_in_files_has_both_and_no_state() {
+        let plan = parse(&["--ca-source", "files", "--ca-certificate", "/ca.crt", "--ca-key", "/ca.key"]).unwrap();
+        assert_eq!(plan.ca, CaSource::Files { certificate: "/ca.crt".into(), key: "/ca.key".into() });
+        let flags = |args: &[&str]| -> Vec<_> {
+            let mistakes = parse(args).unwrap_err();
+            mistakes.iter().map(|mistake| mistake.split(':').next().unwrap().to_owned()).collect()
+        };
+        assert_eq!(flags(&["--ca-source", "files"]), ["--ca-certificate", "--ca-key"]);
+        let mixed = ["--ca-source", "files", "--ca-key", "/k", "--ca-state", "/s", "--validity", "1"];
+        assert_eq!(flags(&mixed), ["--validity", "--ca-certificate", "--ca-state"]);
+        assert_eq!(flags(&["--ca-certificate", "/c", "--ca-key", "/k"]), ["--ca-certificate", "--ca-key"]);
     }
 
     #[test]

@@ -5,8 +5,27 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::{fmt, io};
 
+use crate::authority::AuthorityError;
 use crate::issue::IssueError;
 use crate::publish::PublishError;
+
+/// A file of a given authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaFile {
+    /// The one named with `--ca-certificate`.
+    Certificate,
+    /// The one named with `--ca-key`.
+    Key,
+}
+
+impl fmt::Display for CaFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "certificate",
+            Self::Key => "key",
+        })
+    }
+}
 
 /// Why no certificate was published.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +39,31 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file of the given authority could not be read.
+    #[error("could not read `{path}`, the {file} of the certificate authority")]
+    ReadAuthority {
+        /// Which of the two.
+        file: CaFile,
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the given authority does not hold what it should.
+    #[error("could not use `{path}` as the {file} of the certificate authority")]
+    GivenAuthority {
+        /// Which of the two.
+        file: CaFile,
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: AuthorityError,
+    },
+    /// The authority that was kept by an earlier run cannot be used.
+    #[error("the stored certificate authority is damaged")]
+    KeptAuthority(#[source] AuthorityError),
     /// A key could not be made or a certificate not signed.
     #[error("could not issue the certificate")]
     Issue(#[source] IssueError),
@@ -41,6 +85,16 @@ impl Error {
             Self::ReadGuard { .. } => {
                 Some("in the certgen image the program is at /guard; leave --guard out to install none")
             }
+            Self::ReadAuthority { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("let the uid that this program runs as read the file")
+            }
+            Self::ReadAuthority { .. } => {
+                Some("--ca-certificate and --ca-key name files in this container: an image or a volume must hold them")
+            }
+            Self::GivenAuthority { source, .. } => source.hint(),
+            Self::KeptAuthority(_) => {
+                Some("remove ca.pem from the --ca-state directory: a new authority is made, which nobody trusts yet")
+            }
             Self::Issue(source) => source.hint(),
             Self::Publish { source, .. } => source.hint(),
         }
@@ -48,7 +102,9 @@ impl Error {
 
     fn exit_code(&self) -> u8 {
         match self {
-            Self::ReadGuard { .. } => 74,
+            Self::ReadAuthority { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => 77,
+            Self::ReadGuard { .. } | Self::ReadAuthority { .. } => 74,
+            Self::GivenAuthority { .. } | Self::KeptAuthority(_) => 78,
             Self::Issue(source) => source.exit_code(),
             Self::Publish { source, .. } => source.exit_code(),
         }

@@ -4,7 +4,9 @@
 //! and leaves `node.crt`, `node.key` and the trusted roots in `DIR`, readable by the server and complete at any instant
 //! at which somebody looks (`publish.rs` says how).
 //!
-//! What a server accepts is written down in `issue.rs`, with the server lines that insist on it.
+//! What a server accepts is written down in `issue.rs`, with the server lines that insist on it. Who signs is up to
+//! `--ca-source`: `ephemeral` makes an authority, `files` takes the root and the key that `--ca-certificate` and `--ca-key`
+//! name (`authority.rs` says which). Only the root is published, never the authority's key.
 //!
 //! # Exit codes
 //!
@@ -15,13 +17,14 @@
 //! | 70 | a bug: certgen could not do what it should always be able to do |
 //! | 74 | a file or directory could not be read or written |
 //! | 77 | not permitted: the directory or file belongs to somebody else |
-//! | 78 | what was found contradicts what was asked for |
+//! | 78 | what was found contradicts what was asked for: an authority that cannot sign this certificate |
 //!
 //! # What it never does
 //!
 //! It prints no key, overwrites no file that it did not write, and leaves no half-written file under a name that a
 //! server reads.
 
+mod authority;
 pub mod cli;
 mod error;
 mod issue;
@@ -29,8 +32,9 @@ mod plan;
 mod publish;
 mod run;
 
-pub use error::Error;
-pub use issue::{Authority, IssueError, NodeCertificate, issue_authority, issue_node};
+pub use authority::{Authority, AuthorityError, Root, issue_authority};
+pub use error::{CaFile, Error};
+pub use issue::{IssueError, NodeCertificate, issue_node};
 pub use plan::{CaSource, DnsName, Names, Plan, RsaBits, Validity};
 pub use publish::{Generation, PublishError};
 pub use run::{Report, run};

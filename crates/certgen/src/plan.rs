@@ -33,6 +33,13 @@ pub enum CaSource {
         /// A directory that only certgen and bootstrap mount.
         state: Option<PathBuf>,
     },
+    /// The authority of somebody who keeps it: one root, PEM, and its key, which may be in the same file.
+    Files {
+        /// The file with the certificate.
+        certificate: PathBuf,
+        /// The file with the private key.
+        key: PathBuf,
+    },
 }
 
 /// The subject alternative names of a node certificate, without repetition.

@@ -1,6 +1,6 @@
 //! One run: read what is there, compute all that can fail, then write.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::error::Error;
-use crate::issue::{Authority, IssueError, issue_authority, issue_node};
+use crate::authority::{Authority, Root, issue_authority};
+use crate::error::{CaFile, Error};
+use crate::issue::issue_node;
 use crate::plan::{CaSource, Names, Plan, Validity};
 use crate::publish::{Generation, PublishError, Volume};
 
@@ -30,6 +31,7 @@ pub struct Report {
 enum Origin {
     New { kept_in: Option<PathBuf> },
     Kept { directory: PathBuf },
+    Given { certificate: PathBuf },
 }
 
 impl fmt::Display for Report {
@@ -43,6 +45,7 @@ impl fmt::Display for Report {
                 write!(f, "; signed by a new ephemeral CA, kept in {}", path.display())
             }
             Origin::Kept { directory } => write!(f, "; signed by the ephemeral CA kept in {}", directory.display()),
+            Origin::Given { certificate } => write!(f, "; signed by the CA in {}", certificate.display()),
         }
     }
 }
@@ -82,26 +85,46 @@ fn open(path: &Path) -> Result<Volume, Error> {
 }
 
 fn authority(source: &CaSource, now: OffsetDateTime) -> Result<(Authority, Origin), Error> {
-    let CaSource::Ephemeral { state } = source;
+    match source {
+        CaSource::Ephemeral { state } => ephemeral(state.as_deref(), now),
+        CaSource::Files { certificate, key } => {
+            let origin = Origin::Given { certificate: certificate.clone() };
+            given(certificate, key, now).map(|authority| (authority, origin))
+        }
+    }
+}
+
+fn given(certificate: &Path, key: &Path, now: OffsetDateTime) -> Result<Authority, Error> {
+    let read = |file, path: &Path| {
+        let failed = |source: io::Error| Error::ReadAuthority { file, path: path.to_owned(), source };
+        fs::read(path).map(Zeroizing::new).map_err(failed)
+    };
+    let wrong = |file, path: &Path| {
+        let path = path.to_owned();
+        move |source| Error::GivenAuthority { file, path, source }
+    };
+    let root = Root::from_pem(&read(CaFile::Certificate, certificate)?).and_then(|root| root.valid_at(now));
+    let root = root.map_err(wrong(CaFile::Certificate, certificate))?;
+    root.with_key(&read(CaFile::Key, key)?).map_err(wrong(CaFile::Key, key))
+}
+
+fn ephemeral(state: Option<&Path>, now: OffsetDateTime) -> Result<(Authority, Origin), Error> {
     if let Some(directory) = state {
         open(directory)?;
         if let Some(kept) = read_state(directory)? {
-            let authority = Authority::from_state(&kept).map_err(Error::Issue)?;
-            return Ok((authority, Origin::Kept { directory: directory.clone() }));
+            let authority = Authority::from_state(&kept).map_err(Error::KeptAuthority)?;
+            return Ok((authority, Origin::Kept { directory: directory.to_owned() }));
         }
     }
     let authority = issue_authority(Validity::AUTHORITY, now).map_err(Error::Issue)?;
-    Ok((authority, Origin::New { kept_in: state.clone() }))
+    Ok((authority, Origin::New { kept_in: state.map(Path::to_owned) }))
 }
 
-fn read_state(directory: &Path) -> Result<Option<Zeroizing<String>>, Error> {
+fn read_state(directory: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     let path = directory.join(STATE_FILE);
-    match fs::read_to_string(&path) {
+    match fs::read(&path) {
         Ok(state) => Ok(Some(Zeroizing::new(state))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            Err(Error::Issue(IssueError::DamagedAuthority { reason: "it is not text".to_owned() }))
-        }
         Err(source) => {
             Err(Error::Publish { out: directory.to_owned(), source: PublishError::Io { action: "read", path, source } })
         }

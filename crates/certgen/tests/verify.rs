@@ -1,14 +1,11 @@
 //! Certificates judged by others than the library that made them: OpenSSL, and a TLS handshake with rustls.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
+mod common;
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use std::process::Command;
+
+use common::{TwoNodes, openssl};
 use tempfile::TempDir;
 use testkit::tool::{self, Tool};
 
@@ -22,13 +19,6 @@ fn issued() -> TempDir {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     directory
-}
-
-/// Runs openssl in the directory; it must succeed. Gives what it printed.
-fn openssl(program: &Path, directory: &Path, arguments: &[&str]) -> String {
-    let output = Command::new(program).current_dir(directory).args(arguments).output().unwrap();
-    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -91,53 +81,13 @@ fn the_key_is_one_pkcs1_block_and_nothing_else() {
     assert!(!key.contains('\r'));
 }
 
-/// Both sides present the node's certificate and verify the other's, as two nodes of a cluster do.
+/// As two nodes of a cluster do.
 #[test]
 fn two_nodes_shake_hands_with_rustls() {
     let directory = issued();
-    let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
-    let chain = || vec![CertificateDer::from_pem_slice(&read("node.crt")).unwrap()];
-    let key = || PrivateKeyDer::from_pem_slice(&read("node.key")).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&read("ca/ca.crt")).unwrap()).unwrap();
-    let roots = Arc::new(roots);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider)).build().unwrap();
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain(), key())
-        .unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain(), key())
-        .unwrap();
-
-    let (server, client) = (Arc::new(server), Arc::new(client));
+    let nodes = TwoNodes::of(directory.path(), directory.path());
     for name in ["localhost", "node-1.test", "db.test", "127.0.0.1", "10.0.0.7", "::1"] {
-        shake_hands(&client, &server, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        nodes.shake_hands(name).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
-    assert!(shake_hands(&client, &server, "other.test").is_err(), "a name that is not in the certificate is refused");
-}
-
-fn shake_hands(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) -> Result<(), rustls::Error> {
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let mut client = ClientConnection::new(Arc::clone(client), name)?;
-    let mut server = ServerConnection::new(Arc::clone(server))?;
-    while client.is_handshaking() || server.is_handshaking() {
-        let mut bytes = Vec::new();
-        client.write_tls(&mut bytes).unwrap();
-        server.read_tls(&mut bytes.as_slice()).unwrap();
-        server.process_new_packets()?;
-        let mut bytes = Vec::new();
-        server.write_tls(&mut bytes).unwrap();
-        client.read_tls(&mut bytes.as_slice()).unwrap();
-        client.process_new_packets()?;
-    }
-    Ok(())
+    assert!(nodes.shake_hands("other.test").is_err(), "a name that is not in the certificate is refused");
 }

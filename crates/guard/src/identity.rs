@@ -25,7 +25,7 @@ fn task_arn(uri: &str) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
     stream.set_read_timeout(Some(TIMEOUT)).ok()?;
     stream.set_write_timeout(Some(TIMEOUT)).ok()?;
-    write!(stream, "GET /{path}/task HTTP/1.0\r\nHost: {host}\r\n\r\n").ok()?;
+    stream.write_all(format!("GET /{path}/task HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.take(LONGEST_ANSWER).read_to_string(&mut answer).ok()?;
     find_task_arn(&answer)

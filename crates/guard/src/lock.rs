@@ -6,10 +6,10 @@
 //! longer than that takes.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,22 @@ const NAME: &str = ".guard.lock";
 pub(crate) struct LockError {
     path: PathBuf,
     source: io::Error,
+}
+
+impl LockError {
+    /// What the operator can do about it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self.source.raw_os_error().map(Errno::from_raw)? {
+            Errno::ENOENT => Some("mount the volume of the database there"),
+            Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+                Some("the directory must be writable for the uid that this program runs as: look at the access point")
+            }
+            Errno::ENOLCK | Errno::ENOSYS | Errno::EOPNOTSUPP => {
+                Some("this file system cannot lock, so nothing would keep a second server away: use another")
+            }
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for LockError {
@@ -83,21 +99,31 @@ impl LockFile {
     }
 }
 
-/// A held lock whose heartbeat is written by a thread of its own: a write to a file system that is gone may hang.
+/// A held lock. All that is written through it is written by one thread, so that the sign-off is the last; and by a thread
+/// of its own, because a write to a file system that is gone may hang.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
-    lock: Arc<LockFile>,
-    pulse: Arc<Mutex<Pulse>>,
+    shared: Arc<Shared>,
     timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    lock: LockFile,
+    pulse: Mutex<Pulse>,
+    /// Something in the pulse that somebody waits for: the wish to end, or the sign-off.
+    changed: Condvar,
 }
 
 #[derive(Debug)]
 struct Pulse {
     record: Record,
+    /// When the last write that succeeded began: from then on the next guard may have seen it.
     last: Instant,
     /// An error that will not go away.
     broken: Option<String>,
-    stopped: bool,
+    ending: bool,
+    signed_off: Option<io::Result<()>>,
 }
 
 impl Heartbeat {
@@ -108,21 +134,19 @@ impl Heartbeat {
         interval: Duration,
         timeout: Duration,
     ) -> Result<Self, LockError> {
+        let last = Instant::now();
         lock.write(&record).map_err(|source| lock.error(source))?;
-        let lock = Arc::new(lock);
-        let pulse = Arc::new(Mutex::new(Pulse { record, last: Instant::now(), broken: None, stopped: false }));
-        let beat = {
-            let (lock, pulse) = (Arc::clone(&lock), Arc::clone(&pulse));
-            move || beat(&lock, &pulse, interval)
-        };
-        let started = thread::Builder::new().name("heartbeat".to_owned()).spawn(beat);
-        started.map_err(|source| lock.error(source))?;
-        Ok(Self { lock, pulse, timeout })
+        let pulse = Mutex::new(Pulse { record, last, broken: None, ending: false, signed_off: None });
+        let shared = Arc::new(Shared { lock, pulse, changed: Condvar::new() });
+        let beating = Arc::clone(&shared);
+        let started = thread::Builder::new().name("heartbeat".to_owned()).spawn(move || beat(&beating, interval));
+        started.map_err(|source| shared.lock.error(source))?;
+        Ok(Self { shared, timeout })
     }
 
     /// Why the lock may be lost, if it may be.
     pub(crate) fn loss(&self) -> Option<String> {
-        let pulse = lock_pulse(&self.pulse);
+        let pulse = self.shared.pulse();
         let silent = pulse.last.elapsed();
         if let Some(error) = &pulse.broken {
             return Some(format!("the heartbeat cannot be written: {error}"));
@@ -130,43 +154,56 @@ impl Heartbeat {
         (silent >= self.timeout).then(|| format!("no heartbeat could be written for {} s", silent.as_secs()))
     }
 
-    /// Tells the next holder that no server runs any more. A heartbeat that is being written at this moment may hide it;
-    /// the next holder then waits as if guard had been killed, which is only slow.
-    pub(crate) fn sign_off(&self) -> io::Result<()> {
-        let record = {
-            let mut pulse = lock_pulse(&self.pulse);
-            pulse.stopped = true;
-            Record { signed_off: true, counter: pulse.record.counter + 1, ..pulse.record.clone() }
-        };
-        self.lock.write(&record)
+    /// How long the server may run if no further heartbeat can be written.
+    pub(crate) fn time_left(&self) -> Duration {
+        self.timeout.saturating_sub(self.shared.pulse().last.elapsed())
+    }
+
+    /// Tells the next holder that no server runs any more. A file system that does not answer is not waited for longer than
+    /// `patience`; the next holder then waits as if guard had been killed.
+    pub(crate) fn sign_off(&self, patience: Duration) -> io::Result<()> {
+        let mut pulse = self.shared.pulse();
+        pulse.ending = true;
+        self.shared.changed.notify_all();
+        let waited = self.shared.changed.wait_timeout_while(pulse, patience, |pulse| pulse.signed_off.is_none());
+        let (mut pulse, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        pulse.signed_off.take().unwrap_or_else(|| Err(ErrorKind::TimedOut.into()))
     }
 }
 
-fn beat(lock: &LockFile, pulse: &Mutex<Pulse>, interval: Duration) {
+impl Shared {
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes a record at every interval; the last one signs off.
+fn beat(shared: &Shared, interval: Duration) {
     loop {
-        thread::sleep(interval);
-        let record = {
-            let mut pulse = lock_pulse(pulse);
-            if pulse.stopped {
-                return;
-            }
-            pulse.record.counter += 1;
-            pulse.record.clone()
-        };
+        let waited = shared.changed.wait_timeout_while(shared.pulse(), interval, |pulse| !pulse.ending);
+        let (mut pulse, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        pulse.record.counter = pulse.record.counter.wrapping_add(1);
+        pulse.record.signed_off = pulse.ending;
+        let record = pulse.record.clone();
+        drop(pulse);
+
         // Not while holding the mutex: this may hang.
-        let written = lock.write(&record);
-        let mut pulse = lock_pulse(pulse);
-        match written {
-            Ok(()) => pulse.last = Instant::now(),
+        let began = Instant::now();
+        let written = shared.lock.write(&record);
+
+        let mut pulse = shared.pulse();
+        match &written {
+            Ok(()) => pulse.last = began,
             // The file system is gone (or the lock's lease with it); everything else is tried again until the time is up.
             Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) => pulse.broken = Some(error.to_string()),
             Err(_) => {}
         }
+        if record.signed_off {
+            pulse.signed_off = Some(written);
+            shared.changed.notify_all();
+            return;
+        }
     }
-}
-
-fn lock_pulse(pulse: &Mutex<Pulse>) -> std::sync::MutexGuard<'_, Pulse> {
-    pulse.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -197,8 +234,33 @@ mod tests {
             assert!(Instant::now() < deadline, "the counter does not grow");
         }
         assert_eq!(heartbeat.loss(), None);
-        heartbeat.sign_off().unwrap();
-        assert!(read().unwrap().signed_off);
+        let counted = read().unwrap().counter;
+        heartbeat.sign_off(Duration::from_secs(20)).unwrap();
+        let last = read().unwrap();
+        assert!(last.signed_off && last.counter > counted, "{last:?}");
+    }
+
+    /// A heartbeat that came after it would make the next guard wait as after a kill. In memory, where writing takes so
+    /// little that the two meet often.
+    #[test]
+    fn nothing_is_written_after_the_sign_off() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let reader = LockFile::open(directory.path()).unwrap();
+        for _ in 0..5000 {
+            let record = Record { signed_off: false, counter: 1, since: 2, holder: "me".to_owned() };
+            let lock = LockFile::open(directory.path()).unwrap();
+            let interval = Duration::from_nanos(1);
+            let heartbeat = Heartbeat::start(lock, record, interval, Duration::from_mins(1)).unwrap();
+            heartbeat.sign_off(Duration::from_secs(20)).unwrap();
+            let shared = Arc::downgrade(&heartbeat.shared);
+            drop(heartbeat);
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while shared.strong_count() > 0 {
+                assert!(Instant::now() < deadline, "the thread lives on");
+                thread::yield_now();
+            }
+            assert!(Record::decode(&reader.read().unwrap()).unwrap().signed_off);
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! `guard run -- PROGRAM ARGS…` takes an exclusive lock on the data directory, waiting for it as long as it takes, then
 //! runs the server as its child: forwards signals, reaps, and starts a server again that ended itself with code 0. It
-//! writes a heartbeat through the lock; when that fails, it kills the server before anybody else may start one.
+//! writes a heartbeat through the lock; when that fails, it kills the server before anybody else may start one. Whether time
+//! is up is measured with a clock that only runs forward; the date is for people.
 //! Two servers on one directory both become leader, both accept writes, and the database never opens again (observed
 //! §6); ECS overlaps tasks.
 //!
@@ -41,6 +42,7 @@ mod restarts;
 mod run;
 mod signals;
 mod status;
+mod utc;
 
 use std::env;
 use std::process::ExitCode;

@@ -13,17 +13,21 @@ use nix::unistd::Pid;
 use crate::child;
 use crate::cli::Settings;
 use crate::identity;
-use crate::lock::{Heartbeat, LockFile};
+use crate::lock::{Heartbeat, LockError, LockFile};
 use crate::record::Record;
 use crate::restarts::{LIMIT, Restarts, WINDOW};
 use crate::signals::{Signals, asks_for_the_end};
 use crate::status::{State, Status, now};
+use crate::utc::Utc;
 
 const LOCK_RETRY: Duration = Duration::from_secs(1);
 const LOCK_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// ECS kills what has not ended 120 s after SIGTERM, and the server may take 31 s of them (lines §D).
+const SIGN_OFF_PATIENCE: Duration = Duration::from_secs(5);
 
 const CANNOT_LOCK: u8 = 74;
 const ENDED_TOO_OFTEN: u8 = 75;
+const NOT_STARTED: u8 = 126;
 
 /// How the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +47,14 @@ impl End {
 
 /// Runs until the server has ended for good.
 pub(crate) fn run(settings: &Settings) -> ExitCode {
-    report(supervise(settings))
+    let mut status = Status::new(settings.status_file.as_deref());
+    // What an earlier guard of this task left there is over.
+    status.enter(State::WaitingForLock);
+    let outcome = supervise(settings, &mut status);
+    if outcome.is_err() {
+        status.enter(State::Ended);
+    }
+    report(outcome)
 }
 
 /// Waits until somebody asks for the end, and reaps what others leave behind.
@@ -63,25 +74,42 @@ pub(crate) fn pause() -> ExitCode {
 fn report(outcome: io::Result<u8>) -> ExitCode {
     ExitCode::from(outcome.unwrap_or_else(|error| {
         say!("error: {error}");
+        if let Some(hint) = error.get_ref().and_then(|error| error.downcast_ref::<LockError>()?.hint()) {
+            say!("hint: {hint}");
+        }
         CANNOT_LOCK
     }))
 }
 
-fn supervise(settings: &Settings) -> io::Result<u8> {
+fn supervise(settings: &Settings, status: &mut Status) -> io::Result<u8> {
     let signals = Signals::block()?;
     // Orphans of the server come to guard even where it is not PID 1.
     prctl::set_child_subreaper(true)?;
     let name = identity::name(std::env::var_os("ECS_CONTAINER_METADATA_URI_V4").as_deref());
-    let mut status = Status::new(settings.status_file.as_deref());
-    let Some(heartbeat) = take_lock(settings, &name, &signals, &mut status)? else {
+    let Some(heartbeat) = take_lock(settings, &name, &signals, status)? else {
         say!("guard: asked to end while waiting; nothing was started");
+        status.enter(State::Ended);
         return Ok(0);
     };
     let mut restarts = Restarts::default();
     loop {
-        let server = child::start(settings)?;
+        if asked_already(&signals)? {
+            say!("guard: asked to end before the server was started");
+            sign_off(&heartbeat);
+            status.enter(State::Ended);
+            return Ok(0);
+        }
+        let server = match child::start(settings) {
+            Ok(server) => server,
+            Err(error) => {
+                say!("error: could not start the server: {error}");
+                sign_off(&heartbeat);
+                status.enter(State::Ended);
+                return Ok(NOT_STARTED);
+            }
+        };
         status.enter(State::Running);
-        let (end, asked) = match stay(server, &signals, &heartbeat, settings, &mut status)? {
+        let (end, asked) = match stay(server, &signals, &heartbeat, settings, status)? {
             Stay::Ended { end, asked } => (end, asked),
             Stay::LockLost(reason) => {
                 // Not signed off: whoever comes next waits until the heartbeat has stood still.
@@ -96,9 +124,7 @@ fn supervise(settings: &Settings) -> io::Result<u8> {
             say!("guard: the server ended itself with code 0; starting it again");
             continue;
         }
-        if let Err(error) = heartbeat.sign_off() {
-            say!("guard: could not sign off, the next guard will wait: {error}");
-        }
+        sign_off(&heartbeat);
         status.enter(State::Ended);
         if !asked && end == End::Code(0) {
             let minutes = WINDOW.as_secs() / 60;
@@ -112,6 +138,23 @@ fn supervise(settings: &Settings) -> io::Result<u8> {
     }
 }
 
+/// Only when no server runs.
+fn sign_off(heartbeat: &Heartbeat) {
+    if let Err(error) = heartbeat.sign_off(SIGN_OFF_PATIENCE) {
+        say!("guard: could not sign off, the next guard will wait: {error}");
+    }
+}
+
+/// Whether somebody has asked for the end while no server ran. Orphans that end meanwhile are reaped with the next one.
+fn asked_already(signals: &Signals) -> io::Result<bool> {
+    while let Some(signal) = signals.next(Some(Duration::ZERO))? {
+        if asks_for_the_end(signal) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Waits for the lock without end, then for the silence of a holder that did not sign off. `None` if somebody asked for
 /// the end first.
 fn take_lock(settings: &Settings, name: &str, signals: &Signals, status: &mut Status) -> io::Result<Option<Heartbeat>> {
@@ -119,8 +162,10 @@ fn take_lock(settings: &Settings, name: &str, signals: &Signals, status: &mut St
     let mut log = Throttled::default();
     while !file.try_lock().map_err(io::Error::other)? {
         let holder = describe(&file.read().map_err(io::Error::other)?);
-        log.line(|| say!("guard: waiting for the lock on {}, held by {holder}", settings.data_dir.display()));
         status.waiting(State::WaitingForLock, &holder);
+        log.line(Instant::now(), || {
+            say!("guard: waiting for the lock on {}, held by {holder}", settings.data_dir.display());
+        });
         if signals.next(Some(LOCK_RETRY))?.is_some_and(asks_for_the_end) {
             return Ok(None);
         }
@@ -141,17 +186,21 @@ fn take_lock(settings: &Settings, name: &str, signals: &Signals, status: &mut St
 fn wait_for_silence(file: &LockFile, settings: &Settings, signals: &Signals, status: &mut Status) -> io::Result<bool> {
     let mut log = Throttled::default();
     let mut last = file.read().map_err(io::Error::other)?;
+    if last.is_empty() {
+        // Made by this guard, or by one that never wrote a record and so never started a server.
+        return Ok(true);
+    }
     let mut silent_since = Instant::now();
     loop {
         let signed_off = Record::decode(&last).is_some_and(|record| record.signed_off);
-        if last.is_empty() || signed_off || silent_since.elapsed() >= settings.takeover_after {
+        if signed_off || silent_since.elapsed() >= settings.takeover_after {
             return Ok(true);
         }
         let (holder, seconds) = (describe(&last), settings.takeover_after.as_secs());
-        log.line(|| {
+        status.waiting(State::WaitingForHeartbeat, &holder);
+        log.line(Instant::now(), || {
             say!("guard: the last holder did not sign off, waiting until it is silent for {seconds} s: {holder}");
         });
-        status.waiting(State::WaitingForHeartbeat, &holder);
         let left = settings.takeover_after.saturating_sub(silent_since.elapsed());
         if signals.next(Some(LOCK_RETRY.min(left)))?.is_some_and(asks_for_the_end) {
             return Ok(false);
@@ -166,7 +215,7 @@ fn wait_for_silence(file: &LockFile, settings: &Settings, signals: &Signals, sta
 fn describe(record: &[u8]) -> String {
     Record::decode(record).map_or_else(
         || "somebody who has not written a name yet".to_owned(),
-        |record| format!("{} since {}", record.holder, record.since),
+        |record| format!("{} since {}", record.holder, Utc(record.since)),
     )
 }
 
@@ -175,10 +224,10 @@ fn describe(record: &[u8]) -> String {
 struct Throttled(Option<Instant>);
 
 impl Throttled {
-    fn line(&mut self, print: impl FnOnce()) {
-        if self.0.is_none_or(|at| at.elapsed() >= LOCK_LOG_INTERVAL) {
+    fn line(&mut self, now: Instant, print: impl FnOnce()) {
+        if self.0.is_none_or(|at| now.duration_since(at) >= LOCK_LOG_INTERVAL) {
             print();
-            self.0 = Some(Instant::now());
+            self.0 = Some(now);
         }
     }
 }
@@ -206,7 +255,8 @@ fn stay(
             }
             return Ok(Stay::LockLost(reason));
         }
-        match signals.next(Some(settings.heartbeat_interval.min(LOCK_RETRY)))? {
+        let until_next_look = settings.heartbeat_interval.min(LOCK_RETRY).min(heartbeat.time_left());
+        match signals.next(Some(until_next_look))? {
             Some(Signal::SIGCHLD) => {
                 if let Some(end) = reap(Some(server))? {
                     return Ok(Stay::Ended { end, asked });
@@ -243,5 +293,21 @@ fn reap(server: Option<Pid>) -> io::Result<Option<End>> {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_at_once_and_then_every_ten_seconds() {
+        let start = Instant::now();
+        let mut log = Throttled::default();
+        let mut told = Vec::new();
+        for second in 0..=25 {
+            log.line(start + Duration::from_secs(second), || told.push(second));
+        }
+        assert_eq!(told, [0, 10, 20]);
     }
 }

@@ -70,10 +70,10 @@ impl Status {
         self.write();
     }
 
+    /// Written with the state that follows: between two servers none is running.
     pub(crate) fn server_ended(&mut self, end: End, restarted: bool) {
         self.last_exit = Some((end, now()));
         self.restarts += u32::from(restarted);
-        self.write();
     }
 
     fn write(&self) {

@@ -1,18 +1,60 @@
 //! guard with real processes.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Running {
+    fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 struct Guard {
-    child: Child,
+    child: Running,
     data: TempDir,
 }
 
@@ -26,7 +68,7 @@ impl Guard {
     /// A guard whose server is a shell script. The script writes to files in the data directory, `$DATA`.
     fn start(script: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let child = command(data.path(), script).env("DATA", data.path()).spawn().unwrap();
+        let child = Running(command(data.path(), script).env("DATA", data.path()).spawn().unwrap());
         Self { child, data }
     }
 
@@ -38,26 +80,11 @@ impl Guard {
         signal(self.child.id(), name);
     }
 
-    fn wait(&mut self) {
-        let deadline = Instant::now() + DEADLINE;
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "guard did not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
     fn end(mut self) -> Output {
-        self.wait();
+        let status = self.child.end();
         let mut stderr = Vec::new();
         self.child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
-        Output { status: self.child.wait().unwrap(), stdout: Vec::new(), stderr }
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Output { status, stdout: Vec::new(), stderr }
     }
 }
 
@@ -123,7 +150,7 @@ fn signals_reach_the_server_and_its_clean_end_is_guards() {
 #[test]
 fn a_server_that_ends_itself_is_started_again_and_given_up_at_the_sixth_time() {
     let mut guard = Guard::start("echo start >> $DATA/starts; exit 0");
-    guard.wait();
+    guard.child.end();
     assert_eq!(fs::read_to_string(guard.data.path().join("starts")).unwrap().lines().count(), 6);
     let output = guard.end();
     assert_eq!(output.status.code(), Some(75));
@@ -135,7 +162,8 @@ fn a_second_guard_waits_says_for_whom_and_takes_over() {
     let first = Guard::start(SERVER);
     let holder: u32 = first.wait_for("pid").trim().parse().unwrap();
     let data = first.data.path().to_owned();
-    let mut second = command(&data, "echo second > $DATA/second; exec sleep 60").env("DATA", &data).spawn().unwrap();
+    let mut second = command(&data, "echo second > $DATA/second; exec sleep 60");
+    let mut second = Running(second.env("DATA", &data).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(second.stderr.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("waiting for the lock on") && line.contains(&format!("pid {}", first.child.id())), "{line}");
@@ -146,7 +174,7 @@ fn a_second_guard_waits_says_for_whom_and_takes_over() {
     wait_for(&data.join("second"));
     assert!(!Path::new(&format!("/proc/{holder}")).exists(), "both servers ran at once");
     signal(second.id(), "TERM");
-    assert_eq!(second.wait().unwrap().code(), Some(143));
+    assert_eq!(second.end().code(), Some(143));
     assert_eq!(first.end().status.code(), Some(0));
 }
 
@@ -155,11 +183,11 @@ fn a_guard_that_waits_leaves_when_asked() {
     let first = Guard::start(SERVER);
     first.wait_for("pid");
     let data = first.data.path().to_owned();
-    let mut second = command(&data, "echo second > $DATA/second").env("DATA", &data).spawn().unwrap();
+    let mut second = Running(command(&data, "echo second > $DATA/second").env("DATA", &data).spawn().unwrap());
     let mut waiting = [0; 16];
     second.stderr.as_mut().unwrap().read_exact(&mut waiting).unwrap();
     signal(second.id(), "TERM");
-    assert_eq!(second.wait().unwrap().code(), Some(0));
+    assert_eq!(second.end().code(), Some(0));
     assert!(!data.join("second").exists());
 }
 
@@ -218,50 +246,62 @@ fn quick(data: &Path, script: &str) -> Command {
     command
 }
 
+/// What the last holder wrote.
+fn record(data: &Path) -> String {
+    fs::read_to_string(data.join(".guard.lock")).unwrap()
+}
+
+fn counter(data: &Path) -> u64 {
+    record(data).split(' ').nth(2).unwrap().parse().unwrap()
+}
+
 #[test]
 fn after_a_kill_the_next_guard_waits_until_the_heartbeat_has_stood_still() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = quick(data.path(), SERVER).spawn().unwrap();
+    let mut first = Running(quick(data.path(), SERVER).spawn().unwrap());
     wait_for(&data.path().join("pid"));
     signal(first.id(), "KILL");
-    first.wait().unwrap();
+    first.end();
     let killed = Instant::now();
     let status = data.path().join("status.json");
+    let left = counter(data.path());
     let mut second = quick(data.path(), "echo second > $DATA/second; exec sleep 60");
-    let mut second = second.env("GUARD_STATUS_FILE", &status).spawn().unwrap();
+    let mut second = Running(second.env("GUARD_STATUS_FILE", &status).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(second.stderr.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("did not sign off") && line.contains(&format!("pid {}", first.id())), "{line}");
     assert!(wait_for(&status).contains("\"state\":\"waiting-for-heartbeat\""));
     wait_for(&data.path().join("second"));
     assert!(killed.elapsed() >= Duration::from_millis(1500), "{:?}", killed.elapsed());
+    assert!(counter(data.path()) > left, "whoever waits must see that somebody lives: {}", record(data.path()));
     signal(second.id(), "TERM");
-    assert_eq!(second.wait().unwrap().code(), Some(143));
+    assert_eq!(second.end().code(), Some(143));
 }
 
 /// Somebody who is cut off goes on writing: as long as the counter moves, nobody takes over.
 #[test]
 fn a_heartbeat_that_moves_holds_the_next_guard_off() {
     let data = tempfile::tempdir().unwrap();
-    let mut first = quick(data.path(), SERVER).spawn().unwrap();
+    let mut first = Running(quick(data.path(), SERVER).spawn().unwrap());
     wait_for(&data.path().join("pid"));
     signal(first.id(), "KILL");
-    first.wait().unwrap();
+    first.end();
     let lock = data.path().join(".guard.lock");
-    let record = fs::read_to_string(&lock).unwrap();
-    let mut second = quick(data.path(), "echo second > $DATA/second").spawn().unwrap();
+    let record = record(data.path());
+    let mut second = Running(quick(data.path(), "echo second > $DATA/second").spawn().unwrap());
     let until = Instant::now() + Duration::from_secs(3);
     let mut counter = 1000;
     while Instant::now() < until {
         counter += 1;
         let mut parts: Vec<_> = record.split(' ').map(str::to_owned).collect();
         parts[2] = format!("{counter:020}");
-        fs::write(&lock, parts.join(" ")).unwrap();
+        // In place, as a guard does: nobody ever reads an empty file.
+        OpenOptions::new().write(true).open(&lock).unwrap().write_all_at(parts.join(" ").as_bytes(), 0).unwrap();
         std::thread::sleep(Duration::from_millis(100));
     }
     assert!(!data.path().join("second").exists(), "it took over although the heartbeat moved");
     signal(second.id(), "TERM");
-    assert_eq!(second.wait().unwrap().code(), Some(0), "SIGTERM ends this wait too");
+    assert_eq!(second.end().code(), Some(0), "SIGTERM ends this wait too");
 }
 
 #[test]
@@ -269,7 +309,7 @@ fn the_status_file_tells_guards_life() {
     let data = tempfile::tempdir().unwrap();
     let status = data.path().join("status.json");
     let script = "if [ -e $DATA/once ]; then exec sleep 60; fi; echo > $DATA/once; exit 0";
-    let mut guard = quick(data.path(), script).env("GUARD_STATUS_FILE", &status).spawn().unwrap();
+    let mut guard = Running(quick(data.path(), script).env("GUARD_STATUS_FILE", &status).spawn().unwrap());
     let deadline = Instant::now() + DEADLINE;
     let running = loop {
         let text = fs::read_to_string(&status).unwrap_or_default();
@@ -281,16 +321,25 @@ fn the_status_file_tells_guards_life() {
     assert!(running.contains("\"lastExit\":{\"code\":0,\"at\":"), "{running}");
     assert!(running.contains(&format!("pid {}", guard.id())), "{running}");
     signal(guard.id(), "TERM");
-    assert_eq!(guard.wait().unwrap().code(), Some(143));
+    assert_eq!(guard.end().code(), Some(143));
     let ended = fs::read_to_string(&status).unwrap();
     assert!(ended.contains("\"state\":\"ended\"") && ended.contains("\"signal\":\"SIGTERM\""), "{ended}");
 }
 
 #[test]
 fn orphans_of_the_server_are_reaped() {
-    let guard = Guard::start("(sleep 0.05 & echo $! > $DATA/orphan); trap 'exit 0' TERM; while :; do sleep 0.02; done");
+    let guard = Guard::start(
+        "(sh -c 'while [ ! -e $DATA/go ]; do sleep 0.02; done' & echo $! > $DATA/orphan); trap 'exit 0' TERM; \
+         while :; do sleep 0.02; done",
+    );
     let orphan = format!("/proc/{}", guard.wait_for("orphan").trim());
+    let parent = format!("PPid:\t{}\n", guard.child.id());
     let deadline = Instant::now() + DEADLINE;
+    while !fs::read_to_string(format!("{orphan}/status")).unwrap().contains(&parent) {
+        assert!(Instant::now() < deadline, "it is not guard's");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fs::write(guard.data.path().join("go"), "").unwrap();
     while Path::new(&orphan).exists() {
         assert!(Instant::now() < deadline, "a zombie is left");
         std::thread::sleep(Duration::from_millis(5));
@@ -302,7 +351,7 @@ fn orphans_of_the_server_are_reaped() {
 #[test]
 fn pause_waits_for_the_end() {
     for name in ["TERM", "INT"] {
-        let mut pause = Command::new(env!("CARGO_BIN_EXE_guard")).arg("pause").spawn().unwrap();
+        let mut pause = Running(Command::new(env!("CARGO_BIN_EXE_guard")).arg("pause").spawn().unwrap());
         let blocked = || {
             let status = fs::read_to_string(format!("/proc/{}/status", pause.id())).unwrap_or_default();
             status.lines().any(|line| line.starts_with("SigBlk:") && !line.ends_with("0000000000000000"))
@@ -313,7 +362,7 @@ fn pause_waits_for_the_end() {
         }
         assert!(pause.try_wait().unwrap().is_none());
         signal(pause.id(), name);
-        assert_eq!(pause.wait().unwrap().code(), Some(0));
+        assert_eq!(pause.end().code(), Some(0));
     }
 }
 
@@ -322,4 +371,144 @@ fn mistakes_are_a_usage_error() {
     let output = Command::new(env!("CARGO_BIN_EXE_guard")).env_remove("GUARD_DATA_DIR").arg("run").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(stderr(&output).matches("error: ").count(), 2, "{}", stderr(&output));
+}
+
+/// The task metadata endpoint of ECS, version 4.
+struct Metadata(TcpListener);
+
+impl Metadata {
+    fn new() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    fn variable(&self) -> (&'static str, String) {
+        ("ECS_CONTAINER_METADATA_URI_V4", format!("http://{}/v4/id", self.0.local_addr().unwrap()))
+    }
+
+    /// The connection of a guard that has just started and waits for an answer.
+    fn accept(&self) -> TcpStream {
+        let (stream, _) = self.0.accept().unwrap();
+        // To its end: what is not read when a connection is closed takes the answer with it.
+        let lines: Vec<_> =
+            BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+        assert_eq!(lines[0], "GET /v4/id/task HTTP/1.0");
+        stream
+    }
+}
+
+fn answer(mut stream: TcpStream, arn: &str) {
+    write!(stream, "HTTP/1.0 200 OK\r\n\r\n{{\"TaskARN\":\"{arn}\"}}").unwrap();
+}
+
+#[test]
+fn whoever_waits_names_the_task_that_holds_the_lock_and_since_when() {
+    let (data, metadata, arn) = (tempfile::tempdir().unwrap(), Metadata::new(), "arn:aws:ecs:eu-west-1:1:task/es/1f");
+    let (name, uri) = metadata.variable();
+    let mut first = Running(command(data.path(), SERVER).env("DATA", data.path()).env(name, uri).spawn().unwrap());
+    answer(metadata.accept(), arn);
+    wait_for(&data.path().join("pid"));
+    let since = record(data.path()).split(' ').nth(3).unwrap().to_owned();
+    let shown = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ", "-d", &format!("@{since}")]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+
+    let mut second = Running(command(data.path(), "true").spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(second.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.trim_end().ends_with(&format!(", held by {arn} since {}", shown.trim_end())), "{line}");
+    for guard in [&mut second, &mut first] {
+        signal(guard.id(), "TERM");
+        assert_eq!(guard.end().code(), Some(0));
+    }
+}
+
+/// The end is asked for while guard is starting, and the lock is free: a database is not opened only to be closed.
+#[test]
+fn a_signal_before_the_server_has_started_keeps_it_from_starting() {
+    let (data, metadata) = (tempfile::tempdir().unwrap(), Metadata::new());
+    let (name, uri) = metadata.variable();
+    let mut guard = Running(quick(data.path(), "echo > $DATA/started").env(name, uri).spawn().unwrap());
+    let stream = metadata.accept();
+    signal(guard.id(), "TERM");
+    answer(stream, "arn:aws:ecs:x:1:task/es/0");
+    assert_eq!(guard.end().code(), Some(0));
+    assert!(!data.path().join("started").exists());
+    assert!(record(data.path()).starts_with("guard1 signed-off "), "nobody needs to wait: {}", record(data.path()));
+}
+
+/// Root may write anywhere, so guard runs as somebody else where this test runs as root; from a copy, because the build
+/// directory may be closed to others.
+#[test]
+fn a_directory_of_somebody_else_is_refused_and_the_old_status_does_not_stand() {
+    let (data, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::set_permissions(data.path(), Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(run.path(), Permissions::from_mode(0o777)).unwrap();
+    let (guard, status) = (run.path().join("guard"), run.path().join("status.json"));
+    fs::copy(env!("CARGO_BIN_EXE_guard"), &guard).unwrap();
+    fs::write(&status, "{\"schema\":1,\"state\":\"running\"}\n").unwrap();
+    let mut command = Command::new(guard);
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(1000);
+    }
+    command.args(["run", "--", "/bin/true"]).env("GUARD_DATA_DIR", data.path()).env("GUARD_STATUS_FILE", &status);
+    let output = command.output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(74), "{said}");
+    assert!(said.starts_with("error: could not lock `") && said.contains("Permission denied"), "{said}");
+    assert!(said.contains("hint: the directory must be writable for the uid"), "{said}");
+    assert!(fs::read_to_string(&status).unwrap().contains("\"state\":\"ended\""));
+}
+
+#[test]
+fn a_status_file_that_cannot_be_written_does_not_matter() {
+    let data = tempfile::tempdir().unwrap();
+    let output = quick(data.path(), "exit 7").env("GUARD_STATUS_FILE", "/nowhere/status.json").output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    assert!(stderr(&output).contains("could not write `/nowhere/status.json`"), "{}", stderr(&output));
+}
+
+/// A server that inherited the descriptor would hold the lock for whatever it leaves behind.
+#[test]
+fn the_server_does_not_hold_the_lock() {
+    let data = tempfile::tempdir().unwrap();
+    let output = quick(data.path(), "ls -l /proc/self/fd > $DATA/descriptors; exit 3").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let descriptors = fs::read_to_string(data.path().join("descriptors")).unwrap();
+    assert!(descriptors.contains(" 0 -> ") && !descriptors.contains(".guard.lock"), "{descriptors}");
+}
+
+/// As in a container: the kernel keeps signals without a handler from the first process of a namespace.
+#[test]
+fn as_first_process_guard_is_what_it_is_elsewhere() {
+    let data = tempfile::tempdir().unwrap();
+    let script = format!("(sleep 0.05 & echo $! > $DATA/orphan); {SERVER}");
+    let mut namespace = Command::new("unshare");
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        namespace.args(["--user", "--map-root-user"]);
+    }
+    namespace.args(["--pid", "--mount-proc", "--fork", "--kill-child", env!("CARGO_BIN_EXE_guard"), "run"]);
+    namespace.args(["--", "/bin/sh", "-c", &script]).env("GUARD_DATA_DIR", data.path()).env("DATA", data.path());
+    let mut namespace = Running(namespace.stderr(Stdio::piped()).spawn().unwrap());
+    let deadline = Instant::now() + DEADLINE;
+    while !data.path().join("pid").exists() {
+        if namespace.try_wait().unwrap().is_some() {
+            let mut said = String::new();
+            namespace.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            assert!(said.starts_with("unshare: "), "{said}");
+            assert!(std::env::var_os("TESTKIT_REQUIRE_ALL").is_none(), "this machine gives no namespace: {said}");
+            eprintln!("not run: this machine gives no namespace: {said}");
+            return;
+        }
+        assert!(Instant::now() < deadline, "the server did not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let children = |pid: u32| fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let guard: u32 = children(namespace.id()).trim().parse().unwrap();
+    // The server and nobody else: the orphan has been reaped.
+    while children(guard).split_whitespace().count() != 1 {
+        assert!(Instant::now() < deadline, "a zombie is left: {}", children(guard));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    signal(guard, "TERM");
+    assert_eq!(namespace.end().code(), Some(0));
+    assert!(record(data.path()).starts_with("guard1 signed-off "), "{}", record(data.path()));
 }

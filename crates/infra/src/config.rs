@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::image::ImageReference;
-use crate::values::{Cidr, DeploymentName, FargateCpu, FargateSize, Namespace, ServerLine};
+use crate::values::{Cidr, ClusterSize, ContainerPath, DeploymentName, FargateCpu, FargateSize, Namespace, ServerLine};
 
 /// The file that `infra init` writes: every key with its default and what it means.
 pub const TEMPLATE: &str = include_str!("eventstore.toml");
@@ -17,11 +17,22 @@ pub struct Config {
     pub(crate) line: ServerLine,
     pub(crate) port: u16,
     pub(crate) size: FargateSize,
+    pub(crate) nodes: ClusterSize,
+    pub(crate) ca: CaSource,
     pub(crate) cidr: Cidr,
     pub(crate) server_image: Option<ImageReference>,
     pub(crate) certgen_image: Option<ImageReference>,
     pub(crate) bootstrap_image: Option<ImageReference>,
     pub(crate) log_retention_days: u16,
+}
+
+/// Where the certificate authority comes from that signs the nodes' certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CaSource {
+    /// Every task makes its own.
+    Ephemeral,
+    /// Files in the certgen container.
+    Files { certificate: ContainerPath, key: ContainerPath },
 }
 
 /// One mistake: where, what was found, what is allowed.
@@ -79,6 +90,8 @@ impl Config {
             let size = cpu.zip(memory).and_then(|(cpu, memory)| server.check("memory", FargateSize::new(cpu, memory)));
             (line, port, size)
         });
+        let nodes = root.section("cluster", |cluster| cluster.integer("nodes", 1, ClusterSize::new));
+        let ca = root.section("certificates", |certificates| ca_source(certificates, nodes));
         let cidr = root.section("network", |network| network.text("cidr", "10.20.0.0/16", Cidr::parse));
         let [server_image, certgen_image, bootstrap_image] = root.section("images", |images| {
             ["server", "certgen", "bootstrap"].map(|image| images.optional(image, ImageReference::parse))
@@ -95,25 +108,23 @@ impl Config {
         root.reject_unknown();
 
         let (line, port, size) = server;
-        match (name, namespace, line, port, size, cidr, retention) {
-            (Some(name), Some(namespace), Some(line), Some(port), Some(size), Some(cidr), Some(log_retention_days))
-                if mistakes.is_empty() =>
-            {
-                Ok(Self {
-                    name,
-                    namespace,
-                    line,
-                    port,
-                    size,
-                    cidr,
-                    server_image,
-                    certgen_image,
-                    bootstrap_image,
-                    log_retention_days,
-                })
-            }
-            _ => Err(ConfigErrors(mistakes)),
-        }
+        let valid = || {
+            Some(Self {
+                name: name?,
+                namespace: namespace?,
+                line: line?,
+                port: port?,
+                size: size?,
+                nodes: nodes?,
+                ca: ca?,
+                cidr: cidr?,
+                server_image,
+                certgen_image,
+                bootstrap_image,
+                log_retention_days: retention?,
+            })
+        };
+        valid().filter(|_| mistakes.is_empty()).ok_or(ConfigErrors(mistakes))
     }
 
     /// The same configuration with the server on another port, for a task that shares its machine with others.
@@ -121,6 +132,40 @@ impl Config {
     pub fn with_port(self, port: u16) -> Self {
         Self { port, ..self }
     }
+}
+
+const CA_FILES: [&str; 2] = ["ca_certificate", "ca_key"];
+
+/// A source that fits the number of nodes and has all that belongs to it and nothing else.
+fn ca_source(section: &mut Section<'_>, nodes: Option<ClusterSize>) -> Option<CaSource> {
+    let from_files = section.text("ca", "ephemeral", |source| match source {
+        "ephemeral" => Ok(false),
+        "files" => Ok(true),
+        "secret" => Err("`secret` is not supported yet; allowed are ephemeral and files".to_owned()),
+        other => Err(format!("`{other}` is not a source of a certificate authority; allowed are ephemeral and files")),
+    });
+    let [certificate, key] = CA_FILES.map(|file| section.optional(file, ContainerPath::parse));
+    let from_files = from_files?;
+    for file in CA_FILES {
+        match (from_files, section.table.contains_key(file)) {
+            (true, false) => section.mistake(file, "it is missing; ca = \"files\" needs it".to_owned()),
+            (false, true) => section.mistake(file, "it belongs to ca = \"files\" only".to_owned()),
+            _ => {}
+        }
+    }
+    if from_files {
+        return Some(CaSource::Files { certificate: certificate?, key: key? });
+    }
+    if let Some(nodes) = nodes.filter(|nodes| nodes.is_cluster()) {
+        section.mistake(
+            "ca",
+            format!(
+                "`ephemeral` does not go with {nodes} nodes: each task would make a certificate authority of its own, and no \
+                 node would trust another; allowed is files, with ca_certificate and ca_key"
+            ),
+        );
+    }
+    Some(CaSource::Ephemeral)
 }
 
 /// A table of the file, whose keys are taken one by one so that none passes unnoticed.
@@ -258,6 +303,31 @@ mod tests {
         assert_eq!(keys("name = 1\n[server]\nport = \"2113\""), ["name", "server.port"]);
         assert_eq!(keys("name = "), [""]);
         assert_eq!(keys("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096"), ["server.memory"]);
+    }
+
+    #[test]
+    fn a_cluster_needs_one_authority_for_all_nodes() {
+        let config = |cluster: &str, certificates: &str| {
+            format!("name = \"a\"\n[cluster]\n{cluster}\n[certificates]\n{certificates}")
+        };
+        let files = "ca = \"files\"\nca_certificate = \"/ca/ca.crt\"\nca_key = \"/ca/ca.key\"";
+        for nodes in ["", "nodes = 1", "nodes = 3", "nodes = 5", "nodes = 7"] {
+            assert!(Config::parse(&config(nodes, files)).is_ok(), "{nodes}");
+        }
+        assert_eq!(keys(&config("nodes = 3", "")), ["certificates.ca"]);
+        assert_eq!(keys(&config("nodes = 3", "ca = \"ephemeral\"")), ["certificates.ca"]);
+        assert_eq!(keys(&config("nodes = 4", "ca = \"secret\"")), ["cluster.nodes", "certificates.ca"]);
+        assert_eq!(keys(&config("nodes = 4", "")), ["cluster.nodes"], "whether it is a cluster is not known");
+    }
+
+    #[test]
+    fn the_files_of_an_authority_come_together_and_with_their_source() {
+        let keys = |certificates: &str| keys(&format!("name = \"a\"\n[certificates]\n{certificates}"));
+        assert_eq!(keys("ca = \"files\""), ["certificates.ca_certificate", "certificates.ca_key"]);
+        assert_eq!(keys("ca = \"files\"\nca_key = \"/k\""), ["certificates.ca_certificate"]);
+        assert_eq!(keys("ca_key = \"/k\""), ["certificates.ca_key"]);
+        let relative = "ca = \"files\"\nca_certificate = \"ca.crt\"\nca_key = \"/ca/\"";
+        assert_eq!(keys(relative), ["certificates.ca_certificate", "certificates.ca_key"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What a deployment is: typed intent, from which both the templates and the local runs are made.
 
-use crate::config::Config;
+use crate::config::{CaSource, Config};
 use crate::image::ImageReference;
-use crate::server;
+use crate::server::{self, Member, REPLICATION_PORT};
 use crate::values::{DeploymentName, FargateSize, Namespace, ServerLine};
 
 /// A user that every server is born with.
@@ -209,10 +209,14 @@ pub struct Deployment {
 impl Deployment {
     /// The deployment that a configuration describes.
     pub fn new(config: Config) -> Self {
-        let name = "node-1".to_owned();
-        let host = format!("{}-{name}.{}", config.name, config.namespace);
-        let task = Task { size: config.size, containers: containers(&config, &name, &host) };
-        Self { nodes: vec![Node { name, host, task }], config }
+        let names: Vec<_> = config.nodes.numbers().map(|number| format!("node-{number}")).collect();
+        let hosts: Vec<_> = names.iter().map(|name| format!("{}-{name}.{}", config.name, config.namespace)).collect();
+        let nodes = names.into_iter().zip(&hosts).map(|(name, host)| {
+            let others: Vec<_> = hosts.iter().filter(|other| *other != host).cloned().collect();
+            let task = Task { size: config.size, containers: containers(&config, &name, host, &others) };
+            Node { name, host: host.clone(), task }
+        });
+        Self { nodes: nodes.collect(), config }
     }
 
     /// The prefix of everything.
@@ -272,8 +276,12 @@ fn client_host(config: &Config) -> String {
     format!("{}.{}", config.name, config.namespace)
 }
 
-fn containers(config: &Config, node: &str, host: &str) -> Vec<Container> {
-    vec![certgen(config, host), eventstore(config, host), bootstrap(config, node)]
+fn containers(config: &Config, node: &str, host: &str, others: &[String]) -> Vec<Container> {
+    vec![
+        certgen(config, host),
+        eventstore(config, &Member { host, port: config.port, others }),
+        bootstrap(config, node),
+    ]
 }
 
 fn texts(items: &[&str]) -> Vec<String> {
@@ -288,11 +296,31 @@ fn mount(volume: Volume, path: &'static str) -> Mount {
     Mount { volume, path, read_only: false }
 }
 
+/// The volumes of certgen and bootstrap.
+fn own_mounts(config: &Config) -> Vec<Mount> {
+    let mut mounts = vec![mount(Volume::Certs, "/certs"), mount(Volume::Tmp, "/tmp"), mount(Volume::Run, "/run/task")];
+    if config.ca == CaSource::Ephemeral {
+        mounts.push(mount(Volume::CaState, "/ca-state"));
+    }
+    mounts
+}
+
 fn own_image(given: Option<&ImageReference>, program: &'static str) -> Image {
     given.map_or(Image::OwnRegistry(program), |image| Image::Reference(image.clone()))
 }
 
 fn certgen(config: &Config, host: &str) -> Container {
+    let mut environment = match &config.ca {
+        CaSource::Ephemeral => {
+            variables([("CERTGEN_CA_SOURCE", "ephemeral".to_owned()), ("CERTGEN_CA_STATE", "/ca-state".to_owned())])
+        }
+        CaSource::Files { certificate, key } => variables([
+            ("CERTGEN_CA_SOURCE", "files".to_owned()),
+            ("CERTGEN_CA_CERTIFICATE", certificate.to_string()),
+            ("CERTGEN_CA_KEY", key.to_string()),
+        ]),
+    };
+    environment.extend(variables([("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config)))]));
     Container {
         name: ContainerName::Certgen,
         image: own_image(config.certgen_image.as_ref(), "certgen"),
@@ -300,18 +328,9 @@ fn certgen(config: &Config, host: &str) -> Container {
         user: server::uid(config.line),
         entry_point: None,
         command: texts(&["--out", "/certs", "--guard", "/guard"]),
-        environment: variables([
-            ("CERTGEN_CA_SOURCE", "ephemeral".to_owned()),
-            ("CERTGEN_CA_STATE", "/ca-state".to_owned()),
-            ("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config))),
-        ]),
+        environment,
         // Its image declares these volumes, and the first container to mount one decides whom it belongs to.
-        mounts: vec![
-            mount(Volume::Certs, "/certs"),
-            mount(Volume::Tmp, "/tmp"),
-            mount(Volume::Run, "/run/task"),
-            mount(Volume::CaState, "/ca-state"),
-        ],
+        mounts: own_mounts(config),
         depends_on: Vec::new(),
         health_check: None,
         start_timeout: Some(120),
@@ -320,16 +339,18 @@ fn certgen(config: &Config, host: &str) -> Container {
     }
 }
 
-fn eventstore(config: &Config, host: &str) -> Container {
+fn eventstore(config: &Config, member: &Member<'_>) -> Container {
     let mut environment = variables([
         ("GUARD_DATA_DIR", server::DATA.to_owned()),
         ("GUARD_STATUS_FILE", "/run/task/guard.json".to_owned()),
     ]);
     environment.extend(
-        server::environment(config.line, config.port, host)
-            .into_iter()
-            .map(|(name, value)| (name, Value::Literal(value))),
+        server::environment(config.line, member).into_iter().map(|(name, value)| (name, Value::Literal(value))),
     );
+    let mut ports = vec![config.port];
+    if !member.others.is_empty() {
+        ports.push(REPLICATION_PORT);
+    }
     let image =
         config.server_image.clone().unwrap_or_else(|| ImageReference::new_unchecked(server::image(config.line)));
     Container {
@@ -350,7 +371,7 @@ fn eventstore(config: &Config, host: &str) -> Container {
         health_check: None,
         start_timeout: None,
         stop_timeout: Some(120),
-        ports: vec![config.port],
+        ports,
     }
 }
 
@@ -364,6 +385,9 @@ fn bootstrap(config: &Config, node: &str) -> Container {
         ("BOOTSTRAP_CLIENT_PORT", config.port.to_string()),
         ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
     ]);
+    if config.nodes.is_cluster() {
+        environment.extend(variables([("BOOTSTRAP_CLUSTER_SIZE", config.nodes.to_string())]));
+    }
     environment.extend([
         ("BOOTSTRAP_ADMIN_SECRET".to_owned(), Value::Secret(BuiltInUser::Admin)),
         ("BOOTSTRAP_OPS_SECRET".to_owned(), Value::Secret(BuiltInUser::Ops)),
@@ -378,12 +402,7 @@ fn bootstrap(config: &Config, node: &str) -> Container {
         entry_point: None,
         command: texts(&["run"]),
         environment,
-        mounts: vec![
-            mount(Volume::Certs, "/certs"),
-            mount(Volume::Tmp, "/tmp"),
-            mount(Volume::Run, "/run/task"),
-            mount(Volume::CaState, "/ca-state"),
-        ],
+        mounts: own_mounts(config),
         // Not HEALTHY: a cluster member is not healthy before there is a quorum.
         depends_on: vec![(ContainerName::EventStore, Condition::Start)],
         health_check: Some(HealthCheck {
@@ -405,8 +424,10 @@ mod tests {
 
     #[test]
     fn nothing_of_ours_has_a_name_that_the_server_would_refuse() {
-        let deployment = Deployment::new(Config::parse("name = \"es\"").unwrap());
-        for container in &deployment.nodes()[0].task().containers {
+        let cluster = "name = \"es\"\ncluster.nodes = 3\n[certificates]\nca = \"files\"\nca_certificate = \"/c\"\nca_key = \"/k\"";
+        let deployments = ["name = \"es\"", cluster].map(|text| Deployment::new(Config::parse(text).unwrap()));
+        let tasks = deployments.iter().flat_map(Deployment::nodes).map(Node::task);
+        for container in tasks.flat_map(|task| &task.containers) {
             for (name, _) in &container.environment {
                 let ours =
                     ["CERTGEN_", "BOOTSTRAP_", "GUARD_", "AWS_REGION"].iter().any(|prefix| name.starts_with(prefix));

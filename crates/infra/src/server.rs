@@ -23,20 +23,38 @@ pub(crate) fn image(line: ServerLine) -> &'static str {
     }
 }
 
-/// The server's variables for one node that is reached as `host`. The bind and advertise options below are known to
-/// 23.10 and later (contract §5.2).
-pub(crate) fn environment(line: ServerLine, port: u16, host: &str) -> Vec<(String, String)> {
+/// The port on which nodes replicate, the server's default (contract §5.2).
+pub(crate) const REPLICATION_PORT: u16 = 1112;
+
+/// A node and those it finds its cluster by.
+pub(crate) struct Member<'a> {
+    /// The name it is reached by.
+    pub(crate) host: &'a str,
+    /// The port for HTTP and gRPC, the same on all nodes.
+    pub(crate) port: u16,
+    /// The names of the other nodes; empty for a single node.
+    pub(crate) others: &'a [String],
+}
+
+/// The server's variables for one node. All options below are known to 23.10 and later (contract §5.2, lines §F, §G).
+pub(crate) fn environment(line: ServerLine, member: &Member<'_>) -> Vec<(String, String)> {
     let prefix = match line {
         ServerLine::V23_10 | ServerLine::V24_10 => "EVENTSTORE_",
     };
     let index = format!("{DATA}/index");
-    let port = port.to_string();
-    [
-        ("CLUSTER_SIZE", "1"),
+    let (host, port) = (member.host, member.port.to_string());
+    let size = (member.others.len() + 1).to_string();
+    let seeds: Vec<_> = member.others.iter().map(|other| format!("{other}:{port}")).collect();
+    let seeds = seeds.join(",");
+    // With its default, true, seeds are ignored, and a name is resolved once in the life of a process (contract §6).
+    let discovery = [("DISCOVER_VIA_DNS", "false"), ("GOSSIP_SEED", &seeds)];
+    let discovery = discovery.into_iter().filter(|_| !member.others.is_empty());
+    let variables = [
         ("NODE_IP", "0.0.0.0"),
         ("REPLICATION_IP", "0.0.0.0"),
         ("NODE_PORT", &port),
-        // Bound to 0.0.0.0 a single node would tell clients to connect to 127.0.0.1 (contract §6).
+        // Bound to 0.0.0.0 a single node would tell clients to connect to 127.0.0.1, and a member of a cluster others to
+        // the first address it finds, which on Fargate is not the task's (contract §6).
         ("NODE_HOST_ADVERTISE_AS", host),
         ("REPLICATION_HOST_ADVERTISE_AS", host),
         // Always set: a default that changes between lines would silently start an empty database.
@@ -49,8 +67,7 @@ pub(crate) fn environment(line: ServerLine, port: u16, host: &str) -> Vec<(Strin
         ("DISABLE_LOG_FILE", "true"),
         ("LOG_CONSOLE_FORMAT", "Json"),
         ("TELEMETRY_OPTOUT", "true"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (format!("{prefix}{name}"), value.to_owned()))
-    .collect()
+    ];
+    let all = [("CLUSTER_SIZE", size.as_str())].into_iter().chain(discovery).chain(variables);
+    all.map(|(name, value)| (format!("{prefix}{name}"), value.to_owned())).collect()
 }

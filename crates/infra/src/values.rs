@@ -30,6 +30,43 @@ macro_rules! checked_text {
 
 checked_text!(DeploymentName, Namespace);
 
+/// Where a file is in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ContainerPath(String);
+
+/// How many nodes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClusterSize(u8);
+
+impl ClusterSize {
+    pub(crate) fn new(nodes: i64) -> Result<Self, String> {
+        match u8::try_from(nodes) {
+            Ok(nodes @ (1 | 3 | 5 | 7)) => Ok(Self(nodes)),
+            Ok(nodes @ (2 | 4 | 6)) => Err(format!(
+                "`{nodes}` is an even number: more than half of the nodes must live, so the last one adds cost and no \
+                 safety; allowed are 1, 3, 5 and 7"
+            )),
+            _ => Err(format!("`{nodes}` is not a size of a cluster; allowed are 1, 3, 5 and 7")),
+        }
+    }
+
+    /// Whether there are nodes that must find each other.
+    pub(crate) fn is_cluster(self) -> bool {
+        self.0 > 1
+    }
+
+    /// The number of each node, from 1.
+    pub(crate) fn numbers(self) -> impl Iterator<Item = u8> {
+        1..=self.0
+    }
+}
+
+impl fmt::Display for ClusterSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A private IPv4 range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
@@ -38,10 +75,11 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// The `index`th of the four quarters of the range.
-    pub(crate) fn quarter(self, index: u8) -> Self {
-        let prefix = self.prefix + 2;
-        let offset = u32::from(index & 3) << (32 - prefix);
+    /// The `index`th of the 2^`bits` equal parts of the range.
+    pub(crate) fn part(self, bits: u8, index: u8) -> Self {
+        debug_assert!(u32::from(index) < 1 << bits, "a part of this range");
+        let prefix = self.prefix + bits;
+        let offset = u32::from(index) << (32 - prefix);
         Self { address: Ipv4Addr::from(u32::from(self.address) + offset), prefix }
     }
 }
@@ -190,6 +228,20 @@ impl ServerLine {
     }
 }
 
+impl fmt::Display for ContainerPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl ContainerPath {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let good = text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control);
+        good.then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("`{text}` is not a file in a container; allowed is a path that starts with /"))
+    }
+}
+
 impl Cidr {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
@@ -267,9 +319,27 @@ mod tests {
     }
 
     #[test]
-    fn a_range_has_four_quarters() {
+    fn a_range_has_equal_parts() {
         let range = Cidr::parse("10.20.0.0/16").unwrap();
-        let quarters: Vec<_> = (0..4).map(|index| range.quarter(index).to_string()).collect();
+        let quarters: Vec<_> = (0..4).map(|index| range.part(2, index).to_string()).collect();
         assert_eq!(quarters, ["10.20.0.0/18", "10.20.64.0/18", "10.20.128.0/18", "10.20.192.0/18"]);
+        // The smallest part of the smallest range is larger than the smallest subnet of AWS, /28.
+        assert_eq!(Cidr::parse("10.20.1.0/24").unwrap().part(3, 7).to_string(), "10.20.1.224/27");
+    }
+
+    #[test]
+    fn a_cluster_has_an_odd_number_of_nodes() {
+        for good in [1, 3, 5, 7] {
+            let numbers: Vec<_> = ClusterSize::new(good).unwrap().numbers().map(i64::from).collect();
+            assert_eq!(numbers, (1..=good).collect::<Vec<_>>());
+        }
+        for bad in [-1, 0, 2, 4, 6, 8, 9, 259] {
+            let message = ClusterSize::new(bad).unwrap_err();
+            assert!(
+                message.contains(&format!("`{bad}`")) && message.ends_with("allowed are 1, 3, 5 and 7"),
+                "{message}"
+            );
+            assert_eq!(message.contains("even"), [2, 4, 6].contains(&bad), "{message}");
+        }
     }
 }

@@ -10,8 +10,8 @@ use infra::{Assembly, Config, Deployment};
 use serde_json::{Value, json};
 use testkit::tool::{self, Tool};
 
-/// Scenarios: the file as `infra init` writes it, and one with every key set to something else.
-const SCENARIOS: [&str; 2] = ["default", "everything"];
+/// Scenarios: the file as `infra init` writes it, one with every key set to something else, and a cluster.
+const SCENARIOS: [&str; 3] = ["default", "everything", "cluster"];
 
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
@@ -77,16 +77,18 @@ fn every_scenario_gives_the_checked_in_assembly() {
 
 /// Every mistake with its key, what was found and what is allowed, in one run.
 #[test]
-fn five_mistakes_give_the_checked_in_messages() {
-    let text = fs::read_to_string(golden("mistakes/eventstore.toml")).unwrap();
-    let found = Config::parse(&text).unwrap_err();
-    let messages = format!("{found}\n");
-    let path = golden("mistakes/messages.txt");
-    if is_update() {
-        fs::write(&path, &messages).unwrap();
+fn mistakes_give_the_checked_in_messages() {
+    for (file, mistakes) in [("eventstore", 7), ("cluster", 2), ("files", 2)] {
+        let text = fs::read_to_string(golden(&format!("mistakes/{file}.toml"))).unwrap();
+        let found = Config::parse(&text).unwrap_err();
+        let messages = format!("{found}\n");
+        let path = golden(&format!("mistakes/{file}.txt"));
+        if is_update() {
+            fs::write(&path, &messages).unwrap();
+        }
+        assert_eq!(found.0.len(), mistakes, "{messages}");
+        assert_eq!(messages, fs::read_to_string(path).unwrap());
     }
-    assert_eq!(found.0.len(), 5);
-    assert_eq!(messages, fs::read_to_string(path).unwrap());
 }
 
 #[test]

@@ -7,18 +7,36 @@ use std::collections::BTreeSet;
 use infra::{Assembly, Config, Deployment};
 use serde_json::{Value, json};
 
-fn template() -> Value {
-    let assembly = Assembly::new(&Deployment::new(Config::parse(infra::TEMPLATE).unwrap())).unwrap();
+/// As `infra init` writes it, and a cluster.
+fn configurations() -> [&'static str; 2] {
+    [infra::TEMPLATE, include_str!("golden/cluster/eventstore.toml")]
+}
+
+fn template_of(configuration: &str) -> Value {
+    let assembly = Assembly::new(&Deployment::new(Config::parse(configuration).unwrap())).unwrap();
     let (_, text) = assembly.files().find(|(name, _)| name.ends_with("-EventStore.template.json")).unwrap();
     serde_json::from_str(text).unwrap()
+}
+
+fn template() -> Value {
+    template_of(infra::TEMPLATE)
 }
 
 /// The rules that a template breaks.
 fn broken(template: &Value) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
+    let mut shared = BTreeSet::new();
     for resource in template["Resources"].as_object().unwrap().values() {
         match resource["Type"].as_str().unwrap() {
-            "AWS::ECS::TaskDefinition" => task(&resource["Properties"], &mut broken),
+            "AWS::ECS::TaskDefinition" => {
+                task(&resource["Properties"], &mut broken);
+                for volume in items(&resource["Properties"]["Volumes"]) {
+                    let efs = &volume["EFSVolumeConfiguration"];
+                    if efs.is_object() && !shared.insert(efs.to_string()) {
+                        broken.insert("one task per place on the file system");
+                    }
+                }
+            }
             "AWS::ECS::Service" => service(&resource["Properties"], template, &mut broken),
             _ => {}
         }
@@ -115,8 +133,18 @@ fn service(service: &Value, template: &Value, broken: &mut BTreeSet<&'static str
 }
 
 #[test]
-fn the_emitted_task_keeps_every_rule() {
-    assert_eq!(broken(&template()), BTreeSet::new());
+fn the_emitted_tasks_keep_every_rule() {
+    for configuration in configurations() {
+        assert_eq!(broken(&template_of(configuration)), BTreeSet::new());
+    }
+}
+
+#[test]
+fn two_tasks_in_one_place_are_seen() {
+    let mut template = template_of(configurations()[1]);
+    let volumes = template.pointer("/Resources/Node1Task/Properties/Volumes").unwrap().clone();
+    *template.pointer_mut("/Resources/Node2Task/Properties/Volumes").unwrap() = volumes;
+    assert_eq!(broken(&template), ["one task per place on the file system"].into());
 }
 
 #[test]
@@ -205,11 +233,13 @@ fn only_known_attributes_are_read() {
             _ => {}
         }
     }
-    let assembly = Assembly::new(&Deployment::new(Config::parse(infra::TEMPLATE).unwrap())).unwrap();
     let mut found = BTreeSet::new();
-    for (_, text) in assembly.files().filter(|(name, _)| name.ends_with(".template.json")) {
-        let template: Value = serde_json::from_str(text).unwrap();
-        collect(&template, &template, &mut found);
+    for configuration in configurations() {
+        let assembly = Assembly::new(&Deployment::new(Config::parse(configuration).unwrap())).unwrap();
+        for (_, text) in assembly.files().filter(|(name, _)| name.ends_with(".template.json")) {
+            let template: Value = serde_json::from_str(text).unwrap();
+            collect(&template, &template, &mut found);
+        }
     }
     // "Return values" of each type in the CloudFormation template reference.
     let known = [

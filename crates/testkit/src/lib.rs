@@ -9,12 +9,16 @@
 )]
 
 pub mod aws;
+pub mod cluster;
 pub mod consumer;
+pub mod contract;
 pub mod database;
+pub mod dns;
 pub mod ecs;
 pub mod moto;
 pub mod net;
 pub mod node;
 pub mod programs;
+pub mod proxy;
 pub mod task;
 pub mod tool;

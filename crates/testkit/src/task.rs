@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -34,6 +33,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 pub struct Deployed {
     secrets: BTreeMap<&'static str, String>,
     client_service: String,
+    node_services: BTreeMap<String, String>,
 }
 
 impl Deployed {
@@ -44,16 +44,29 @@ impl Deployed {
             let name = deployment.secret_name(user);
             (user.as_str(), aws.secrets(|secrets| secrets.generate(&name, &template, key, infra::PASSWORD_LENGTH)))
         };
-        let (namespace, name) = (deployment.namespace().as_str(), deployment.name().as_str());
+        let namespace = deployment.namespace().as_str();
+        let service = |name: &str| aws.cloud_map(|cloud_map| cloud_map.create_service(namespace, name));
+        let node_service =
+            |node: &Node| (node.name().to_owned(), service(&format!("{}-{}", deployment.name(), node.name())));
         Self {
             secrets: BuiltInUser::ALL.into_iter().map(secret).collect(),
-            client_service: aws.cloud_map(|cloud_map| cloud_map.create_service(namespace, name)),
+            client_service: service(deployment.name().as_str()),
+            node_services: deployment.nodes().iter().map(node_service).collect(),
         }
     }
 
     /// The id of the service that clients look up.
     pub fn client_service(&self) -> &str {
         &self.client_service
+    }
+
+    /// The id of the service in which ECS keeps the address of a node's task.
+    ///
+    /// # Panics
+    ///
+    /// If the deployment has no such node.
+    pub fn node_service(&self, node: &str) -> &str {
+        &self.node_services[node]
     }
 
     fn resolve(&self, value: &Value) -> String {
@@ -68,17 +81,30 @@ impl Deployed {
 
 /// Something that happened to a container.
 #[derive(Debug)]
-pub enum Event {
+pub struct Event {
+    /// The node whose task it belongs to.
+    pub node: String,
+    /// The container.
+    pub container: ContainerName,
+    /// What happened.
+    pub what: What,
+}
+
+/// What can happen to a container.
+#[derive(Debug)]
+pub enum What {
     /// It was started with this command line.
-    Started(ContainerName, String),
+    Started(String),
     /// It printed a line.
-    Line(ContainerName, String),
+    Line(String),
     /// ECS calls it healthy.
-    Healthy(ContainerName),
+    Healthy,
     /// It got SIGTERM.
-    Stopping(ContainerName),
+    Stopping,
+    /// It was killed without notice.
+    Killed,
     /// It has ended.
-    Ended(ContainerName, ExitStatus, Duration),
+    Ended(ExitStatus, Duration),
 }
 
 /// Why a task did not do what ECS expects of it.
@@ -104,10 +130,14 @@ pub enum TaskError {
 /// Where a task runs.
 #[derive(Debug)]
 pub struct Place<'a> {
-    /// The directory for its volumes.
+    /// The directory for the volumes that live and die with it.
     pub root: &'a Path,
-    /// Its address; tests use those of 127.0.0.0/8.
-    pub address: IpAddr,
+    /// The node's directory on the file system, which outlives it.
+    pub data: &'a Path,
+    /// What an image holds besides its program, as paths in the container and on this machine.
+    pub image_files: &'a [(String, PathBuf)],
+    /// The task's identity, with its address; tests use those of 127.0.0.0/8.
+    pub identity: &'a TaskIdentity,
     /// The programs that its images hold.
     pub programs: &'a Programs,
     /// What its references stand for.
@@ -121,6 +151,7 @@ pub struct Place<'a> {
 /// A running task. What still runs when it is dropped is killed.
 #[derive(Debug)]
 pub struct RunningTask {
+    node: String,
     containers: Vec<Running>,
     events: UnboundedSender<Event>,
     _endpoints: TaskEndpoints,
@@ -150,16 +181,12 @@ impl RunningTask {
     ///
     /// [`TaskError`] if a dependency is not met; what was started is killed.
     pub async fn start(node: &Node, place: &Place<'_>) -> Result<Self, TaskError> {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let identity = TaskIdentity {
-            task_arn: format!("arn:aws:ecs:{REGION}:{}:task/testkit/{id}", crate::aws::ACCOUNT),
-            family: node.name().to_owned(),
-            address: place.address,
-        };
-        let endpoints = TaskEndpoints::start(identity).await.map_err(|error| TaskError::Io("serve the task", error))?;
+        let endpoints = TaskEndpoints::start(place.identity.clone()).await;
+        let endpoints = endpoints.map_err(|error| TaskError::Io("serve the task", error))?;
         let mut environment = place.environment.clone();
         environment.extend(endpoints.environment());
-        let mut task = Self { containers: Vec::new(), events: place.events.clone(), _endpoints: endpoints };
+        let (node_name, events) = (node.name().to_owned(), place.events.clone());
+        let mut task = Self { node: node_name, containers: Vec::new(), events, _endpoints: endpoints };
         for container in &node.task().containers {
             for (dependency, condition) in &container.depends_on {
                 if *condition == Condition::Success {
@@ -195,7 +222,7 @@ impl RunningTask {
                     .stderr(Stdio::null());
                 let status = command.kill_on_drop(true).status().await;
                 if status.map_err(|error| TaskError::Io("run a health check", error))?.success() {
-                    self.tell(Event::Healthy(name));
+                    self.tell(name, What::Healthy);
                     break;
                 }
                 if started.elapsed() > deadline {
@@ -233,15 +260,12 @@ impl RunningTask {
     ///
     /// [`TaskError::Killed`] if it had to be killed.
     pub async fn stop(&mut self, name: ContainerName) -> Result<ExitStatus, TaskError> {
-        let events = self.events.clone();
-        let found = self.containers.iter_mut().find(|container| container.model.name == name);
-        let container = found.expect("only containers of the task are stopped");
-        if let Some(status) = container.ended {
+        if let Some(status) = self.running(name).ended {
             return Ok(status);
         }
         let asked = Instant::now();
-        // Whoever was told what happens may have gone.
-        let _ = events.send(Event::Stopping(name));
+        self.tell(name, What::Stopping);
+        let container = self.running(name);
         if let Some(id) = container.child.id().and_then(|id| i32::try_from(id).ok()) {
             // It may just have ended.
             let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
@@ -253,21 +277,39 @@ impl RunningTask {
         };
         let status = status.map_err(|error| TaskError::Io("wait for a process", error))?;
         container.ended = Some(status);
-        let _ = events.send(Event::Ended(name, status, asked.elapsed()));
+        self.tell(name, What::Ended(status, asked.elapsed()));
         Ok(status)
     }
 
-    async fn wait_for_success(&mut self, name: ContainerName) -> Result<(), TaskError> {
+    /// Ends all containers at once and without notice, as a lost host does.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Io`] if a process cannot be waited for.
+    pub async fn kill(mut self) -> Result<(), TaskError> {
+        let events = (self.node.clone(), self.events.clone());
+        for container in self.containers.iter_mut().filter(|container| container.ended.is_none()) {
+            container.child.kill().await.map_err(|error| TaskError::Io("kill a process", error))?;
+            tell(&events.1, &events.0, container.model.name, What::Killed);
+        }
+        Ok(())
+    }
+
+    fn running(&mut self, name: ContainerName) -> &mut Running {
         let found = self.containers.iter_mut().find(|container| container.model.name == name);
-        let container = found.expect("the model puts dependencies first");
+        found.expect("only containers of the task are named")
+    }
+
+    async fn wait_for_success(&mut self, name: ContainerName) -> Result<(), TaskError> {
+        let container = self.running(name);
         let seconds = u64::from(container.model.start_timeout.unwrap_or(120));
         let ended = timeout(Duration::from_secs(seconds), container.child.wait()).await;
         let failed = |reason: String| TaskError::Dependency(name.as_str(), reason);
         let status = ended.map_err(|_| failed(format!("it still runs after {seconds} s")))?;
         let status = status.map_err(|error| TaskError::Io("wait for a process", error))?;
         container.ended = Some(status);
-        let event = Event::Ended(name, status, container.started.elapsed());
-        self.tell(event);
+        let after = container.started.elapsed();
+        self.tell(name, What::Ended(status, after));
         if status.success() { Ok(()) } else { Err(failed(status.to_string())) }
     }
 
@@ -294,7 +336,7 @@ impl RunningTask {
         command.process_group(0).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| TaskError::Io("start a program", error))?;
         let shown: Vec<_> = [view.shown_program()].into_iter().chain(model.command.iter().cloned()).collect();
-        self.tell(Event::Started(model.name, shown.join(" ")));
+        self.tell(model.name, What::Started(shown.join(" ")));
         self.follow(model.name, child.stdout.take());
         self.follow(model.name, child.stderr.take());
         let health_check = model.health_check.as_ref().map(|check| Check {
@@ -307,21 +349,23 @@ impl RunningTask {
 
     fn follow(&self, name: ContainerName, stream: Option<impl AsyncRead + Send + Unpin + 'static>) {
         let Some(stream) = stream else { return };
-        let events = self.events.clone();
+        let (events, node) = (self.events.clone(), self.node.clone());
         tokio::spawn(async move {
             let mut lines = BufReader::new(stream).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                if events.send(Event::Line(name, line)).is_err() {
-                    break;
-                }
+                tell(&events, &node, name, What::Line(line));
             }
         });
     }
 
-    fn tell(&self, event: Event) {
-        // Whoever was told what happens may have gone.
-        let _ = self.events.send(event);
+    fn tell(&self, container: ContainerName, what: What) {
+        tell(&self.events, &self.node, container, what);
     }
+}
+
+fn tell(events: &UnboundedSender<Event>, node: &str, container: ContainerName, what: What) {
+    // Whoever was told what happens may have gone.
+    let _ = events.send(Event { node: node.to_owned(), container, what });
 }
 
 /// What a container sees, in terms of this machine.
@@ -341,12 +385,14 @@ impl View<'_> {
         if let Some(program) = program {
             return program.to_string_lossy().into_owned();
         }
-        for mount in &self.model.mounts {
-            if let Some(rest) = text.strip_prefix(mount.path).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
-                return format!("{}{rest}", self.volume(mount.volume).display());
+        let mounts = self.model.mounts.iter().map(|mount| (mount.path, self.volume(mount.volume)));
+        let image = self.place.image_files.iter().map(|(path, file)| (path.as_str(), file.clone()));
+        for (path, here) in mounts.chain(image) {
+            if let Some(rest) = text.strip_prefix(path).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+                return format!("{}{rest}", here.display());
             }
         }
-        let own = self.place.address.to_string();
+        let own = self.place.identity.address.to_string();
         match text.strip_prefix("127.0.0.1") {
             Some(rest) if rest.is_empty() || rest.starts_with(':') => format!("{own}{rest}"),
             _ if text == "0.0.0.0" => own,
@@ -372,7 +418,10 @@ impl View<'_> {
     }
 
     fn volume(&self, volume: Volume) -> PathBuf {
-        self.place.root.join(volume.as_str())
+        match volume {
+            Volume::Data => self.place.data.to_owned(),
+            local => self.place.root.join(local.as_str()),
+        }
     }
 
     /// The volumes of a task are open to all its containers; their images decide that on ECS.

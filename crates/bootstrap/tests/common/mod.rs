@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "not every test uses everything")]
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -33,30 +35,47 @@ pub(crate) struct Settings<'a> {
     pub(crate) arguments: &'a [&'a str],
 }
 
+/// The node that a sidecar stands beside.
+pub(crate) struct Place<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) server: SocketAddr,
+    pub(crate) certs: &'a Path,
+}
+
 impl Sidecar {
     pub(crate) fn start(settings: &Settings<'_>) -> Self {
+        let &Settings { node, endpoint, service, arguments } = settings;
+        Self::start_beside(
+            &Place { name: "node-1", server: node.address(), certs: &node.certs() },
+            endpoint,
+            service,
+            arguments,
+        )
+    }
+
+    pub(crate) fn start_beside(place: &Place<'_>, endpoint: &str, service: &str, arguments: &[&str]) -> Self {
         let run = tempfile::tempdir().unwrap();
-        let port = settings.node.address().port().to_string();
+        let port = place.server.port().to_string();
         let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
             .env_clear()
             .arg("run")
-            .args(settings.arguments)
+            .args(arguments)
             .envs([
-                ("AWS_ENDPOINT_URL", settings.endpoint),
+                ("AWS_ENDPOINT_URL", endpoint),
                 ("AWS_REGION", "eu-west-1"),
                 ("AWS_ACCESS_KEY_ID", "test"),
                 ("AWS_SECRET_ACCESS_KEY", "test"),
-                ("BOOTSTRAP_NODE_NAME", "node-1"),
-                ("BOOTSTRAP_SERVER", &settings.node.address().to_string()),
+                ("BOOTSTRAP_NODE_NAME", place.name),
+                ("BOOTSTRAP_SERVER", &place.server.to_string()),
                 ("BOOTSTRAP_ADMIN_SECRET", "es/admin"),
                 ("BOOTSTRAP_OPS_SECRET", "es/ops"),
-                ("BOOTSTRAP_CLOUD_MAP_SERVICE", settings.service),
+                ("BOOTSTRAP_CLOUD_MAP_SERVICE", service),
                 ("BOOTSTRAP_CLIENT_HOST", HOST),
                 ("BOOTSTRAP_CLIENT_PORT", &port),
                 ("BOOTSTRAP_ADDRESS", "127.0.0.1"),
                 ("BOOTSTRAP_TASK_ARN", TASK),
             ])
-            .env("BOOTSTRAP_CERTS", settings.node.certs())
+            .env("BOOTSTRAP_CERTS", place.certs)
             .env("BOOTSTRAP_HEALTH_FILE", run.path().join("health.json"))
             .stderr(Stdio::piped())
             .spawn()
@@ -149,11 +168,15 @@ impl Drop for Sidecar {
 
 /// What CloudFormation has made when the first task starts. Gives the id of the service.
 pub(crate) fn deploy(aws: &Aws) -> String {
+    generate_secrets(aws);
+    aws.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"))
+}
+
+pub(crate) fn generate_secrets(aws: &Aws) {
     for user in ["admin", "ops"] {
         let template = format!("{{\"username\":\"{user}\"}}");
         aws.secrets(|secrets| secrets.generate(&format!("es/{user}"), &template, "password", 40));
     }
-    aws.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"))
 }
 
 pub(crate) fn password(aws: &Aws, user: &str) -> String {

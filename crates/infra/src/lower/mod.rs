@@ -6,6 +6,7 @@ mod stateful;
 use serde_json::{Value, json};
 
 use crate::cfn::Template;
+use crate::config::Config;
 use crate::model::Deployment;
 
 pub(crate) use service::lower as service;
@@ -15,6 +16,12 @@ pub(crate) use stateful::lower as stateful;
 pub(crate) fn stacks(deployment: &Deployment) -> [(String, Template); 2] {
     let name = deployment.name();
     [(format!("{name}-StatefulResources"), stateful(deployment)), (format!("{name}-EventStore"), service(deployment))]
+}
+
+/// The zones, and so the subnets of a kind: a single node may run in either of two, a cluster stands in three, or the loss
+/// of one zone could be the loss of the majority.
+fn zones(config: &Config) -> u8 {
+    if config.nodes.is_cluster() { 3 } else { 2 }
 }
 
 /// The export name of a value that crosses from one stack to another. A stable interface.

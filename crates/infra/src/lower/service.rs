@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{export_name, policy, statement, trust};
+use super::{export_name, policy, statement, trust, zones};
 use crate::cfn::{LogicalId, Resource, Template, import, sub};
 use crate::image::EcrRepository;
 use crate::model::{
@@ -108,11 +108,14 @@ impl<'a> Lowering<'a> {
                     "Memory": node.task().size.memory_mib().to_string(),
                     "ExecutionRoleArn": execution_role.attribute("Arn"),
                     "TaskRoleArn": task_role.attribute("Arn"),
-                    "Volumes": self.volumes(number),
+                    "Volumes": self.volumes(number, node.task()),
                     "ContainerDefinitions": containers,
                 }),
             ),
         );
+        // No service waits for another: CloudFormation may hold it to be made only when its task is healthy, and no node of a
+        // new cluster is before others have started. So an update replaces all tasks at once, which costs a cluster the
+        // time of a restart and no data: each node keeps its directory, and guard keeps it to one writer.
         template.add(
             id("Service"),
             Resource::new(
@@ -139,13 +142,25 @@ impl<'a> Lowering<'a> {
                         "AwsvpcConfiguration": {
                             "AssignPublicIp": "DISABLED",
                             "SecurityGroups": [self.import("NodeSecurityGroupId")],
-                            "Subnets": [self.import("PrivateSubnet1Id"), self.import("PrivateSubnet2Id")],
+                            "Subnets": self.subnets(number),
                         },
                     },
                     "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
                 }),
             ),
         );
+    }
+
+    /// A single node may run wherever there is a subnet; each node of a cluster stays in its zone, so that no zone can get
+    /// the majority.
+    fn subnets(&self, number: usize) -> Vec<Value> {
+        let config = self.deployment.config();
+        let zones = usize::from(zones(config));
+        let all = 1..=zones;
+        let own = (number - 1) % zones + 1;
+        all.filter(|zone| !config.nodes.is_cluster() || *zone == own)
+            .map(|zone| self.import(&format!("PrivateSubnet{zone}Id")))
+            .collect()
     }
 
     fn log_group(&self, template: &mut Template, number: usize, name: ContainerName) -> LogicalId {
@@ -255,9 +270,12 @@ impl<'a> Lowering<'a> {
         )
     }
 
-    fn volumes(&self, number: usize) -> Value {
-        let local =
-            [Volume::Certs, Volume::Tmp, Volume::Run, Volume::CaState].map(|volume| json!({"Name": volume.as_str()}));
+    fn volumes(&self, number: usize, task: &Task) -> Value {
+        let mounted = |volume: &Volume| {
+            task.containers.iter().flat_map(|container| &container.mounts).any(|mount| mount.volume == *volume)
+        };
+        let local = [Volume::Certs, Volume::Tmp, Volume::Run, Volume::CaState].into_iter().filter(mounted);
+        let local = local.map(|volume| json!({"Name": volume.as_str()}));
         let data = json!({
             "Name": Volume::Data.as_str(),
             "EFSVolumeConfiguration": {
@@ -269,7 +287,7 @@ impl<'a> Lowering<'a> {
                 },
             },
         });
-        Value::Array(local.into_iter().chain([data]).collect())
+        Value::Array(local.chain([data]).collect())
     }
 
     fn container(&self, container: &Container, log_group: &LogicalId) -> Value {

@@ -2,12 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{export_name, name_tag};
+use super::{export_name, name_tag, zones};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::model::{BuiltInUser, DATA_UID, Deployment, PASSWORD_LENGTH};
-
-/// Zones that a single node may run in.
-const ZONES: u8 = 2;
+use crate::server::REPLICATION_PORT;
 
 pub(crate) fn lower(deployment: &Deployment) -> Template {
     let description = format!("{}: network, file system and secrets of EventStoreDB", deployment.name());
@@ -63,9 +61,10 @@ fn network(template: &mut Template, deployment: &Deployment) -> Network {
         )
         .after(&attachment),
     );
-    let public_subnets = subnets(template, deployment, &vpc, &public_table, "Public", 0);
+    let public_subnets = subnets(template, deployment, &vpc, &public_table, "Public");
 
-    // One gateway for both zones: a single node runs in one of them at a time.
+    // One gateway for all zones. A single node runs in one of them at a time. A cluster goes on without it: its nodes reach
+    // each other, but one that starts anew while the gateway's zone is away finds neither its image nor AWS.
     let address = template.add(
         "NatAddress",
         Resource::new("AWS::EC2::EIP", json!({"Domain": "vpc", "Tags": name_tag(deployment, "nat")}))
@@ -94,12 +93,15 @@ fn network(template: &mut Template, deployment: &Deployment) -> Network {
             }),
         ),
     );
-    let private_subnets = subnets(template, deployment, &vpc, &private_table, "Private", ZONES);
+    let private_subnets = subnets(template, deployment, &vpc, &private_table, "Private");
 
     let node_group = security_group(template, deployment, &vpc, "Node", "EventStoreDB nodes");
     let file_system_group =
         security_group(template, deployment, &vpc, "FileSystem", "mount targets of the file system");
     rules(template, &node_group, &file_system_group);
+    if deployment.config().nodes.is_cluster() {
+        rules_between_nodes(template, &node_group, deployment.port());
+    }
 
     template.export("VpcId", "VPC of the deployment", vpc.reference(), export_name(deployment, "VpcId"));
     template.export(
@@ -130,10 +132,14 @@ fn subnets(
     vpc: &LogicalId,
     table: &LogicalId,
     kind: &str,
-    first_quarter: u8,
 ) -> Vec<LogicalId> {
+    let config = deployment.config();
+    let zones = zones(config);
+    // The lower half of the range is public, the upper half private; two zones halve each, three take three of its quarters.
+    let bits = if zones > 2 { 3 } else { 2 };
+    let first = if kind == "Private" { 1 << (bits - 1) } else { 0 };
     let mut ids = Vec::new();
-    for zone in 0..ZONES {
+    for zone in 0..zones {
         let number = zone + 1;
         let id = template.add(
             format!("{kind}Subnet{number}"),
@@ -141,7 +147,7 @@ fn subnets(
                 "AWS::EC2::Subnet",
                 json!({
                     "VpcId": vpc.reference(),
-                    "CidrBlock": deployment.config().cidr.quarter(first_quarter + zone).to_string(),
+                    "CidrBlock": config.cidr.part(bits, first + zone).to_string(),
                     "AvailabilityZone": {"Fn::Select": [zone, {"Fn::GetAZs": ""}]},
                     "Tags": name_tag(deployment, &format!("{}-{number}", kind.to_lowercase())),
                 }),
@@ -189,34 +195,8 @@ fn security_group(
 
 /// Every way that is open, by name. Consumers open theirs in their own stacks.
 fn rules(template: &mut Template, node: &LogicalId, file_system: &LogicalId) {
-    template.add(
-        "NodeToFileSystem",
-        Resource::new(
-            "AWS::EC2::SecurityGroupEgress",
-            json!({
-                "GroupId": node.attribute("GroupId"),
-                "DestinationSecurityGroupId": file_system.attribute("GroupId"),
-                "Description": "NFS to the file system",
-                "IpProtocol": "tcp",
-                "FromPort": 2049,
-                "ToPort": 2049,
-            }),
-        ),
-    );
-    template.add(
-        "FileSystemFromNode",
-        Resource::new(
-            "AWS::EC2::SecurityGroupIngress",
-            json!({
-                "GroupId": file_system.attribute("GroupId"),
-                "SourceSecurityGroupId": node.attribute("GroupId"),
-                "Description": "NFS from the nodes",
-                "IpProtocol": "tcp",
-                "FromPort": 2049,
-                "ToPort": 2049,
-            }),
-        ),
-    );
+    egress(template, "NodeToFileSystem", node, file_system, "NFS to the file system", 2049);
+    ingress(template, "FileSystemFromNode", file_system, node, "NFS from the nodes", 2049);
     template.add(
         "NodeToAws",
         Resource::new(
@@ -231,6 +211,38 @@ fn rules(template: &mut Template, node: &LogicalId, file_system: &LogicalId) {
             }),
         ),
     );
+}
+
+/// Gossip, elections and forwarded requests go to the same port as clients'.
+fn rules_between_nodes(template: &mut Template, node: &LogicalId, port: u16) {
+    egress(template, "NodeToNode", node, node, "HTTP and gRPC to the other nodes", port);
+    ingress(template, "NodeFromNode", node, node, "HTTP and gRPC from the other nodes", port);
+    egress(template, "ReplicationToNode", node, node, "replication to the other nodes", REPLICATION_PORT);
+    ingress(template, "ReplicationFromNode", node, node, "replication from the other nodes", REPLICATION_PORT);
+}
+
+fn egress(template: &mut Template, id: &str, group: &LogicalId, to: &LogicalId, description: &str, port: u16) {
+    let properties = json!({
+        "GroupId": group.attribute("GroupId"),
+        "DestinationSecurityGroupId": to.attribute("GroupId"),
+        "Description": description,
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
+    });
+    template.add(id, Resource::new("AWS::EC2::SecurityGroupEgress", properties));
+}
+
+fn ingress(template: &mut Template, id: &str, group: &LogicalId, from: &LogicalId, description: &str, port: u16) {
+    let properties = json!({
+        "GroupId": group.attribute("GroupId"),
+        "SourceSecurityGroupId": from.attribute("GroupId"),
+        "Description": description,
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
+    });
+    template.add(id, Resource::new("AWS::EC2::SecurityGroupIngress", properties));
 }
 
 fn file_system(template: &mut Template, deployment: &Deployment, network: &Network) {

@@ -5,6 +5,7 @@
 //! refused loudly. Signatures are not checked.
 
 mod cloud_map;
+mod lag;
 mod secrets;
 mod wire;
 
@@ -13,9 +14,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+pub(crate) use cloud_map::Resolution;
 pub use cloud_map::{CloudMap, RegisteredInstance};
+pub use lag::Lag;
 pub use secrets::{Secrets, VersionView};
 
 /// The account that owns everything in the double.
@@ -31,6 +35,17 @@ pub struct Aws {
     server: JoinHandle<()>,
 }
 
+/// The hosted zones of Cloud Map's namespaces.
+#[derive(Debug)]
+pub(crate) struct Zones(Arc<Mutex<World>>);
+
+impl Zones {
+    /// What is known of a name without a trailing dot, in lower case.
+    pub(crate) fn resolve(&self, name: &str) -> Resolution {
+        self.0.lock().expect("no call panics while it holds the world").cloud_map.resolve(name)
+    }
+}
+
 /// One call, as it was answered. Never holds a secret value.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -40,6 +55,8 @@ pub struct Call {
     pub operation: String,
     /// The secret, instance or operation it was about.
     pub subject: String,
+    /// The id of the access key that signed it.
+    pub access_key: Option<String>,
     /// AWS's error code, if it was refused.
     pub error: Option<&'static str>,
 }
@@ -58,6 +75,14 @@ impl Refusal {
     pub const THROTTLED: Self = Self { code: "ThrottlingException", status: 400 };
     /// The role may not do this.
     pub const DENIED: Self = Self { code: "AccessDeniedException", status: 400 };
+    /// Cloud Map's own word for too fast.
+    pub const REQUEST_LIMIT: Self = Self { code: "RequestLimitExceeded", status: 400 };
+    /// The credentials have ended.
+    pub const EXPIRED: Self = Self { code: "ExpiredTokenException", status: 400 };
+    /// The key of the secret cannot be used to read.
+    pub const DECRYPTION: Self = Self { code: "DecryptionFailure", status: 400 };
+    /// The key of the secret cannot be used to write.
+    pub const ENCRYPTION: Self = Self { code: "EncryptionFailure", status: 400 };
     /// The service itself failed.
     pub const FAULT: Self = Self { code: "InternalServiceError", status: 500 };
 }
@@ -80,6 +105,7 @@ struct World {
     cloud_map: CloudMap,
     calls: Vec<Call>,
     refusals: VecDeque<(String, Refusal)>,
+    rates: Vec<Rate>,
     watcher: Option<Watcher>,
 }
 
@@ -89,17 +115,61 @@ impl std::fmt::Debug for World {
     }
 }
 
+/// The most calls of an operation in a time.
+struct Rate {
+    operation: String,
+    calls: usize,
+    time: Duration,
+    let_through: VecDeque<Instant>,
+}
+
+impl Rate {
+    fn lets_through(&mut self, operation: &str) -> bool {
+        if self.operation != operation {
+            return true;
+        }
+        while self.let_through.front().is_some_and(|call| call.elapsed() >= self.time) {
+            self.let_through.pop_front();
+        }
+        let room = self.let_through.len() < self.calls;
+        if room {
+            self.let_through.push_back(Instant::now());
+        }
+        room
+    }
+}
+
 /// Why a call was refused.
 #[derive(Debug)]
 struct ApiError {
     code: &'static str,
     message: String,
     status: u16,
+    /// A further member of the answer.
+    member: Option<(&'static str, String)>,
 }
 
 impl ApiError {
     fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: 400 }
+        Self { code, message: message.into(), status: 400, member: None }
+    }
+
+    fn with(self, key: &'static str, value: &str) -> Self {
+        Self { member: Some((key, value.to_owned())), ..self }
+    }
+
+    fn body(&self) -> Value {
+        let mut body = json!({"__type": self.code, "Message": self.message, "message": self.message});
+        if let Some((key, value)) = &self.member {
+            body[key] = json!(value);
+        }
+        body
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self { status: refusal.status, ..Self::new(refusal.code, "refused by the test") }
     }
 }
 
@@ -137,19 +207,32 @@ impl Aws {
         world.refusals.extend((0..times).map(|_| (operation.to_owned(), refusal)));
     }
 
+    /// From now on throttles `operation` when it is called more than `calls` times in `time`.
+    pub fn limit_rate(&self, operation: &str, calls: usize, time: Duration) {
+        let rate = Rate { operation: operation.to_owned(), calls, time, let_through: VecDeque::new() };
+        self.lock().rates.push(rate);
+    }
+
     /// Has `watcher` told of every call, for tests that kill the caller at a certain one.
     pub fn watch(&self, watcher: impl FnMut(usize, Moment) + Send + 'static) {
         self.lock().watcher = Some(Box::new(watcher));
     }
 
-    /// Forgets all refusals that are still to come.
+    /// Forgets all refusals that are still to come, and all limits of rates.
     pub fn allow_all(&self) {
-        self.lock().refusals.clear();
+        let mut world = self.lock();
+        world.refusals.clear();
+        world.rates.clear();
     }
 
     /// How long Cloud Map's operations take from now on.
     pub fn set_operation_time(&self, time: Duration) {
-        self.lock().cloud_map.operation_time = time;
+        self.lock().cloud_map.set_operation_time(time);
+    }
+
+    /// The hosted zones of Cloud Map's namespaces, for a name server.
+    pub(crate) fn zones(&self) -> Zones {
+        Zones(Arc::clone(&self.world))
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {

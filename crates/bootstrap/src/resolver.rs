@@ -1,0 +1,103 @@
+//! Names of peers become addresses; the only file that names hickory. What the C library's resolver hides it tells: whether
+//! there is no such name, or nobody knows.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// A silent name server costs this much twice: it is asked again once.
+const TIMEOUT: Duration = Duration::from_secs(1);
+const REPEATS: usize = 1;
+
+/// Asks the system's name servers and hosts file, or one given name server.
+#[derive(Clone)]
+pub struct Resolver(Result<TokioResolver, String>);
+
+impl Resolver {
+    /// The name server at `dns`, or else what the system's configuration names. That a system has none is said only when
+    /// a name is asked for: a single node has no peers.
+    pub fn new(dns: Option<SocketAddr>) -> Self {
+        Self(dns.map_or_else(system, at).map_err(|error| format!("no name server can be asked: {error}")))
+    }
+
+    async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
+        let resolver = self.0.as_ref().map_err(Clone::clone)?;
+        // A name with a dot is complete; search domains would only hide what the name server said about it.
+        let asked = if name.contains('.') && !name.ends_with('.') { format!("{name}.") } else { name.to_owned() };
+        match resolver.lookup_ip(asked).await {
+            Ok(found) => Ok(found.iter().collect()),
+            Err(error) if error.is_no_records_found() => Err(format!("`{name}` has no address")),
+            Err(error) => Err(format!("`{name}` could not be resolved: {error}")),
+        }
+    }
+}
+
+fn at(server: SocketAddr) -> Result<TokioResolver, NetError> {
+    let (mut udp, mut tcp) = (ConnectionConfig::udp(), ConnectionConfig::tcp());
+    (udp.port, tcp.port) = (server.port(), server.port());
+    let server = NameServerConfig::new(server.ip(), true, vec![udp, tcp]);
+    let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    limit(builder.options_mut());
+    builder.options_mut().use_hosts_file = ResolveHosts::Never;
+    builder.build()
+}
+
+fn system() -> Result<TokioResolver, NetError> {
+    let mut builder = TokioResolver::builder_tokio()?;
+    limit(builder.options_mut());
+    builder.build()
+}
+
+fn limit(options: &mut ResolverOpts) {
+    (options.timeout, options.attempts) = (TIMEOUT, REPEATS);
+    // A node comes back under another address: every question is asked.
+    options.cache_size = 0;
+    options.ip_strategy = LookupIpStrategy::Ipv4Only;
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = self.clone();
+        Box::pin(async move {
+            let found = resolver.addresses(name.as_str()).await?;
+            let addresses: Addrs = Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0)));
+            Ok(addresses)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_silent_name_server_is_not_waited_for() {
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let started = std::time::Instant::now();
+        let said = Resolver::new(Some(silent.local_addr().unwrap())).addresses("node-1.db.internal").await.unwrap_err();
+        assert!(said.starts_with("`node-1.db.internal` could not be resolved: "), "{said}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn the_hosts_file_is_read_unless_a_name_server_is_given() {
+        assert!(!Resolver::new(None).addresses("localhost").await.unwrap().is_empty());
+    }
+}

@@ -1,0 +1,153 @@
+//! What an application would do and see, and what an intruder would try.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use infra::{BuiltInUser, Deployment};
+use serde_json::Value;
+use testkit::aws::{Aws, RegisteredInstance};
+use testkit::cluster::Cluster;
+use testkit::consumer;
+use tokio::time::sleep;
+
+use super::{failed, require};
+use crate::Failure;
+use crate::timeline::Timeline;
+
+const WITHIN: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A client of the database that knows the deployment's names and nothing else.
+pub(crate) struct Client<'a> {
+    pub(crate) deployment: &'a Deployment,
+    pub(crate) aws: &'a Aws,
+    /// The id of the service that clients look up, for looking at it without a call.
+    pub(crate) service: String,
+    pub(crate) timeline: Timeline,
+}
+
+/// What a client needs of a user's secret.
+pub(crate) struct Secret {
+    host: String,
+    ca: String,
+    password: String,
+    connection: String,
+}
+
+impl Secret {
+    /// The connection string, with or without the password.
+    pub(crate) fn connection(&self, show: bool) -> String {
+        if show { self.connection.clone() } else { self.connection.replace(&self.password, "********") }
+    }
+}
+
+impl Client<'_> {
+    fn registered(&self) -> Vec<RegisteredInstance> {
+        self.aws.cloud_map(|cloud_map| cloud_map.instances(&self.service))
+    }
+
+    /// Whether the node is registered at this address.
+    pub(crate) fn is_registered(&self, node: &str, address: SocketAddr) -> bool {
+        let (ip, port) = (address.ip().to_string(), address.port().to_string());
+        let is = |instance: &RegisteredInstance, key: &str, value: &str| {
+            instance.attributes.get(key).is_some_and(|found| found == value)
+        };
+        self.registered().iter().any(|instance| {
+            instance.id == node && is(instance, "AWS_INSTANCE_IPV4", &ip) && is(instance, "AWS_INSTANCE_PORT", &port)
+        })
+    }
+
+    /// Waits until every node is registered at its task's address.
+    pub(crate) async fn wait_until_registered(&self, cluster: &mut Cluster<'_>) -> Result<(), Failure> {
+        let step = "wait until the nodes are registered";
+        let places: Vec<_> = cluster.names().into_iter().map(|name| (name, cluster.address(name))).collect();
+        let deadline = Instant::now() + WITHIN;
+        while !places.iter().all(|(name, address)| self.is_registered(name, *address)) {
+            cluster.check_essential().map_err(failed(step))?;
+            require(step, Instant::now() < deadline, format!("not within {} s", WITHIN.as_secs()))?;
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Finds `count` nodes and logs in to each with the password of each built-in user's secret, and not with the factory
+    /// default. Gives admin's secret.
+    pub(crate) async fn prove(&self, count: usize) -> Result<Secret, Failure> {
+        let (namespace, service) = (self.deployment.namespace().as_str(), self.deployment.name().as_str());
+        let step = "find the registered nodes";
+        let found = consumer::discover(&self.aws.endpoint(), namespace, service).await.map_err(failed(step))?;
+        require(step, found.len() == count, format!("{} addresses instead of {count}", found.len()))?;
+        let places: Vec<_> = found.iter().map(ToString::to_string).collect();
+        self.timeline.line("consumer", &format!("{} is at {}", self.deployment.client_host(), places.join(", ")));
+        for user in BuiltInUser::ALL {
+            let secret = self.secret(user).await?;
+            for address in &found {
+                self.log_in(*address, user, &secret).await?;
+            }
+            let (user, name) = (user.as_str(), self.deployment.secret_name(user));
+            let everywhere = if count > 1 { " on every node" } else { "" };
+            let what = format!("✓ {user} logs in{everywhere} with the password from {name}, and not with changeit");
+            self.timeline.line("consumer", &what);
+        }
+        self.secret(BuiltInUser::Admin).await
+    }
+
+    async fn log_in(&self, address: SocketAddr, user: BuiltInUser, secret: &Secret) -> Result<(), Failure> {
+        for (step, password, expected) in [
+            ("log in with the password from the secret", secret.password.as_str(), StatusCode::OK),
+            ("be refused with the default password", "changeit", StatusCode::UNAUTHORIZED),
+        ] {
+            let login = Some((user.as_str(), password));
+            let answer =
+                consumer::get(address, &secret.host, &secret.ca, "/ping", login).await.map_err(failed(step))?;
+            require(step, answer.0 == expected, format!("{} at {address}: {}", user.as_str(), answer.0))?;
+        }
+        Ok(())
+    }
+
+    /// The stored passwords open the node.
+    pub(crate) async fn prove_at(&self, address: SocketAddr) -> Result<(), Failure> {
+        for user in BuiltInUser::ALL {
+            self.log_in(address, user, &self.secret(user).await?).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until one of the nodes that have a task says that it leads. Gives its name.
+    pub(crate) async fn wait_for_leader<'n>(&self, places: &[(&'n str, SocketAddr)]) -> Result<&'n str, Failure> {
+        let step = "find the leader";
+        let secret = self.secret(BuiltInUser::Admin).await?;
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            for (name, address) in places {
+                let answer = consumer::get(*address, &secret.host, &secret.ca, "/info", None).await;
+                let info = answer.ok().and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok());
+                if info.is_some_and(|info| info["state"] == "leader") {
+                    return Ok(name);
+                }
+            }
+            require(step, Instant::now() < deadline, format!("nobody leads after {} s", WITHIN.as_secs()))?;
+            sleep(POLL).await;
+        }
+    }
+
+    /// Whether a database answers there.
+    pub(crate) async fn answers(&self, address: SocketAddr) -> Result<bool, Failure> {
+        let secret = self.secret(BuiltInUser::Admin).await?;
+        let answer = consumer::get(address, &secret.host, &secret.ca, "/info", None).await;
+        Ok(answer.is_ok_and(|(status, _)| status == StatusCode::OK))
+    }
+
+    async fn secret(&self, user: BuiltInUser) -> Result<Secret, Failure> {
+        let (step, name) = ("read the secret", self.deployment.secret_name(user));
+        let secret = consumer::read_secret(&self.aws.endpoint(), &name).await.map_err(failed(step))?;
+        let text = |key: &str| {
+            let text = secret[key].as_str().map(str::to_owned);
+            text.ok_or_else(|| failed(step)(format!("no `{key}` in {name}")))
+        };
+        let (host, ca, password) = (text("host")?, text("caCertificate")?, text("password")?);
+        require(step, host == self.deployment.client_host(), format!("the host is {host}"))?;
+        Ok(Secret { host, ca, password, connection: text("connectionString")? })
+    }
+}
