@@ -38,7 +38,8 @@ impl Cost {
         // Before a server is ready a sidecar only waits; what members tell each other is theirs.
         let counted = entries.filter(|entry| {
             let path = entry["path"].as_str().unwrap_or_default();
-            !path.starts_with("/standin/") && !(path == "/health/live" && entry["status"] != 204)
+            let waiting = path == "/health/live" && entry["status"] != 204;
+            !waiting && !path.starts_with("/standin/")
         });
         Ok(Self {
             sidecars: names.len(),
