@@ -4,15 +4,26 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use testkit::consumer;
-use testkit::node::DatabaseNode;
+use testkit::database::Line;
+use testkit::net::own_loopback;
+use testkit::node::{DatabaseCluster, DatabaseNode, issue_certificates};
+use testkit::programs::Programs;
 use tokio::runtime::Runtime;
 
 const ADMIN: (&str, &str) = ("admin", "changeit");
@@ -21,55 +32,94 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// Ten times as fast as a real server: none of the suite's bounds is short of that.
 const SCALE: f64 = 0.1;
 
-fn single(line: &str) -> Servers {
-    Servers::of(vec![DatabaseNode::start_with("node-1.test", SCALE, &[&format!("--line={line}")])])
+fn single(line: Line) -> Servers {
+    let node = DatabaseNode::start_of(line, "node-1.test", SCALE, &[]);
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(node.wait_until_ready());
+    Servers { line, stage: Stage::Single(node), runtime }
 }
 
-/// Servers to point the suite at: one node, or the nodes of a cluster.
+fn cluster(line: Line) -> Servers {
+    let mut cluster = DatabaseCluster::start(line, 3, SCALE);
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(cluster.wait_until_formed());
+    Servers { line, stage: Stage::Cluster(cluster), runtime }
+}
+
+/// Servers to point the suite at.
 struct Servers {
-    nodes: Vec<DatabaseNode>,
+    line: Line,
+    stage: Stage,
     runtime: Runtime,
 }
 
+enum Stage {
+    Single(DatabaseNode),
+    Cluster(DatabaseCluster),
+}
+
 impl Servers {
-    fn of(nodes: Vec<DatabaseNode>) -> Self {
-        let runtime = Runtime::new().unwrap();
-        for node in &nodes {
-            runtime.block_on(node.wait_until_ready());
+    /// Names in the certificates and addresses.
+    fn endpoints(&self) -> Vec<(String, SocketAddr)> {
+        match &self.stage {
+            Stage::Single(node) => vec![("localhost".to_owned(), node.address())],
+            Stage::Cluster(cluster) => {
+                (0..cluster.size()).map(|node| (cluster.name(node).to_owned(), cluster.address(node))).collect()
+            }
         }
-        Self { nodes, runtime }
     }
 
-    fn contract(&self, line: &str, further: &[&str]) -> Command {
-        let certs = self.nodes[0].certs();
+    /// What the first server has its certificate from.
+    fn certs(&self) -> PathBuf {
+        match &self.stage {
+            Stage::Single(node) => node.certs(),
+            Stage::Cluster(cluster) => cluster.path_of(0).join("certs"),
+        }
+    }
+
+    fn is_cluster(&self) -> bool {
+        matches!(self.stage, Stage::Cluster(_))
+    }
+
+    fn contract(&self, further: &[&str]) -> Command {
+        self.contract_of(&self.line.to_string(), further)
+    }
+
+    fn contract_of(&self, line: &str, further: &[&str]) -> Command {
         let mut command = contract();
-        command.args(["--line", line, "--json"]).arg("--ca").arg(certs.join("ca/ca.crt"));
-        for (index, node) in self.nodes.iter().enumerate() {
-            let name = if index == 0 { "localhost".to_owned() } else { format!("node-{}.test", index + 1) };
-            command.arg("--server").arg(format!("https://{name}:{}", node.address().port()));
-            command.arg("--resolve").arg(format!("{name}={}", node.address().ip()));
+        command.args(["--line", line, "--json"]).arg("--ca").arg(self.certs().join("ca/ca.crt"));
+        for (name, address) in self.endpoints() {
+            command.arg("--server").arg(format!("https://{name}:{}", address.port()));
+            command.arg("--resolve").arg(format!("{name}={}", address.ip()));
         }
         command.args(further);
         command
     }
 
     fn with_node_certificate(&self, mut command: Command) -> Command {
-        let certs = self.nodes[0].certs();
-        let pair: [PathBuf; 2] = [certs.join("node.crt"), certs.join("node.key")];
+        let pair: [PathBuf; 2] = [self.certs().join("node.crt"), self.certs().join("node.key")];
         command.arg("--node-certificate").arg(&pair[0]).arg("--node-key").arg(&pair[1]);
         command
     }
 
+    fn address(&self) -> SocketAddr {
+        self.endpoints()[0].1
+    }
+
+    fn ca(&self) -> String {
+        fs::read_to_string(self.certs().join("ca/ca.crt")).unwrap()
+    }
+
     fn get(&self, path: &str, login: (&str, &str)) -> (u16, String) {
-        let (node, ca) = (&self.nodes[0], self.nodes[0].ca());
-        let asked = consumer::get(node.address(), "localhost", &ca, path, Some(login));
+        let ca = self.ca();
+        let asked = consumer::get(self.address(), "localhost", &ca, path, Some(login));
         let (status, body) = self.runtime.block_on(asked).unwrap();
         (status.as_u16(), body)
     }
 
     fn post(&self, path: &str, body: &Value) -> u16 {
-        let (node, ca) = (&self.nodes[0], self.nodes[0].ca());
-        let asked = consumer::post(node.address(), "localhost", &ca, path, ADMIN, body);
+        let ca = self.ca();
+        let asked = consumer::post(self.address(), "localhost", &ca, path, ADMIN, body);
         self.runtime.block_on(asked).unwrap().as_u16()
     }
 
@@ -83,7 +133,8 @@ impl Servers {
     }
 
     fn journal(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.nodes[0].journal()).unwrap();
+        let Stage::Single(node) = &self.stage else { panic!("a single node has one journal") };
+        let text = fs::read_to_string(node.journal()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
@@ -106,9 +157,9 @@ fn stderr(output: &Output) -> String {
 }
 
 /// One row for each kind of servers: all that is made with them holds, and everything that can be is made.
-fn the_contract_holds(line: &str, servers: &Servers) {
+fn the_contract_holds(servers: &Servers) {
     let before = servers.users();
-    let output = servers.with_node_certificate(servers.contract(line, &[CONSENT])).output().unwrap();
+    let output = servers.with_node_certificate(servers.contract(&[CONSENT])).output().unwrap();
     let records = records(&output);
     let not_ok: Vec<_> = records
         .values()
@@ -116,10 +167,9 @@ fn the_contract_holds(line: &str, servers: &Servers) {
         .map(|record| format!("{record:#}"))
         .collect();
     assert!(not_ok.is_empty(), "{}", not_ok.join("\n"));
-    let is_cluster = servers.nodes.len() > 1;
     for record in records.values().filter(|record| record["outcome"] == "not_run") {
         let reason = record["reason"].as_str().unwrap();
-        let expected = reason.starts_with("does not apply") || (!is_cluster && reason.contains("cluster"));
+        let expected = reason.starts_with("does not apply") || (!servers.is_cluster() && reason.contains("cluster"));
         assert!(expected, "{record:#}");
     }
     assert_eq!(records["run.restored"]["outcome"], "ok");
@@ -129,18 +179,34 @@ fn the_contract_holds(line: &str, servers: &Servers) {
     assert!(!String::from_utf8(all).unwrap().contains(ADMIN.1), "a password is in the output");
 }
 
+/// The suite mostly waits for servers that do not answer, so all lines are asked at the same time.
+fn the_contract_holds_on_every_line(start: fn(Line) -> Servers) {
+    thread::scope(|scope| {
+        let all = Line::value_variants().iter();
+        let asked: Vec<_> = all.map(|line| (line, scope.spawn(|| the_contract_holds(&start(*line))))).collect();
+        for (line, asked) in asked {
+            assert!(asked.join().is_ok(), "{line}: see above");
+        }
+    });
+}
+
 #[test]
-fn a_single_node_of_24_10_keeps_the_contract() {
-    the_contract_holds("24.10", &single("24.10"));
+fn a_single_node_keeps_the_contract() {
+    the_contract_holds_on_every_line(single);
+}
+
+#[test]
+fn a_cluster_keeps_the_contract() {
+    the_contract_holds_on_every_line(cluster);
 }
 
 #[test]
 fn without_consent_nothing_is_written() {
-    let servers = single("24.10");
-    let output = servers.with_node_certificate(servers.contract("24.10", &[])).output().unwrap();
+    let servers = single(Line::V24_10);
+    let output = servers.with_node_certificate(servers.contract(&[])).output().unwrap();
     let records = records(&output);
     let journal = servers.journal();
-    assert!(journal.len() > 100, "it did ask");
+    assert!(journal.len() > 50, "it did ask: {}", journal.len());
     let may_write = |entry: &&Value| !matches!(entry["method"].as_str(), Some("GET" | "HEAD" | "OPTIONS"));
     assert_eq!(journal.iter().find(may_write), None);
     for id in ["users.create", "reset.success", "cache.flip", "reload.reply", "silence.unfinished"] {
@@ -154,7 +220,7 @@ fn without_consent_nothing_is_written() {
 /// The suite can fail, and tells what a real server was seen to do from what was only read or taken over.
 #[test]
 fn a_wrong_line_is_noticed() {
-    let servers = single("24.10");
+    let servers = single(Line::V24_10);
     for (line, outcome, ids) in [
         ("22.10", "failed", &["info.body", "info.version", "ping.body", "gossip.body", "login.current"][..]),
         ("23.10", "failed", &["info.body", "info.version", "ping.body", "gossip.body", "login.current"]),
@@ -165,7 +231,7 @@ fn a_wrong_line_is_noticed() {
             &["info.body", "info.version", "root.redirect", "health.authenticates", "refused.not-base64"],
         ),
     ] {
-        let output = servers.contract(line, &[]).output().unwrap();
+        let output = servers.contract_of(line, &[]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{line}");
         let records = records(&output);
         for id in ids {
@@ -178,27 +244,99 @@ fn a_wrong_line_is_noticed() {
 
 #[test]
 fn what_an_earlier_run_left_goes_and_what_is_another_s_stays() {
-    let servers = single("24.10");
+    let servers = single(Line::V24_10);
     servers.create("somebody-else");
     let before = servers.users();
     for left in ["contract-suite-00000000-1", "contract-suite-00000000-2"] {
         servers.create(left);
     }
-    let output = servers.contract("24.10", &[CONSENT, "--filter", "users."]).output().unwrap();
+    let output = servers.contract(&[CONSENT, "--filter", "users."]).output().unwrap();
     assert!(stderr(&output).contains("removed 2 users"), "{}", stderr(&output));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(records(&output)["users.delete"]["outcome"], "ok");
     assert_eq!(servers.users(), before);
 }
 
+/// Says yes to everything, with JSON that says nothing, to whoever comes by TLS.
+struct YesSayer {
+    certs: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl YesSayer {
+    fn start() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("certs")).unwrap();
+        issue_certificates(&Programs::beside_this_test(), root.path(), "node-1.test");
+        let chain = vec![CertificateDer::from_pem_file(root.path().join("certs/node.crt")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(root.path().join("certs/node.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        let listener = TcpListener::bind(own_loopback().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+                thread::spawn(move || Self::say_yes(StreamOwned::new(session, socket)));
+            }
+        });
+        Self { certs: root, address }
+    }
+
+    fn say_yes(mut stream: StreamOwned<ServerConnection, TcpStream>) -> Option<()> {
+        let mut request = Vec::new();
+        while !request.windows(4).any(|four| four == b"\r\n\r\n") {
+            let mut piece = [0; 4096];
+            let count = stream.read(&mut piece).ok().filter(|count| *count > 0)?;
+            request.extend_from_slice(&piece[..count]);
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let mut words = request.split(' ');
+        let (status, body) = match (words.next()?, words.next()?) {
+            ("GET", "/info") => ("200 OK", r#"{"state":"leader"}"#),
+            ("GET", "/users") => ("200 OK", r#"{"data":[]}"#),
+            ("POST", "/users") => ("201 Created", "{}"),
+            _ => ("200 OK", "{}"),
+        };
+        let reply = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(reply.as_bytes()).ok()
+    }
+}
+
+/// Checks assert something: a server that says yes to all of them holds what yes is the answer to, and no more.
+#[test]
+fn a_server_that_says_yes_to_everything_does_not_pass() {
+    let server = YesSayer::start();
+    let certs = server.certs.path().join("certs");
+    let output = contract()
+        .args(["--line", "24.10", "--json", "--call-timeout", "5s", CONSENT])
+        .arg(format!("--server=https://localhost:{}", server.address.port()))
+        .arg(format!("--resolve=localhost={}", server.address.ip()))
+        .arg("--ca")
+        .arg(certs.join("ca/ca.crt"))
+        .arg("--node-certificate")
+        .arg(certs.join("node.crt"))
+        .arg("--node-key")
+        .arg(certs.join("node.key"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let records = records(&output);
+    let ok = records.iter().filter(|(_, record)| record["outcome"] == "ok").map(|(id, _)| id.as_str());
+    let yes = ["login.ping", "metrics.login", "refused.bearer", "reload.certificate", "run.restored", "tls.versions"];
+    assert_eq!(ok.collect::<Vec<_>>(), yes);
+}
+
 /// A run in the middle of a check that takes long; its users are there.
 fn in_the_middle(servers: &Servers) -> Running {
-    let mut command = servers.contract("24.10", &[CONSENT, "--filter", "silence."]);
+    let mut command = servers.contract(&[CONSENT, "--filter", "silence."]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + DEADLINE;
     while servers.users().matches("\"contract-suite-").count() < 2 {
         assert!(Instant::now() < deadline, "it creates no users");
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
     Running(Some(child))
 }
@@ -226,7 +364,7 @@ impl Drop for Running {
 
 #[test]
 fn a_signal_in_the_middle_leaves_no_user_behind() {
-    let servers = single("24.10");
+    let servers = single(Line::V24_10);
     let before = servers.users();
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let output = in_the_middle(&servers).end_by(signal);
@@ -241,13 +379,13 @@ fn a_signal_in_the_middle_leaves_no_user_behind() {
 /// No check changes ops; if its password is another one at the end, it is set back, and that is a finding.
 #[test]
 fn the_password_of_ops_is_set_back() {
-    let servers = single("24.10");
+    let servers = single(Line::V24_10);
     let running = in_the_middle(&servers);
     assert_eq!(servers.post("/users/ops/command/reset-password", &json!({"newPassword": "changed"})), 200);
     let deadline = Instant::now() + DEADLINE;
     while servers.get("/ping", ("ops", "changed")).0 != 200 {
         assert!(Instant::now() < deadline, "the stand-in does not flip");
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
     let output = running.end_by(Signal::SIGINT);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -278,19 +416,19 @@ fn every_mistake_is_told_in_one_run() {
 
 #[test]
 fn a_server_that_is_not_there_or_refuses_the_password_ends_the_run_at_once() {
-    let servers = single("24.10");
-    let ca = servers.nodes[0].certs().join("ca/ca.crt");
+    let servers = single(Line::V24_10);
+    let ca = servers.certs().join("ca/ca.crt");
     let ask = |server: &str, password: &str| {
         let mut command = contract();
         command.args(["--line", "24.10", "--server", server, "--ca"]).arg(&ca).arg("--resolve");
-        command.arg(format!("localhost={}", servers.nodes[0].address().ip()));
+        command.arg(format!("localhost={}", servers.address().ip()));
         command.env("CONTRACT_ADMIN_PASSWORD", password).output().unwrap()
     };
-    let port = servers.nodes[0].address().port();
+    let port = servers.address().port();
     let nobody = ask("https://localhost:1", "changeit");
     assert_eq!(nobody.status.code(), Some(69), "{}", stderr(&nobody));
     // The certificate is for other names.
-    let other = ask(&format!("https://{}:{port}", servers.nodes[0].address().ip()), "changeit");
+    let other = ask(&format!("https://{}:{port}", servers.address().ip()), "changeit");
     assert_eq!(other.status.code(), Some(69), "{}", stderr(&other));
     let refused = ask(&format!("https://localhost:{port}"), "not-the-password");
     assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
