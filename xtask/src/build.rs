@@ -14,6 +14,17 @@ pub(crate) fn programs(root: &Path) -> Result<PathBuf, Failure> {
     Ok(target(root).join("debug"))
 }
 
+/// Builds one static binary, in a target directory of its own because its flags are others. Gives its path.
+pub(crate) fn static_binary(root: &Path, package: &str, binary: &str, profile: &str) -> Result<PathBuf, Failure> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let directory = target(root).join("dist");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked", "--profile", profile, "--target", TARGET, "-p", package, "--bin", binary]);
+    cargo.arg("--target-dir").arg(&directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run(cargo.current_dir(root), "cargo build")?;
+    Ok(directory.join(TARGET).join(profile).join(binary))
+}
+
 /// The workspace's target directory.
 pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target))

@@ -1,4 +1,4 @@
-//! Everything that is longer than a cargo flag: `cargo xtask demo`, `cargo xtask test`, `cargo xtask size`.
+//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `size` and `contract`.
 
 mod build;
 mod demo;
@@ -31,6 +31,8 @@ enum Task {
     Test(test::Options),
     /// Build the static release binaries and print their sizes, raw and compressed.
     Size,
+    /// Build the contract suite as one static binary, to be run against real servers on another machine.
+    Contract,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&root, &options),
         Task::Test(options) => test::run(&root, &options),
         Task::Size => size::run(&root),
+        Task::Contract => contract(&root),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,6 +50,12 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+fn contract(root: &Path) -> Result<(), Failure> {
+    let path = build::static_binary(root, "testkit", "contract", "release")?;
+    eprintln!("{}\nsee `{} --help`", path.display(), path.display());
+    Ok(())
 }
 
 /// The directory of the workspace: the parent of this crate's.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,21 +10,14 @@ use flate2::write::GzEncoder;
 use crate::build;
 use crate::{Failure, table};
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// Builds and prints.
 pub(crate) fn run(root: &Path) -> Result<(), Failure> {
-    let target = build::target(root).join("dist");
     let mut rows = vec![vec!["binary".to_owned(), "raw".to_owned(), "gzip -9".to_owned()]];
     // A panicking bootstrap restarts what panicked; the others have nothing to restart.
     for (package, profile) in
         [("certgen", "dist-abort"), ("guard", "dist-abort"), ("bootstrap", "dist"), ("infra", "dist")]
     {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--locked", "--profile", profile, "--target", TARGET, "-p", package, "--bin", package]);
-        cargo.arg("--target-dir").arg(&target).env("RUSTFLAGS", "-C target-feature=+crt-static");
-        build::run(cargo.current_dir(root), "cargo build")?;
-        let path = target.join(TARGET).join(profile).join(package);
+        let path = build::static_binary(root, package, package, profile)?;
         let bytes = fs::read(&path).map_err(Failure::io(&format!("read {}", path.display())))?;
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         let compressed = gzip.write_all(&bytes).and_then(|()| gzip.finish()).map_err(Failure::io("compress"))?;
