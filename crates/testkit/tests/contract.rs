@@ -4,25 +4,36 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use testkit::consumer;
-use testkit::node::DatabaseNode;
+use testkit::net::own_loopback;
+use testkit::node::{DatabaseNode, issue_certificates};
+use testkit::programs::Programs;
 use tokio::runtime::Runtime;
 
 const ADMIN: (&str, &str) = ("admin", "changeit");
 const CONSENT: &str = "--i-consent-to-changing-users";
 const DEADLINE: Duration = Duration::from_mins(1);
-/// Ten times as fast as a real server: none of the suite's bounds is short of that.
-const SCALE: f64 = 0.1;
+/// As fast as a real server: a lag of a second is long enough to be looked at.
+const REAL: f64 = 1.0;
+/// Ten times as fast, for what does not look at times.
+const FAST: f64 = 0.1;
 
-fn single(line: &str) -> Servers {
-    Servers::of(vec![DatabaseNode::start_with("node-1.test", SCALE, &[&format!("--line={line}")])])
+fn single(line: &str, scale: f64) -> Servers {
+    Servers::of(vec![DatabaseNode::start_with("node-1.test", scale, &[&format!("--line={line}")])])
 }
 
 /// Servers to point the suite at: one node, or the nodes of a cluster.
@@ -131,12 +142,12 @@ fn the_contract_holds(line: &str, servers: &Servers) {
 
 #[test]
 fn a_single_node_of_24_10_keeps_the_contract() {
-    the_contract_holds("24.10", &single("24.10"));
+    the_contract_holds("24.10", &single("24.10", REAL));
 }
 
 #[test]
 fn without_consent_nothing_is_written() {
-    let servers = single("24.10");
+    let servers = single("24.10", FAST);
     let output = servers.with_node_certificate(servers.contract("24.10", &[])).output().unwrap();
     let records = records(&output);
     let journal = servers.journal();
@@ -154,7 +165,7 @@ fn without_consent_nothing_is_written() {
 /// The suite can fail, and tells what a real server was seen to do from what was only read or taken over.
 #[test]
 fn a_wrong_line_is_noticed() {
-    let servers = single("24.10");
+    let servers = single("24.10", FAST);
     for (line, outcome, ids) in [
         ("22.10", "failed", &["info.body", "info.version", "ping.body", "gossip.body", "login.current"][..]),
         ("23.10", "failed", &["info.body", "info.version", "ping.body", "gossip.body", "login.current"]),
@@ -178,7 +189,7 @@ fn a_wrong_line_is_noticed() {
 
 #[test]
 fn what_an_earlier_run_left_goes_and_what_is_another_s_stays() {
-    let servers = single("24.10");
+    let servers = single("24.10", FAST);
     servers.create("somebody-else");
     let before = servers.users();
     for left in ["contract-suite-00000000-1", "contract-suite-00000000-2"] {
@@ -191,6 +202,78 @@ fn what_an_earlier_run_left_goes_and_what_is_another_s_stays() {
     assert_eq!(servers.users(), before);
 }
 
+/// Says yes to everything, with JSON that says nothing, to whoever comes by TLS.
+struct YesSayer {
+    certs: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl YesSayer {
+    fn start() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("certs")).unwrap();
+        issue_certificates(&Programs::beside_this_test(), root.path(), "node-1.test");
+        let chain = vec![CertificateDer::from_pem_file(root.path().join("certs/node.crt")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(root.path().join("certs/node.key")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        let listener = TcpListener::bind(own_loopback().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+                thread::spawn(move || Self::say_yes(StreamOwned::new(session, socket)));
+            }
+        });
+        Self { certs: root, address }
+    }
+
+    fn say_yes(mut stream: StreamOwned<ServerConnection, TcpStream>) -> Option<()> {
+        let mut request = Vec::new();
+        while !request.windows(4).any(|four| four == b"\r\n\r\n") {
+            let mut piece = [0; 4096];
+            let count = stream.read(&mut piece).ok().filter(|count| *count > 0)?;
+            request.extend_from_slice(&piece[..count]);
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let mut words = request.split(' ');
+        let (status, body) = match (words.next()?, words.next()?) {
+            ("GET", "/info") => ("200 OK", r#"{"state":"leader"}"#),
+            ("GET", "/users") => ("200 OK", r#"{"data":[]}"#),
+            ("POST", "/users") => ("201 Created", "{}"),
+            _ => ("200 OK", "{}"),
+        };
+        let reply = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(reply.as_bytes()).ok()
+    }
+}
+
+/// Checks assert something: a server that says yes to all of them holds what yes is the answer to, and no more.
+#[test]
+fn a_server_that_says_yes_to_everything_does_not_pass() {
+    let server = YesSayer::start();
+    let certs = server.certs.path().join("certs");
+    let output = contract()
+        .args(["--line", "24.10", "--json", "--call-timeout", "5s", CONSENT])
+        .arg(format!("--server=https://localhost:{}", server.address.port()))
+        .arg(format!("--resolve=localhost={}", server.address.ip()))
+        .arg("--ca")
+        .arg(certs.join("ca/ca.crt"))
+        .arg("--node-certificate")
+        .arg(certs.join("node.crt"))
+        .arg("--node-key")
+        .arg(certs.join("node.key"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let records = records(&output);
+    let ok = records.iter().filter(|(_, record)| record["outcome"] == "ok").map(|(id, _)| id.as_str());
+    let yes = ["login.ping", "metrics.login", "refused.bearer", "reload.certificate", "run.restored", "tls.versions"];
+    assert_eq!(ok.collect::<Vec<_>>(), yes);
+}
+
 /// A run in the middle of a check that takes long; its users are there.
 fn in_the_middle(servers: &Servers) -> Running {
     let mut command = servers.contract("24.10", &[CONSENT, "--filter", "silence."]);
@@ -198,7 +281,7 @@ fn in_the_middle(servers: &Servers) -> Running {
     let deadline = Instant::now() + DEADLINE;
     while servers.users().matches("\"contract-suite-").count() < 2 {
         assert!(Instant::now() < deadline, "it creates no users");
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
     Running(Some(child))
 }
@@ -226,7 +309,7 @@ impl Drop for Running {
 
 #[test]
 fn a_signal_in_the_middle_leaves_no_user_behind() {
-    let servers = single("24.10");
+    let servers = single("24.10", FAST);
     let before = servers.users();
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let output = in_the_middle(&servers).end_by(signal);
@@ -241,13 +324,13 @@ fn a_signal_in_the_middle_leaves_no_user_behind() {
 /// No check changes ops; if its password is another one at the end, it is set back, and that is a finding.
 #[test]
 fn the_password_of_ops_is_set_back() {
-    let servers = single("24.10");
+    let servers = single("24.10", FAST);
     let running = in_the_middle(&servers);
     assert_eq!(servers.post("/users/ops/command/reset-password", &json!({"newPassword": "changed"})), 200);
     let deadline = Instant::now() + DEADLINE;
     while servers.get("/ping", ("ops", "changed")).0 != 200 {
         assert!(Instant::now() < deadline, "the stand-in does not flip");
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
     let output = running.end_by(Signal::SIGINT);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -278,7 +361,7 @@ fn every_mistake_is_told_in_one_run() {
 
 #[test]
 fn a_server_that_is_not_there_or_refuses_the_password_ends_the_run_at_once() {
-    let servers = single("24.10");
+    let servers = single("24.10", FAST);
     let ca = servers.nodes[0].certs().join("ca/ca.crt");
     let ask = |server: &str, password: &str| {
         let mut command = contract();

@@ -158,7 +158,9 @@ fn gossip(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
 }
 
 fn gossip_secure(_: &Suite, node: &Node, found: &mut Found) -> Result<(), Broken> {
-    for member in members(&node.ask(&Request::get("/gossip"))?) {
+    let members = members(&node.ask(&Request::get("/gossip"))?);
+    found.holds("GET /gossip", !members.is_empty(), "members", "none");
+    for member in members {
         let ports = (member["internalTcpPort"].as_i64(), member["internalSecureTcpPort"].as_i64());
         let holds = ports.0 == Some(0) && ports.1.is_some_and(|port| port > 0);
         found.holds("internalTcpPort and internalSecureTcpPort", holds, "0 and a port", format!("{ports:?}"));

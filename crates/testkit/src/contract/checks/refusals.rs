@@ -116,6 +116,7 @@ fn wrong_login_without_cors(suite: &Suite, node: &Node, found: &mut Found) -> Re
     let [login, ..] = wrong_logins(suite);
     found
         .reply("GET /ping with a wrong password", &node.ask(&Request::get("/ping").by(&login))?)
+        .bad_login()
         .without("Access-Control-Allow-Methods")
         .without("Access-Control-Allow-Origin")
         .without("Access-Control-Allow-Headers")
