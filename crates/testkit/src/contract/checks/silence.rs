@@ -14,6 +14,7 @@ const SILENCE: Duration = Duration::from_secs(12);
 /// nobody promised how many workers there are.
 const LATER: usize = 20;
 const BETWEEN: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) fn checks() -> Vec<Check> {
     vec![
@@ -67,9 +68,13 @@ fn unfinished(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broke
         connection.send(&request);
         waiting.push(Waiting { body, user, connection, answer: None });
     }
-    pause(node, SILENCE)?;
+    let deadline = Instant::now() + SILENCE;
+    while Instant::now() < deadline && waiting.iter().any(|waiting| waiting.answer.is_none()) {
+        for waiting in &mut waiting {
+            waiting.look(node, LOOK)?;
+        }
+    }
     for waiting in &mut waiting {
-        waiting.look(node, Duration::from_millis(50))?;
         let of = format!("reset with the body `{}`, while nobody else asks", waiting.body);
         let (silent, shown) = (waiting.answer.is_none(), waiting.answer.as_ref().map(ToString::to_string));
         found.holds(&of, silent, format!("no answer for {SILENCE:?}"), shown.unwrap_or_default());
@@ -81,7 +86,7 @@ fn unfinished(suite: &Suite, node: &Node, found: &mut Found) -> Result<(), Broke
         node.ask(&Request::get("/ping"))?;
         pause(node, BETWEEN)?;
         for waiting in &mut waiting {
-            waiting.look(node, Duration::from_millis(50))?;
+            waiting.look(node, LOOK)?;
         }
     }
     for Waiting { body, user, answer, .. } in waiting {
