@@ -27,7 +27,9 @@
 mod authority;
 pub mod cli;
 mod error;
+pub mod gencert;
 mod issue;
+mod keys;
 mod plan;
 mod publish;
 mod run;
