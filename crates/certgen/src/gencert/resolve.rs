@@ -112,6 +112,8 @@ struct Place {
 #[derive(Clone, Copy)]
 struct Limits {
     not_after: OffsetDateTime,
+    /// When the first of its chain ends, as far as the chain is known.
+    accepted_until: OffsetDateTime,
     path_length: Option<u32>,
 }
 
@@ -124,9 +126,11 @@ impl Resolver<'_> {
         let mut limits: Vec<Option<Limits>> = vec![None; self.asked.len()];
         for &index in &order {
             let signer = match signed_by[index] {
-                Some(SignedBy::Given(given_index)) => given[given_index]
-                    .as_ref()
-                    .map(|signer| Limits { not_after: signer.not_after(), path_length: signer.path_length() }),
+                Some(SignedBy::Given(given_index)) => given[given_index].as_ref().map(|signer| Limits {
+                    not_after: signer.not_after(),
+                    accepted_until: signer.not_after(),
+                    path_length: signer.path_length(),
+                }),
                 Some(SignedBy::Made(parent)) => limits[parent],
                 Some(SignedBy::Itself) | None => None,
             };
@@ -152,7 +156,7 @@ impl Resolver<'_> {
         known
             .filter_map(|(index, ((place, targets), (signed_by, limits)))| {
                 let (certificate, key) = targets?;
-                let Limits { not_after, path_length } = (*limits)?;
+                let Limits { not_after, path_length, .. } = (*limits)?;
                 Some(Item {
                     subject: self.asked[index].request.subject.clone(),
                     signed_by: (*signed_by)?,
@@ -196,7 +200,7 @@ impl Resolver<'_> {
                 Directory::FreeNode => free_node(&mut next_node, &taken).unwrap_or_else(|| {
                     let text = format!("no directory is free for the node: node1 to node{MOST_NODES} exist");
                     self.mistake(index, &text, Some("give -out"));
-                    PathBuf::new()
+                    format!("node-of-{index}").into()
                 }),
             };
             let base = match &request.name {
@@ -365,8 +369,10 @@ impl Resolver<'_> {
             self.mistake(index, "-days: the certificate would end after the year 9999, which none can say", None);
             return None;
         };
-        if let Some(signer) = signer.filter(|signer| signer.not_after < not_after) {
-            let (end, until) = (when(not_after), when(signer.not_after));
+        let accepted_until = signer.map_or(not_after, |signer| signer.accepted_until.min(not_after));
+        // A CA and an intermediate with the default period end seconds apart.
+        if not_after - accepted_until >= time::Duration::DAY {
+            let (end, until) = (when(not_after), when(accepted_until));
             self.warn(
                 index,
                 &format!("it ends at {end}, but its CA already at {until}: from then on nobody accepts it"),
@@ -385,7 +391,7 @@ impl Resolver<'_> {
             }
             (true, true, length) => length.map(|length| length - 1),
         };
-        Some(Limits { not_after, path_length })
+        Some(Limits { not_after, accepted_until, path_length })
     }
 
     fn targets(&mut self, index: usize, place: &Place) -> Option<(Target, Target)> {
