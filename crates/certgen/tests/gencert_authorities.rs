@@ -34,7 +34,7 @@ impl Others {
     /// A self-signed `<name>.crt` with `<name>.key` in PKCS#8.
     fn make(&self, name: &str, key: &str, extensions: &str, validity: &str) {
         self.openssl(&format!("genpkey {key} -out {name}.key"));
-        let config = format!("[req]\ndistinguished_name = dn\n[dn]\n[ext]\n{extensions}\n");
+        let config = format!("[req]\ndistinguished_name = dn\nstring_mask = default\n[dn]\n[ext]\n{extensions}\n");
         fs::write(self.scene.path(&format!("{name}.cnf")), config).unwrap();
         self.openssl(&format!("req -new -config {name}.cnf -key {name}.key -subj /O=Ours/CN={name} -out {name}.csr"));
         self.openssl(&format!(
@@ -143,6 +143,9 @@ fn what_cannot_sign_is_refused_by_its_reason() {
     others.make("leaf", P256, "basicConstraints = CA:FALSE", "-days 3650");
     others.make("signless", P256, "basicConstraints = critical, CA:TRUE\nkeyUsage = digitalSignature", "-days 3650");
     others.make("small", "-algorithm RSA -pkeyopt rsa_keygen_bits:1024", AUTHORITY, "-days 3650");
+    others.make("odd", P256, AUTHORITY, "-days 3650");
+    others.openssl("req -new -config odd.cnf -key odd.key -subj /CN=who? -out odd.csr");
+    others.openssl("x509 -req -in odd.csr -signkey odd.key -extfile odd.cnf -extensions ext -days 3650 -out odd.crt");
     others.make_dated("past", "20200101000000Z", "20210101000000Z");
     others.openssl("x509 -in ca.crt -outform DER -out der.crt");
     others.openssl("pkey -in ca.key -outform DER -out der.key");
@@ -181,6 +184,7 @@ fn what_cannot_sign_is_refused_by_its_reason() {
             "small.key",
             &["`small.key` cannot be used as a CA: the private key cannot be used; allowed are RSA of 2048"],
         ),
+        ("odd.crt", "odd.key", &["`odd.crt` cannot be used as a CA: the certificate's subject has a question mark"]),
         ("past.crt", "past.key", &["the CA in `past.crt` has expired at 2021-01-01T00:00:00Z"]),
     ] {
         println!("{certificate} {key}");

@@ -99,8 +99,11 @@ fn distinguished_name(subject: &Subject, serial: &[u8], is_signed: bool) -> Dist
     name
 }
 
-/// `PrintableString` where the text allows it, as Go does.
+/// `PrintableString` where the text allows it, as Go does; with a question mark rcgen could not write it.
 fn text(text: &str) -> DnValue {
+    if text.contains('?') {
+        return DnValue::Utf8String(text.to_owned());
+    }
     PrintableString::try_from(text).map_or_else(|_| DnValue::Utf8String(text.to_owned()), DnValue::PrintableString)
 }
 
