@@ -243,3 +243,54 @@ fn a_full_disk_leaves_nothing() {
     ran.refused(&["No space left on device"]);
     assert_eq!(scene.files(), ["certs.yml", "tiny/"]);
 }
+
+fn with_nodes(count: usize) -> String {
+    let nodes: String =
+        (0..count).map(|number| format!("  - {{out: n{number}, dns-names: n{number}.test}}\n")).collect();
+    format!("certificates:\n  ca-certs:\n  - {{}}\n  node-certs:\n{nodes}")
+}
+
+/// Keys are written as they come: whether a file lists few or many is not seen in memory.
+#[test]
+fn memory_does_not_grow_with_the_number_of_certificates() {
+    let peak = |count: usize| {
+        let scene = Scene::new();
+        fs::write(scene.path("certs.yml"), with_nodes(count)).unwrap();
+        let mut child = scene.command().arg("create-certs").stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut peak = 0;
+        while child.try_wait().unwrap().is_none() {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u32>().ok());
+            peak = peak.max(kilobytes.unwrap_or(0));
+            std::thread::yield_now();
+        }
+        assert!(child.wait().unwrap().success());
+        assert_eq!(scene.files().len(), 2 * count + 3);
+        peak
+    };
+    let (few, many) = (peak(6), peak(60));
+    assert!(few > 1000 && many < few + 1500, "{few} kB for 6, {many} kB for 60");
+}
+
+/// On a terminal a bar is drawn, and wiped before the success lines.
+#[test]
+fn a_person_who_watches_sees_the_progress() {
+    use std::io::Read as _;
+
+    let scene = Scene::new();
+    fs::write(scene.path("certs.yml"), with_nodes(6)).unwrap();
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let mut command = scene.command();
+    command.env("TERM", "xterm").arg("create-certs").stdout(std::process::Stdio::piped()).stderr(terminal.slave);
+    let child = command.spawn().unwrap();
+    // The last end of the terminal closes with the child.
+    drop(command);
+    let mut seen = Vec::new();
+    // A terminal whose other end is closed gives an error, not an end.
+    let _ = fs::File::from(terminal.master).read_to_end(&mut seen);
+    let output = child.wait_with_output().unwrap();
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(seen.contains("of 7 certificates"), "{seen:?}");
+    assert!(!String::from_utf8(output.stdout).unwrap().contains("of 7 certificates"));
+}

@@ -440,6 +440,20 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever is typed is read to its end, and a flag that is set twice has its last value.
+        #[test]
+        fn no_command_line_is_too_odd(words in proptest::collection::vec("-{0,3}(out|force|days|=|h|[^\\x00]{0,3}){0,3}", 0..8)) {
+            let words: Vec<_> = words.into_iter().map(OsString::from).collect();
+            for command in Command::ALL {
+                let first = parse(command, &words);
+                let mut flag_first = vec![OsString::from("-force"), OsString::from("-force=false")];
+                flag_first.extend(words.iter().cloned());
+                proptest::prop_assert_eq!(first, parse(command, &flag_first));
+            }
+        }
+    }
+
     #[test]
     fn help_is_asked_for_anywhere_before_a_double_hyphen() {
         for line in ["-h", "x -help", "-out --help"] {

@@ -241,6 +241,13 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in "[ \\n\\-:{}\\[\\],&*!|>'\"#%a-c<~0]{0,60}") {
+            let _ = parse(&text);
+        }
+    }
+
     /// Each level names the one before twice; nothing is copied.
     #[test]
     fn a_bomb_of_aliases_stays_small() {
