@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use common::{Ran, Scene, ca, node, user, with_parsed};
+use common::{Ran, Scene, ca, list_of_nodes, node, user, with_parsed};
 
 #[test]
 fn a_ca_a_node_and_a_user_are_made_where_1_3_0_made_them() {
@@ -386,9 +386,7 @@ fn the_init_container_and_the_commands_do_not_mix() {
 #[test]
 fn an_interrupted_run_leaves_nothing() {
     let scene = Scene::new();
-    let nodes: String = (1..=400).map(|number| format!("  - {{dns-names: n{number}}}\n")).collect();
-    fs::write(scene.path("certs.yml"), format!("certificates:\n  ca-certs:\n  - {{}}\n  node-certs:\n{nodes}"))
-        .unwrap();
+    fs::write(scene.path("certs.yml"), list_of_nodes(400)).unwrap();
     let mut child = scene.command().arg("create-certs").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Until keys are written somewhere.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);

@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use common::{Scene, ca, node, user, with_parsed};
+use common::{Scene, ca, list_of_nodes, node, user, with_parsed};
 
 /// As in es-gencert-cli's documentation, with every field somewhere.
 const ALL: &str = r#"
@@ -244,18 +244,12 @@ fn a_full_disk_leaves_nothing() {
     assert_eq!(scene.files(), ["certs.yml", "tiny/"]);
 }
 
-fn with_nodes(count: usize) -> String {
-    let nodes: String =
-        (0..count).map(|number| format!("  - {{out: n{number}, dns-names: n{number}.test}}\n")).collect();
-    format!("certificates:\n  ca-certs:\n  - {{}}\n  node-certs:\n{nodes}")
-}
-
 /// Keys are written as they come: whether a file lists few or many is not seen in memory.
 #[test]
 fn memory_does_not_grow_with_the_number_of_certificates() {
     let peak = |count: usize| {
         let scene = Scene::new();
-        fs::write(scene.path("certs.yml"), with_nodes(count)).unwrap();
+        fs::write(scene.path("certs.yml"), list_of_nodes(count)).unwrap();
         let mut child = scene.command().arg("create-certs").stdout(std::process::Stdio::null()).spawn().unwrap();
         let mut peak = 0;
         while child.try_wait().unwrap().is_none() {
@@ -279,7 +273,7 @@ fn a_person_who_watches_sees_the_progress() {
     use std::io::Read as _;
 
     let scene = Scene::new();
-    fs::write(scene.path("certs.yml"), with_nodes(6)).unwrap();
+    fs::write(scene.path("certs.yml"), list_of_nodes(6)).unwrap();
     let terminal = nix::pty::openpty(None, None).unwrap();
     let mut command = scene.command();
     command.env("TERM", "xterm").arg("create-certs").stdout(std::process::Stdio::piped()).stderr(terminal.slave);

@@ -12,6 +12,7 @@ use common::{Scene, TwoNodes, openssl, with_parsed};
 use testkit::tool::{self, Tool};
 use x509_parser::der_parser::asn1_rs::Tag;
 use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::ASN1Time;
 use x509_parser::public_key::PublicKey;
 
 const CONFIG: &str = "
@@ -202,7 +203,7 @@ fn the_profile_is_that_of_the_old_tool() {
                 }
             }
             let validity = certificate.validity();
-            let [from, until] = [&validity.not_before, &validity.not_after].map(|time| time.to_datetime());
+            let [from, until] = [&validity.not_before, &validity.not_after].map(ASN1Time::to_datetime);
             let made = from + time::Duration::HOUR;
             assert_eq!(until, made.replace_year(made.year() + years).unwrap(), "{file}");
         });

@@ -1,6 +1,7 @@
 //! Others than the library that made them judge certificates: OpenSSL, and a TLS handshake with rustls.
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by tests that each use a part")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -226,4 +227,13 @@ pub(crate) fn with_parsed<T>(der: &[u8], check: impl FnOnce(&X509Certificate<'_>
 /// Whether this test may write anywhere.
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// A file for `create-certs`: a CA and this many nodes.
+pub(crate) fn list_of_nodes(count: usize) -> String {
+    let mut text = "certificates:\n  ca-certs:\n  - {}\n  node-certs:\n".to_owned();
+    for number in 0..count {
+        writeln!(text, "  - {{out: n{number}, dns-names: n{number}.test}}").unwrap();
+    }
+    text
 }
