@@ -36,9 +36,15 @@ pub(crate) fn all(root: &Path) -> Tools {
         Ok(cdk) => provisioned.found.push((Tool::Cdk, cdk)),
         Err(failure) => provisioned.missing.push(format!("the CDK command line: {}", failure.message)),
     }
-    match on_path("openssl") {
-        Some(openssl) => provisioned.found.push((Tool::OpenSsl, openssl)),
-        None => provisioned.missing.push("openssl: not on PATH; install the package openssl".to_owned()),
+    for (tool, name, package) in [
+        (Tool::OpenSsl, "openssl", "openssl"),
+        (Tool::Certtool, "certtool", "gnutls-bin"),
+        (Tool::Go, "go", "golang-go"),
+    ] {
+        match on_path(name) {
+            Some(path) => provisioned.found.push((tool, path)),
+            None => provisioned.missing.push(format!("{name}: not on PATH; install the package {package}")),
+        }
     }
     provisioned
 }

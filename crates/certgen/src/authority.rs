@@ -15,6 +15,7 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::der_parser::asn1_rs::Tag;
 use x509_parser::parse_x509_certificate;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -119,7 +120,10 @@ impl Root {
         };
         let (not_before, not_after) = {
             let certificate = parse(&der)?;
-            check_profile(&certificate)?;
+            check_signs(&certificate)?;
+            if certificate.issuer().as_raw() != certificate.subject().as_raw() {
+                return Err(AuthorityError::NotARoot);
+            }
             let validity = certificate.validity();
             (validity.not_before.to_datetime(), validity.not_after.to_datetime())
         };
@@ -235,7 +239,8 @@ pub fn issue_authority(validity: Validity, now: OffsetDateTime) -> Result<Author
     })
 }
 
-fn check_profile(certificate: &X509Certificate<'_>) -> Result<(), AuthorityError> {
+/// Whether it is an authority that may sign certificates, and whose name they can repeat.
+pub(crate) fn check_signs(certificate: &X509Certificate<'_>) -> Result<(), AuthorityError> {
     let unreadable = |error: x509_parser::error::X509Error| AuthorityError::Unreadable(error.to_string());
     let constraints = certificate.basic_constraints().map_err(unreadable)?;
     if !constraints.is_some_and(|constraints| constraints.value.ca) {
@@ -246,15 +251,16 @@ fn check_profile(certificate: &X509Certificate<'_>) -> Result<(), AuthorityError
     if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
         return Err(AuthorityError::MayNotSign);
     }
-    if certificate.issuer().as_raw() != certificate.subject().as_raw() {
-        return Err(AuthorityError::NotARoot);
-    }
     // rcgen keeps one value for each kind of attribute; a node's issuer would silently differ from this subject.
     let mut kinds = BTreeSet::new();
     for group in certificate.subject().iter() {
         let [attribute] = group.iter().collect::<Vec<_>>()[..] else {
             return Err(AuthorityError::Subject("a group of attributes"));
         };
+        // rcgen panics when it writes this one (yasna 0.5 does not count it among the allowed characters).
+        if attribute.attr_value().tag() == Tag::PrintableString && attribute.attr_value().data.contains(&b'?') {
+            return Err(AuthorityError::Subject("a question mark in a PrintableString"));
+        }
         if !kinds.insert(attribute.attr_type().to_id_string()) {
             return Err(AuthorityError::Subject("an attribute twice"));
         }
@@ -263,13 +269,21 @@ fn check_profile(certificate: &X509Certificate<'_>) -> Result<(), AuthorityError
 }
 
 fn private_key(text: &[u8]) -> Result<KeyPair, AuthorityError> {
-    // OpenSSL puts EC PARAMETERS before an EC key; the key names its curve itself.
-    let mut found = blocks(text, |tag| tag.ends_with("PRIVATE KEY"))?;
-    let key = match (found.pop(), found.len()) {
-        (None, _) => return Err(AuthorityError::NoKey),
-        (Some(key), 0) => key,
-        (Some(_), others) => return Err(AuthorityError::SeveralKeys(others + 1)),
-    };
+    let mut found = private_keys(text)?;
+    match (found.pop(), found.len()) {
+        (None, _) => Err(AuthorityError::NoKey),
+        (Some(key), 0) => signing_key(key),
+        (Some(_), others) => Err(AuthorityError::SeveralKeys(others + 1)),
+    }
+}
+
+/// The blocks with private keys. OpenSSL puts EC PARAMETERS before an EC key; the key names its curve itself.
+pub(crate) fn private_keys(text: &[u8]) -> Result<Vec<Pem>, AuthorityError> {
+    blocks(text, |tag| tag.ends_with("PRIVATE KEY"))
+}
+
+/// The key of a block, if it can sign as an authority.
+pub(crate) fn signing_key(key: Pem) -> Result<KeyPair, AuthorityError> {
     // PKCS#8 says it in its name, the older forms in a header (RFC 1421).
     let encrypted = key.headers().get("Proc-Type").is_some_and(|kind| kind.contains("ENCRYPTED"));
     if encrypted || key.tag() == "ENCRYPTED PRIVATE KEY" {
@@ -281,12 +295,12 @@ fn private_key(text: &[u8]) -> Result<KeyPair, AuthorityError> {
     if supported.contains(&key.algorithm()) { Ok(key) } else { Err(AuthorityError::UnsupportedKey) }
 }
 
-fn blocks(text: &[u8], is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Pem>, AuthorityError> {
+pub(crate) fn blocks(text: &[u8], is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Pem>, AuthorityError> {
     let all = pem::parse_many(text).map_err(AuthorityError::NotPem)?;
     Ok(all.into_iter().filter(|block| is_wanted(block.tag())).collect())
 }
 
-fn parse(der: &[u8]) -> Result<X509Certificate<'_>, AuthorityError> {
+pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, AuthorityError> {
     match parse_x509_certificate(der) {
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) => Err(AuthorityError::Unreadable("something follows it".to_owned())),

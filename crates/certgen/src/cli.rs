@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser, ValueEnum};
 
 use crate::plan::{CaSource, DnsName, Names, Plan, RsaBits, Validity};
 
@@ -14,7 +14,7 @@ use crate::plan::{CaSource, DnsName, Names, Plan, RsaBits, Validity};
 /// Writes node.crt, node.key and the trusted roots to a directory that a server can start on at any instant. Every
 /// option has a CERTGEN_* variable; the command line wins.
 #[derive(Debug, Parser)]
-#[command(name = "certgen", version, max_term_width = 120)]
+#[command(name = "certgen", version, max_term_width = 120, after_help = crate::gencert::commands())]
 struct Cli {
     /// Directory for the certificates; it must exist and be writable.
     #[arg(long, env = "CERTGEN_OUT", value_name = "DIR")]
@@ -61,6 +61,16 @@ struct Cli {
     /// File with the private key of the authority, PEM without password; for --ca-source files.
     #[arg(long, env = "CERTGEN_CA_KEY", value_name = "FILE", help_heading = "Certificate authority")]
     ca_key: Option<PathBuf>,
+}
+
+/// Whether a long option of this name exists, for telling our command lines from those of es-gencert-cli.
+pub fn is_option(name: &str) -> bool {
+    Cli::command().get_arguments().any(|argument| argument.get_long() == Some(name))
+}
+
+/// Whether the environment configures a node: then a command line without any command is for that node.
+pub fn is_configured(mut environment: impl Iterator<Item = (OsString, OsString)>) -> bool {
+    environment.any(|(name, _)| name.to_str().is_some_and(|name| name.starts_with("CERTGEN_")))
 }
 
 /// Reads the command line and the environment.
@@ -168,8 +178,6 @@ impl Mistakes {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Plan, Vec<String>> {

@@ -1,6 +1,5 @@
 //! What can go wrong, how it is said, and with which code the program ends.
 
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::{fmt, io};
@@ -112,7 +111,7 @@ impl Error {
 
     /// Prints the chain of causes on one line, then the remedy, and gives the program's exit code.
     pub fn report(&self) -> ExitCode {
-        eprintln!("error: {}", OneLine(self));
+        eprintln!("error: {}", one_line(self));
         if let Some(hint) = self.hint() {
             eprintln!("hint: {hint}");
         }
@@ -120,16 +119,13 @@ impl Error {
     }
 }
 
-struct OneLine<'a>(&'a Error);
-
-impl fmt::Display for OneLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+/// The chain of causes on one line.
+pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
     }
+    line
 }

@@ -12,19 +12,17 @@
 //! | valid from one hour ago | all: a server whose clock is behind refuses its own certificate and exits |
 
 use std::fmt;
-use std::sync::mpsc;
-use std::thread;
 
-use pkcs8::PrivateKeyInfo;
 use rcgen::string::Ia5String;
 use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
-    PKCS_RSA_SHA256, RsaKeySize, SanType, SerialNumber,
+    SanType, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::authority::Authority;
+use crate::keys::RsaKeys;
 use crate::plan::{Names, RsaBits, Validity};
 
 /// The common name that every server line accepts without being told (`CERTIFICATE_RESERVED_NODE_COMMON_NAME`).
@@ -51,6 +49,12 @@ pub enum IssueError {
     /// A freshly made key has an unexpected encoding; not expected to happen.
     #[error("the new key is not in PKCS#8 form: {0}")]
     Encoding(pkcs8::Error),
+    /// A freshly made key has an unexpected public half; not expected to happen.
+    #[error("the public half of the new key does not parse")]
+    PublicKey,
+    /// The signer's subject has a form that would not be the same in the certificates it signs.
+    #[error("the subject of the certificate authority cannot be repeated byte for byte in what it signs")]
+    SignerName,
     /// The authority ends before the certificate would.
     #[error("the certificate authority is valid until {authority}, the node certificate would be until {node}")]
     OutlivesAuthority {
@@ -67,14 +71,14 @@ impl IssueError {
             Self::OutlivesAuthority { .. } => Some(
                 "give a shorter --validity, or renew the authority; with --ca-state, removing ca.pem from it does that",
             ),
-            Self::Library { .. } | Self::Randomness | Self::Encoding(_) => None,
+            Self::Library { .. } | Self::Randomness | Self::Encoding(_) | Self::PublicKey | Self::SignerName => None,
         }
     }
 
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::OutlivesAuthority { .. } => 78,
-            Self::Library { .. } | Self::Randomness | Self::Encoding(_) => 70,
+            Self::OutlivesAuthority { .. } | Self::SignerName => 78,
+            Self::Library { .. } | Self::Randomness | Self::Encoding(_) | Self::PublicKey => 70,
         }
     }
 }
@@ -112,14 +116,14 @@ pub fn issue_node(
     if not_after > authority.not_after() {
         return Err(IssueError::OutlivesAuthority { authority: authority.not_after(), node: not_after });
     }
-    let key = generate_rsa(bits)?;
-    let params = node_params(&key, names, now, not_after)?;
+    let key = RsaKeys::search(bits, 1).take()?;
+    let params = node_params(key.pair(), names, now, not_after)?;
     let certificate = params
-        .signed_by(&key, authority.issuer())
+        .signed_by(key.pair(), authority.issuer())
         .map_err(|source| IssueError::Library { what: "node certificate", source })?;
     Ok(NodeCertificate {
         certificate: encode(&pem::Pem::new("CERTIFICATE", certificate.der().as_ref())),
-        key: pkcs1(&key)?,
+        key: key.to_pkcs1()?,
         not_after,
     })
 }
@@ -150,40 +154,6 @@ fn node_params(
     key_identifier.extend(params.key_identifier(key));
     params.custom_extensions = vec![no_ca, CustomExtension::from_oid_content(&[2, 5, 29, 14], key_identifier)];
     Ok(params)
-}
-
-/// The time to find an RSA key varies by more than half, so every core looks for one and the first found is taken.
-fn generate_rsa(bits: RsaBits) -> Result<KeyPair, IssueError> {
-    let size = match bits {
-        RsaBits::B2048 => RsaKeySize::_2048,
-        RsaBits::B3072 => RsaKeySize::_3072,
-        RsaBits::B4096 => RsaKeySize::_4096,
-    };
-    let generate = move || KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size);
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
-    let (found, first) = mpsc::sync_channel(cores);
-    for _ in 1..cores {
-        let found = found.clone();
-        // Nobody waits for the losers: they end with their key, or with the process. If no thread can be had, this
-        // one still looks.
-        let _ = thread::Builder::new().name("rsa".to_owned()).spawn(move || found.send(generate()));
-    }
-    let own = thread::Builder::new().name("rsa".to_owned()).spawn(move || found.send(generate()));
-    let key = match own {
-        Ok(_) => first.recv().map_err(|_| IssueError::Randomness)?,
-        Err(_) => generate(),
-    };
-    key.map_err(|source| IssueError::Library { what: "RSA key", source })
-}
-
-/// The key in the one form that every server line reads (contract §4.1): 22.10 and older take PKCS#1 only.
-fn pkcs1(key: &KeyPair) -> Result<Zeroizing<String>, IssueError> {
-    let mut pkcs8 = key.serialize_der();
-    let block = PrivateKeyInfo::try_from(pkcs8.as_slice())
-        .map(|info| pem::Pem::new("RSA PRIVATE KEY", info.private_key))
-        .map_err(IssueError::Encoding);
-    pkcs8.zeroize();
-    Ok(Zeroizing::new(encode(&block?)))
 }
 
 /// The crate ends lines with CRLF unless told; the files are for Linux.

@@ -8,7 +8,12 @@
 //! `--ca-source`: `ephemeral` makes an authority, `files` takes the root and the key that `--ca-certificate` and `--ca-key`
 //! name (`authority.rs` says which). Only the root is published, never the authority's key.
 //!
+//! `certgen create-ca`, `create-node`, `create-user` and `create-certs` do what the commands of es-gencert-cli do, with its
+//! flags, files and exit codes (`gencert/`, and `docs/es-gencert-cli.md` for every difference).
+//!
 //! # Exit codes
+//!
+//! Of the init container; the commands end with 0 or 1, and a missing or unknown command with 127.
 //!
 //! | code | meaning |
 //! |---|---|
@@ -27,7 +32,9 @@
 mod authority;
 pub mod cli;
 mod error;
+pub mod gencert;
 mod issue;
+mod keys;
 mod plan;
 mod publish;
 mod run;

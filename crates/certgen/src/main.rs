@@ -1,20 +1,28 @@
-//! Wiring only: command line → plan → certificates on the volume → exit code.
+//! Wiring only: command line → plan → certificates on the volume → exit code; or a command of es-gencert-cli.
 
 use std::env;
 use std::process::ExitCode;
 
+use certgen::gencert::{self, Invocation};
 use time::OffsetDateTime;
 
 fn main() -> ExitCode {
-    let plan = match certgen::cli::parse(env::args_os()) {
-        Ok(plan) => plan,
-        Err(exit) => return exit,
-    };
-    match certgen::run(&plan, OffsetDateTime::now_utc()) {
-        Ok(report) => {
-            eprintln!("certgen: {report}");
-            ExitCode::SUCCESS
+    let arguments: Vec<_> = env::args_os().collect();
+    let now = OffsetDateTime::now_utc();
+    match gencert::recognise(&arguments, certgen::cli::is_option, certgen::cli::is_configured(env::vars_os())) {
+        Invocation::Node(arguments) => {
+            let plan = match certgen::cli::parse(arguments) {
+                Ok(plan) => plan,
+                Err(exit) => return exit,
+            };
+            match certgen::run(&plan, now) {
+                Ok(report) => {
+                    eprintln!("certgen: {report}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => error.report(),
+            }
         }
-        Err(error) => error.report(),
+        Invocation::Replacement(replacement) => replacement.run(now),
     }
 }

@@ -265,7 +265,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Publ
     move |source| PublishError::Io { action, path, source }
 }
 
-fn random_id() -> Result<String, PublishError> {
+pub(crate) fn random_id() -> Result<String, PublishError> {
     let mut bytes = [0; 8];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| PublishError::Randomness)?;
     Ok(format!("{:016x}", u64::from_be_bytes(bytes)))

@@ -154,9 +154,13 @@ fn all_mistakes_of_a_command_line_are_told_in_one_run() {
 
 #[test]
 fn a_missing_out_is_a_usage_error() {
-    let output = certgen(&[]);
+    let output = certgen(&["--validity", "1d"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--out"));
+    let configured =
+        Command::new(env!("CARGO_BIN_EXE_certgen")).env_clear().env("CERTGEN_VALIDITY", "1d").output().unwrap();
+    assert_eq!(configured.status.code(), Some(2), "a task definition that forgot CERTGEN_OUT is told so");
+    assert!(stderr(&configured).contains("--out"));
 }
 
 #[test]

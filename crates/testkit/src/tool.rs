@@ -19,6 +19,10 @@ pub enum Tool {
     Cdk,
     /// The `openssl` command line.
     OpenSsl,
+    /// `certtool` of GnuTLS.
+    Certtool,
+    /// The `go` command, for programs of its standard library alone.
+    Go,
 }
 
 impl Tool {
@@ -29,6 +33,8 @@ impl Tool {
             Tool::CfnLint => "TESTKIT_CFN_LINT",
             Tool::Cdk => "TESTKIT_CDK",
             Tool::OpenSsl => "TESTKIT_OPENSSL",
+            Tool::Certtool => "TESTKIT_CERTTOOL",
+            Tool::Go => "TESTKIT_GO",
         }
     }
 
@@ -37,6 +43,8 @@ impl Tool {
     fn on_path(self) -> Option<&'static str> {
         match self {
             Tool::OpenSsl => Some("openssl"),
+            Tool::Certtool => Some("certtool"),
+            Tool::Go => Some("go"),
             Tool::MotoPython | Tool::CfnLint | Tool::Cdk => None,
         }
     }
