@@ -267,6 +267,19 @@ pub(crate) fn parse(command: Command, arguments: &[OsString]) -> Parsed {
 }
 
 impl Parsed {
+    /// The arguments that say the same in the one way that nobody could read otherwise.
+    pub(crate) fn canonical(&self) -> Vec<OsString> {
+        let text = self.fields.text.iter().map(|(name, value)| {
+            let mut argument = OsString::from(format!("-{name}="));
+            argument.push(value);
+            argument
+        });
+        let days = (self.fields.days != 0).then(|| format!("-days={}", self.fields.days).into());
+        let switches = [(self.force, "-force"), (self.dry_run, "-dry-run")];
+        let switches = switches.into_iter().filter(|(given, _)| *given).map(|(_, name)| name.into());
+        text.chain(days).chain(switches).collect()
+    }
+
     fn set(&mut self, flag: &Flag, value: OsString) {
         let mut refuse = |allowed: &str| {
             self.mistakes.push(format!("-{}: `{}` is not {allowed}", flag.name, value.display()));

@@ -69,6 +69,30 @@ pub(crate) fn commands() -> String {
     help::commands()
 }
 
+/// See [`crate::fuzz::flags`].
+pub(crate) fn check_flags(arguments: &[OsString]) {
+    for command in Command::ALL {
+        let parsed = flags::parse(command, arguments);
+        if !parsed.mistakes.is_empty() {
+            continue;
+        }
+        let again = flags::parse(command, &parsed.canonical());
+        let settings = |parsed: &Parsed| (parsed.force, parsed.dry_run, parsed.fields.clone());
+        assert_eq!((settings(&again), again.mistakes.as_slice()), (settings(&parsed), &[][..]), "{command:?}");
+    }
+}
+
+/// See [`crate::fuzz::config`].
+pub(crate) fn check_config(bytes: &[u8]) {
+    let config = config::read(bytes);
+    assert_eq!(config, config::read(bytes), "the same text means the same");
+    for entry in config.entries {
+        if let Err(mistakes) = request::check(entry.command, &entry.fields).request {
+            assert!(!mistakes.is_empty(), "a refusal has a reason");
+        }
+    }
+}
+
 /// Tells the two uses of this program apart. `arguments` begins with the program's name. `is_option` knows the long options of
 /// the init container, and `is_configured` says whether its environment variables are set.
 ///
