@@ -38,7 +38,7 @@ pub fn config(bytes: &[u8]) {
 /// If that does not hold.
 pub fn authority(bytes: &[u8]) {
     let Ok(authority) = Authority::from_state(bytes) else { return };
-    let again = Authority::from_state(&authority.to_state().as_bytes()).expect("what was written can be read");
+    let again = Authority::from_state(authority.to_state().as_bytes()).expect("what was written can be read");
     assert_eq!(authority.certificate(), again.certificate(), "the certificate is the same");
     assert_eq!(authority.not_after(), again.not_after(), "its end is the same");
 }
