@@ -60,7 +60,11 @@ struct Guard {
 
 fn command(data: &Path, script: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_guard"));
-    command.args(["run", "--", "/bin/sh", "-c", script]).env("GUARD_DATA_DIR", data).stderr(Stdio::piped());
+    // A shell cannot trap what is ignored when it starts, and whoever runs the tests in the background ignores some signals.
+    command
+        .args(["run", "--", "/usr/bin/env", "--default-signal", "/bin/sh", "-c", script])
+        .env("GUARD_DATA_DIR", data)
+        .stderr(Stdio::piped());
     command
 }
 
