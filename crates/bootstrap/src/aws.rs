@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::error::root_cause;
-use crate::ports::{AwsError, AwsErrorKind, Instance, Labels, Registry, SecretId, SecretStore, VersionId};
+use crate::ports::{AwsError, AwsErrorKind, Instance, Labels, Registry, SecretId, SecretStore, Version, VersionId};
 use crate::secret::SecretText;
 
 /// The SDK has no limits of its own for a peer that accepts and stays silent.
@@ -128,9 +128,13 @@ impl SecretStore for SecretsManager {
         Ok(versions.into_iter().map(|(_, version)| version).collect())
     }
 
-    async fn read(&self, id: &SecretId, version: &VersionId) -> Result<Option<SecretText>, AwsError> {
+    async fn read(&self, id: &SecretId, version: &VersionId) -> Result<Option<Version>, AwsError> {
         match self.0.get_secret_value().secret_id(&id.0).version_id(&version.0).send().await {
-            Ok(mut value) => Ok(value.secret_string.take().map(SecretText::from)),
+            Ok(mut value) => {
+                let created = value.created_date.and_then(|date| SystemTime::try_from(date).ok());
+                let text = value.secret_string.take().map(SecretText::from);
+                Ok(text.map(|text| Version { text, created }))
+            }
             Err(error) if is(&error, |error| error.is_resource_not_found_exception()) => Ok(None),
             Err(error) => Err(aws_error("GetSecretValue", &id.0, &error)),
         }
@@ -157,6 +161,13 @@ impl SecretStore for SecretsManager {
     async fn move_current(&self, id: &SecretId, from: &VersionId, to: &VersionId) -> Result<(), AwsError> {
         let call = self.0.update_secret_version_stage().secret_id(&id.0).version_stage(CURRENT);
         let moved = call.move_to_version_id(&to.0).remove_from_version_id(&from.0).send().await;
+        moved.map(drop).map_err(|error| aws_error("UpdateSecretVersionStage", &id.0, &error))
+    }
+
+    async fn label_pending(&self, id: &SecretId, from: Option<&VersionId>, to: &VersionId) -> Result<(), AwsError> {
+        let call = self.0.update_secret_version_stage().secret_id(&id.0).version_stage(PENDING);
+        let from = from.map(|from| from.0.clone());
+        let moved = call.move_to_version_id(&to.0).set_remove_from_version_id(from).send().await;
         moved.map(drop).map_err(|error| aws_error("UpdateSecretVersionStage", &id.0, &error))
     }
 

@@ -2,17 +2,20 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::converge::Policy;
 use crate::ecs::Task;
 use crate::ports::SecretId;
 use crate::secret::Scheme;
+use crate::user::{ADMIN, OPS, User, parse_users};
 
 /// Sidecar of an EventStoreDB node on ECS.
 ///
@@ -29,6 +32,9 @@ struct Cli {
 enum CliCommand {
     /// Run as sidecar until SIGTERM.
     Run(Box<RunArgs>),
+    /// Have passwords replaced: store new ones as pending versions, which the leader's sidecar finishes at its next poll.
+    /// Needs AWS credentials alone and runs anywhere.
+    Rotate(RotateArgs),
     /// Exit 0 if the running sidecar calls the task healthy, else 1; for the health check of the container.
     Healthcheck {
         /// The file that the running sidecar keeps.
@@ -77,13 +83,8 @@ struct RunArgs {
     #[arg(long, env = "BOOTSTRAP_READY_TIMEOUT", value_name = "TIME", default_value = "3h", help_heading = "Server")]
     ready_timeout: String,
 
-    /// Secret of the user admin, name or ARN.
-    #[arg(long, env = "BOOTSTRAP_ADMIN_SECRET", value_name = "ID", help_heading = "Credentials")]
-    admin_secret: String,
-
-    /// Secret of the user ops, name or ARN.
-    #[arg(long, env = "BOOTSTRAP_OPS_SECRET", value_name = "ID", help_heading = "Credentials")]
-    ops_secret: String,
+    #[command(flatten)]
+    users: UserArgs,
 
     /// How long each user's credentials, and the registration, may take.
     #[arg(
@@ -94,6 +95,24 @@ struct RunArgs {
         help_heading = "Credentials"
     )]
     converge_timeout: String,
+
+    /// How often the credentials are looked at again, plus up to a quarter.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_POLL_INTERVAL",
+        value_name = "TIME",
+        default_value = "5m",
+        help_heading = "Credentials"
+    )]
+    poll_interval: String,
+
+    /// Age at which passwords are replaced, for example 30d: those of admin, ops and of users that alternate.
+    #[arg(long, env = "BOOTSTRAP_ROTATE_EVERY", value_name = "TIME", help_heading = "Credentials")]
+    rotate_every: Option<String>,
+
+    /// If no password opens the database until the converge timeout, set admin's with the node's certificate.
+    #[arg(long, env = "BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", help_heading = "Credentials")]
+    recover_with_node_certificate: bool,
 
     /// Id of the Cloud Map service that clients look up (srv-…).
     #[arg(long, env = "BOOTSTRAP_CLOUD_MAP_SERVICE", value_name = "ID", help_heading = "Discovery")]
@@ -126,11 +145,48 @@ struct RunArgs {
     metadata_uri: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct UserArgs {
+    /// Secret of the user admin, name or ARN.
+    #[arg(long, env = "BOOTSTRAP_ADMIN_SECRET", value_name = "ID", help_heading = "Credentials")]
+    admin_secret: String,
+
+    /// Secret of the user ops, name or ARN.
+    #[arg(long, env = "BOOTSTRAP_OPS_SECRET", value_name = "ID", help_heading = "Credentials")]
+    ops_secret: String,
+
+    /// Application users: a JSON array of {"login", "secret", "groups", "fullName"?, "alternate"?}.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_USERS",
+        value_name = "JSON",
+        conflicts_with = "users_file",
+        help_heading = "Credentials"
+    )]
+    users: Option<String>,
+
+    /// The same in a file.
+    #[arg(long, env = "BOOTSTRAP_USERS_FILE", value_name = "FILE", help_heading = "Credentials")]
+    users_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RotateArgs {
+    #[command(flatten)]
+    users: UserArgs,
+
+    /// Only this user, by login; may be given again. Not given, all users.
+    #[arg(long, value_name = "LOGIN", help_heading = "Credentials")]
+    user: Vec<String>,
+}
+
 /// What the program is to do.
 #[derive(Debug)]
 pub enum Command {
     /// `bootstrap run`.
     Run(Box<RunSettings>),
+    /// `bootstrap rotate`, with the users whose passwords are to be replaced.
+    Rotate(Vec<User>),
     /// `bootstrap healthcheck`, with the file to read.
     Healthcheck(PathBuf),
 }
@@ -161,12 +217,14 @@ pub struct RunSettings {
     pub certs: PathBuf,
     /// How long the server may take until it is ready.
     pub ready_timeout: Duration,
-    /// The secret of `admin`.
-    pub admin_secret: SecretId,
-    /// The secret of `ops`.
-    pub ops_secret: SecretId,
-    /// How long each user, and the registration, may take.
-    pub converge_timeout: Duration,
+    /// The user `admin`.
+    pub admin: User,
+    /// The user `ops`, and those of applications.
+    pub others: Vec<User>,
+    /// How long each user may take, and what else is wanted of passwords.
+    pub policy: Policy,
+    /// How often the credentials are looked at again.
+    pub poll_interval: Duration,
     /// The Cloud Map service.
     pub cloud_map_service: String,
     /// How clients find a node.
@@ -179,17 +237,24 @@ pub struct RunSettings {
     pub task: TaskSource,
 }
 
+impl RunSettings {
+    /// All users, for messages.
+    pub(crate) fn logins(&self) -> String {
+        let logins: Vec<_> = std::iter::once(&self.admin).chain(&self.others).map(|user| user.login.as_str()).collect();
+        logins.join(",")
+    }
+}
+
 impl fmt::Display for RunSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "bootstrap {}: node={} server={} certs={} admin-secret={} ops-secret={} cloud-map-service={} client={}:{}",
+            "bootstrap {}: node={} server={} certs={} users={} cloud-map-service={} client={}:{}",
             env!("CARGO_PKG_VERSION"),
             self.node_name,
             self.server,
             self.certs.display(),
-            self.admin_secret.0,
-            self.ops_secret.0,
+            self.logins(),
             self.cloud_map_service,
             self.client_host,
             self.client_port,
@@ -211,13 +276,32 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCo
     })?;
     match cli.command {
         CliCommand::Healthcheck { health_file } => Ok(Command::Healthcheck(health_file)),
-        CliCommand::Run(args) => settings(*args).map(|settings| Command::Run(Box::new(settings))).map_err(|mistakes| {
-            for mistake in mistakes {
-                eprintln!("error: {mistake}");
-            }
-            ExitCode::from(2)
-        }),
+        CliCommand::Run(args) => settings(*args).map(|settings| Command::Run(Box::new(settings))).map_err(tell),
+        CliCommand::Rotate(args) => chosen(args).map(Command::Rotate).map_err(tell),
     }
+}
+
+fn tell(mistakes: Vec<String>) -> ExitCode {
+    for mistake in mistakes {
+        eprintln!("error: {mistake}");
+    }
+    ExitCode::from(2)
+}
+
+/// The users that are to be rotated.
+fn chosen(args: RotateArgs) -> Result<Vec<User>, Vec<String>> {
+    let mut mistakes = Mistakes(Vec::new());
+    let (admin, others) = mistakes.users(args.users);
+    let all: Vec<_> = std::iter::once(admin).chain(others).collect();
+    for login in &args.user {
+        let is_known = all.iter().any(|user| user.login == *login);
+        let known: Vec<_> = all.iter().map(|user| user.login.as_str()).collect();
+        mistakes.check("--user", is_known, &format!("there is no `{login}`; known are {}", known.join(", ")));
+    }
+    if !mistakes.0.is_empty() {
+        return Err(mistakes.0);
+    }
+    Ok(all.into_iter().filter(|user| args.user.is_empty() || args.user.contains(&user.login)).collect())
 }
 
 fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
@@ -235,17 +319,16 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
         .filter(|port| mistakes.check("--client-port", *port != 0, "`0` is not a port that clients can connect to"));
     let ready_timeout = mistakes.duration("--ready-timeout", &args.ready_timeout);
     let converge_timeout = mistakes.duration("--converge-timeout", &args.converge_timeout);
+    let poll_interval = mistakes.duration("--poll-interval", &args.poll_interval);
+    let rotate_every = args.rotate_every.as_deref().filter(|text| !text.is_empty());
+    let rotate_every = rotate_every.and_then(|text| mistakes.days("--rotate-every", text));
+    let (admin, others) = mistakes.users(args.users);
     for (flag, value) in [
         ("--node-name", &args.node_name),
-        ("--admin-secret", &args.admin_secret),
-        ("--ops-secret", &args.ops_secret),
         ("--cloud-map-service", &args.cloud_map_service),
         ("--client-host", &args.client_host),
     ] {
         mistakes.check(flag, !value.is_empty(), "it is empty");
-    }
-    if args.admin_secret == args.ops_secret {
-        mistakes.check("--ops-secret", false, "it is the secret of admin; each user needs one of its own");
     }
     let task = match (args.address, args.task_arn, args.metadata_uri) {
         (Some(address), Some(arn), _) => mistakes
@@ -259,10 +342,16 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             None
         }
     };
-    match (server, scheme, client_port, ready_timeout, converge_timeout, task) {
-        (Some(server), Some(scheme), Some(client_port), Some(ready_timeout), Some(converge_timeout), Some(task))
-            if mistakes.0.is_empty() =>
-        {
+    let times = ready_timeout.zip(converge_timeout).zip(poll_interval);
+    match (server, scheme, client_port, times, task) {
+        (
+            Some(server),
+            Some(scheme),
+            Some(client_port),
+            Some(((ready_timeout, timeout), poll_interval)),
+            Some(task),
+        ) if mistakes.0.is_empty() => {
+            let recover_with_node_certificate = args.recover_with_node_certificate;
             Ok(RunSettings {
                 node_name: args.node_name,
                 health_file: args.health_file,
@@ -271,9 +360,10 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 dns,
                 certs: args.certs,
                 ready_timeout,
-                admin_secret: SecretId(args.admin_secret),
-                ops_secret: SecretId(args.ops_secret),
-                converge_timeout,
+                admin,
+                others,
+                policy: Policy { timeout, rotate_every, recover_with_node_certificate, now: SystemTime::now },
+                poll_interval,
                 cloud_map_service: args.cloud_map_service,
                 scheme,
                 client_host: args.client_host,
@@ -299,6 +389,54 @@ impl Mistakes {
     fn parse<T: FromStr>(&mut self, flag: &str, text: &str, allowed: &str) -> Option<T> {
         let value = text.parse().ok();
         self.check(flag, value.is_some(), &format!("`{text}` is not {allowed}"));
+        value
+    }
+
+    /// The built-in users and those of applications, each with a secret of its own.
+    fn users(&mut self, args: UserArgs) -> (User, Vec<User>) {
+        for (flag, secret) in [("--admin-secret", &args.admin_secret), ("--ops-secret", &args.ops_secret)] {
+            self.check(flag, !secret.is_empty(), "it is empty");
+        }
+        if args.admin_secret == args.ops_secret {
+            self.check("--ops-secret", false, "it is the secret of admin; each user needs one of its own");
+        }
+        let (flag, text) = match (args.users, args.users_file) {
+            (Some(text), _) => ("--users", Ok(text)),
+            (None, Some(file)) => (
+                "--users-file",
+                fs::read_to_string(&file).map_err(|error| format!("could not read `{}`: {error}", file.display())),
+            ),
+            (None, None) => ("--users", Ok(String::new())),
+        };
+        let parsed = match text {
+            Ok(text) if text.is_empty() => Ok(Vec::new()),
+            Ok(text) => parse_users(&text),
+            Err(mistake) => Err(vec![mistake]),
+        };
+        let mut others = vec![User::built_in(OPS, SecretId(args.ops_secret))];
+        match parsed {
+            Ok(users) => others.extend(users),
+            Err(mistakes) => self.0.extend(mistakes.into_iter().map(|mistake| format!("{flag}: {mistake}"))),
+        }
+        let admin = User::built_in(ADMIN, SecretId(args.admin_secret));
+        for (number, user) in others.iter().enumerate().skip(1) {
+            let is_taken = std::iter::once(&admin).chain(&others[..number]).any(|other| other.secret == user.secret);
+            let mistake = format!("the secret of `{}` is another user's; each needs one of its own", user.login);
+            self.check(flag, !is_taken, &mistake);
+        }
+        (admin, others)
+    }
+
+    fn days(&mut self, flag: &str, text: &str) -> Option<Duration> {
+        let unit = match text.chars().last() {
+            Some('d') => 24,
+            Some('h') => 1,
+            _ => 0,
+        };
+        let count: Option<u32> = text.get(..text.len().saturating_sub(1)).and_then(|count| count.parse().ok());
+        let value = count.map(|count| Duration::from_hours(u64::from(count) * unit));
+        let value = value.filter(|value| (Duration::from_hours(1)..=Duration::from_hours(3650 * 24)).contains(value));
+        self.check(flag, value.is_some(), &format!("`{text}` is not a time of 1h to 3650d, for example 12h, 30d"));
         value
     }
 
@@ -350,7 +488,7 @@ mod tests {
         args.extend(added.flat_map(|(flag, value)| [*flag, *value]));
         match Cli::try_parse_from(args).unwrap().command {
             CliCommand::Run(args) => settings(*args),
-            CliCommand::Healthcheck { .. } => unreachable!("`run` was given"),
+            CliCommand::Rotate(_) | CliCommand::Healthcheck { .. } => unreachable!("`run` was given"),
         }
     }
 
@@ -365,7 +503,9 @@ mod tests {
         assert_eq!(settings.client_port, 2113);
         assert_eq!(settings.server_name, "localhost");
         assert_eq!(settings.ready_timeout, Duration::from_hours(3));
-        assert_eq!(settings.converge_timeout, Duration::from_mins(10));
+        assert_eq!(settings.policy.timeout, Duration::from_mins(10));
+        assert_eq!(settings.poll_interval, Duration::from_mins(5));
+        assert_eq!((settings.policy.rotate_every, settings.policy.recover_with_node_certificate), (None, false));
         assert_eq!((settings.scheme, settings.dns), (Scheme::Direct, None));
     }
 
@@ -382,6 +522,41 @@ mod tests {
             let mistakes = Mistakes(Vec::new()).duration("--ready-timeout", bad);
             assert_eq!(mistakes, None, "{arg}");
         }
+    }
+
+    #[test]
+    fn ages_are_given_in_hours_and_days() {
+        let age = |text: &str| Mistakes(Vec::new()).days("--rotate-every", text);
+        assert_eq!(age("30d"), Some(Duration::from_hours(720)));
+        assert_eq!(age("1h"), Some(Duration::from_hours(1)));
+        for bad in ["", "d", "0d", "30", "5m", "-1d", "4000d", "é"] {
+            assert_eq!(age(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn application_users_come_after_ops_with_secrets_of_their_own() {
+        let users = |text: &str| parse(&[("--users", text)]);
+        let settings = users(r#"[{"login":"orders","secret":"es/orders","groups":[]}]"#).unwrap();
+        assert_eq!(settings.logins(), "admin,ops,orders");
+        let mistakes = users(r#"[{"login":"orders","secret":"es/ops","groups":[]}]"#).unwrap_err();
+        assert!(mistakes[0].starts_with("--users: the secret of `orders` is another user's"), "{mistakes:?}");
+        assert!(users("{").unwrap_err()[0].starts_with("--users: "));
+    }
+
+    #[test]
+    fn only_known_users_are_rotated() {
+        let rotate = |users: &[&str]| {
+            let secrets = ["bootstrap", "rotate", "--admin-secret=a", "--ops-secret=o"];
+            let args = secrets.into_iter().chain(users.iter().flat_map(|user| ["--user", *user]));
+            match Cli::try_parse_from(args).unwrap().command {
+                CliCommand::Rotate(args) => chosen(args),
+                _ => unreachable!("`rotate` was given"),
+            }
+        };
+        assert_eq!(rotate(&[]).unwrap().len(), 2);
+        assert_eq!(rotate(&["ops"]).unwrap()[0].login, "ops");
+        assert_eq!(rotate(&["op"]).unwrap_err(), ["--user: there is no `op`; known are admin, ops"]);
     }
 
     #[test]

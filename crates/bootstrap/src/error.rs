@@ -52,6 +52,22 @@ pub enum Error {
         #[source]
         source: NotCredentials,
     },
+    /// There is no secret to rotate.
+    #[error("there is no secret `{secret}` for `{user}`")]
+    NoSecret {
+        /// The user.
+        user: String,
+        /// The secret's name or ARN.
+        secret: String,
+    },
+    /// Another change of the secret is under way.
+    #[error("another change of the secret `{secret}` of `{user}` is under way")]
+    Busy {
+        /// The user.
+        user: String,
+        /// The secret's name or ARN.
+        secret: String,
+    },
     /// No known password opens the database.
     #[error(
         "no version of the secret `{secret}`, and not the factory default, logs `{user}` in at {address} within {seconds} s"
@@ -133,6 +149,8 @@ impl Error {
             Self::LockedOut { .. } => {
                 Some("put the password that the database has into the secret as a new version; nothing was registered")
             }
+            Self::NoSecret { .. } => Some("name an existing secret; in a new deployment the first sidecar creates it"),
+            Self::Busy { .. } => Some("the leader's sidecar finishes it at its next poll; ask again after that"),
             Self::NotConverged { .. } => Some("nothing was registered; started again, bootstrap goes on where it was"),
             Self::Aws { source, .. } => match source.kind {
                 AwsErrorKind::Denied => Some("grant the operation to the task role"),
@@ -150,11 +168,11 @@ impl Error {
     /// The code the program ends with; see the crate's documentation.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::NotReady { .. } | Self::NotConverged { .. } | Self::Metadata { .. } => 69,
+            Self::NotReady { .. } | Self::NotConverged { .. } | Self::Metadata { .. } | Self::Busy { .. } => 69,
             Self::System { .. } | Self::NoRandomness(_) => 70,
             Self::HealthFile { .. } | Self::Trust { source: TrustError::Read { .. }, .. } => 74,
             Self::LockedOut { .. } => 77,
-            Self::Trust { .. } | Self::Untrusted { .. } | Self::NotCredentials { .. } => 78,
+            Self::Trust { .. } | Self::Untrusted { .. } | Self::NotCredentials { .. } | Self::NoSecret { .. } => 78,
             Self::Aws { source, .. } => match source.kind {
                 AwsErrorKind::Unavailable | AwsErrorKind::Changed => 69,
                 AwsErrorKind::Denied => 77,

@@ -25,6 +25,7 @@
 //! It shows no password in a log, an error or its arguments, overwrites no secret that holds something else than
 //! credentials, registers no node on which a default password works, and removes no entry of another task.
 
+mod attempt;
 pub mod aws;
 pub mod cli;
 mod converge;
@@ -32,21 +33,26 @@ mod ecs;
 mod error;
 mod health;
 mod life;
+mod observe;
 mod password;
 pub mod ports;
 mod resolver;
+mod rotate;
 pub mod rotation;
 mod secret;
 mod server;
 mod trust;
+mod user;
 
-pub use converge::{ADMIN, User, World};
+pub use converge::{Policy, World};
 pub use ecs::Task;
 pub use error::Error;
 pub use health::check as check_health;
 pub use life::run;
 pub use password::{NoRandomness, Password};
 pub use resolver::Resolver;
+pub use rotate::{Asked, ask, rotate};
 pub use secret::{Credentials, Details, NotCredentials, Scheme, SecretText};
 pub use server::HttpServer;
-pub use trust::{Trust, TrustError};
+pub use trust::{NodeIdentity, Trust, TrustError};
+pub use user::{ADMIN, AccountPlan, OPS, User};

@@ -1,7 +1,7 @@
 //! The sidecar's life: wait for the server, secure it, register it, stay, withdraw.
 
 use std::cell::Cell;
-use std::future::pending;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,15 +10,16 @@ use tracing::{info, warn};
 
 use crate::aws::{self, CloudMap, SecretsManager};
 use crate::cli::RunSettings;
-use crate::converge::{ADMIN, User, World};
+use crate::converge::World;
 use crate::ecs::{self, Task};
 use crate::error::Error;
 use crate::health::Health;
 use crate::ports::{AwsError, AwsErrorKind, Instance, Registry, Server, ServerError};
 use crate::resolver::Resolver;
+use crate::rotation::Forwards;
 use crate::secret::Details;
 use crate::server::HttpServer;
-use crate::trust::{Trust, node_certificate_fingerprint};
+use crate::trust::{NodeIdentity, Trust, node_certificate_fingerprint};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -60,6 +61,8 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     ended.map(drop)
 }
 
+type Secured = World<SecretsManager, HttpServer, Forwards>;
+
 struct Life<'a> {
     settings: RunSettings,
     health: &'a Health,
@@ -70,21 +73,40 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
-    /// Everything up to the quiet part. Ends only with an error.
+    /// Ends only with an error, and after it was once secured and registered not at all.
     async fn work(&self) -> Error {
         match self.secure_and_register().await {
-            Ok(()) => pending().await,
+            Ok(world) => match self.keep_secured(&world).await {},
             Err(error) => error,
         }
     }
 
-    async fn secure_and_register(&self) -> Result<(), Error> {
+    /// What was begun by others is finished, what is due is begun, and what somebody changed by hand is put right. A
+    /// database that works is not stopped because this fails.
+    async fn keep_secured(&self, world: &Secured) -> Infallible {
+        loop {
+            sleep(self.poll_pause()).await;
+            if let Err(error) = world.secure(&self.settings.admin, &self.settings.others).await {
+                let hint = error.hint().unwrap_or("it is looked at again at the next poll");
+                warn!("the credentials are not in order: {} ({hint})", error.one_line());
+            }
+        }
+    }
+
+    /// Up to a quarter longer than asked for, so that the sidecars of a cluster do not ask AWS in step.
+    fn poll_pause(&self) -> Duration {
+        let mut random = [0_u8; 1];
+        // Without random numbers they ask in step, which does no harm.
+        let _ = aws_lc_rs::rand::fill(&mut random);
+        self.settings.poll_interval + self.settings.poll_interval / 1024 * u32::from(random[0])
+    }
+
+    async fn secure_and_register(&self) -> Result<Secured, Error> {
         let settings = &self.settings;
         let started = Instant::now();
         let untrusted = |source| Error::Trust { certs: settings.certs.clone(), source };
         let trust = Trust::read(&settings.certs).map_err(untrusted)?;
-        let server = HttpServer::new(settings.server, &settings.server_name, &trust, Resolver::new(settings.dns))
-            .map_err(|source| Error::Untrusted { address: settings.server.to_string(), source })?;
+        let server = self.server(&trust)?;
         self.wait_until_live(&server).await?;
         self.health.ready();
         info!(after_ms = started.elapsed().as_millis(), "the server is ready");
@@ -95,11 +117,10 @@ impl Life<'_> {
             port: settings.client_port,
             ca_certificate: trust.bundle(),
         };
-        let world = World { secrets: self.secrets.clone(), server, details, timeout: settings.converge_timeout };
-        let admin = world.converge(&User { name: ADMIN, secret: settings.admin_secret.clone() }, None).await?;
-        info!(user = ADMIN, "the password in Secrets Manager is the only one the server accepts");
-        world.converge(&User { name: "ops", secret: settings.ops_secret.clone() }, Some(&admin)).await?;
-        info!(user = "ops", "the password in Secrets Manager is the only one the server accepts");
+        let (secrets, policy) = (self.secrets.clone(), settings.policy.clone());
+        let world = World { secrets, server, protocol: Forwards, details, policy };
+        world.secure(&settings.admin, &settings.others).await?;
+        info!(users = settings.logins(), "the passwords in Secrets Manager are the only ones the server accepts");
 
         let task = self.task().await?;
         let instance = Instance {
@@ -112,7 +133,18 @@ impl Life<'_> {
         };
         self.register(&instance).await?;
         info!(node = instance.node, address = %instance.address, after_ms = started.elapsed().as_millis(), "registered");
-        Ok(())
+        Ok(world)
+    }
+
+    fn server(&self, trust: &Trust) -> Result<HttpServer, Error> {
+        let RunSettings { server: address, server_name: name, certs, dns, .. } = &self.settings;
+        let unusable = |source| Error::Untrusted { address: address.to_string(), source };
+        let server = HttpServer::new(*address, name, trust, Resolver::new(*dns)).map_err(unusable)?;
+        if !self.settings.policy.recover_with_node_certificate {
+            return Ok(server);
+        }
+        let identity = NodeIdentity::read(certs).map_err(|source| Error::Trust { certs: certs.clone(), source })?;
+        server.with_identity(*address, name, trust, identity).map_err(unusable)
     }
 
     /// A 204 from the leader says that both built-in users exist; from a replica it does not (observed §1).
@@ -149,7 +181,7 @@ impl Life<'_> {
 
     async fn register(&self, instance: &Instance) -> Result<(), Error> {
         self.registered.set(Some(instance.task_arn.clone()));
-        let deadline = Instant::now() + self.settings.converge_timeout;
+        let deadline = Instant::now() + self.settings.policy.timeout;
         let mut pause = SHORTEST_PAUSE;
         loop {
             let Err(source) = self.registry.register(instance).await else { return Ok(()) };

@@ -5,11 +5,17 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use bootstrap::cli::Command;
+use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 fn main() -> ExitCode {
+    // Passwords pass through this process: no other process of its user may look into it, and no core is written.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        eprintln!("error: could not make the process unreadable to others: {error}");
+        return ExitCode::from(70);
+    }
     match bootstrap::cli::parse(env::args_os()) {
         Err(exit) => exit,
         Ok(Command::Healthcheck(file)) => match bootstrap::check_health(&file, SystemTime::now()) {
@@ -21,20 +27,27 @@ fn main() -> ExitCode {
         },
         Ok(Command::Run(settings)) => {
             log_to_stderr();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.expect("a process that has just started can have a runtime");
-            match runtime.block_on(bootstrap::run(*settings)) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(failure) => {
-                    eprintln!("error: {}", failure.one_line());
-                    if let Some(hint) = failure.hint() {
-                        eprintln!("hint: {hint}");
-                    }
-                    failure.exit_code()
-                }
-            }
+            tell(runtime().block_on(bootstrap::run(*settings)))
+        }
+        Ok(Command::Rotate(users)) => {
+            log_to_stderr();
+            tell(runtime().block_on(bootstrap::rotate(&users)))
         }
     }
+}
+
+fn runtime() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a process that has just started can have a runtime")
+}
+
+fn tell(outcome: Result<(), bootstrap::Error>) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    eprintln!("error: {}", failure.one_line());
+    if let Some(hint) = failure.hint() {
+        eprintln!("hint: {hint}");
+    }
+    failure.exit_code()
 }
 
 /// Only our own events: what libraries log may hold requests.

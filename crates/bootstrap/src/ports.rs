@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use crate::password::Password;
 use crate::rotation::Role;
@@ -28,6 +29,15 @@ pub struct Labels {
     pub others: Vec<VersionId>,
 }
 
+/// One version of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// What it holds.
+    pub text: SecretText,
+    /// When it was stored.
+    pub created: Option<SystemTime>,
+}
+
 /// AWS Secrets Manager.
 pub trait SecretStore {
     /// The labels of a secret, or `None` if there is no secret of this name.
@@ -36,14 +46,14 @@ pub trait SecretStore {
     /// The ids of the versions without a label, newest first. Only asked for when nothing else logs in.
     fn deprecated(&self, id: &SecretId) -> impl Future<Output = Result<Vec<VersionId>, AwsError>>;
 
-    /// The text of one version, or `None` if it has none (any more).
-    fn read(&self, id: &SecretId, version: &VersionId) -> impl Future<Output = Result<Option<SecretText>, AwsError>>;
+    /// One version, or `None` if it has no value, or is not there (any more).
+    fn read(&self, id: &SecretId, version: &VersionId) -> impl Future<Output = Result<Option<Version>, AwsError>>;
 
     /// Creates the secret. Somebody else having been first is a success: what counts is read afterwards.
     fn create(&self, id: &SecretId, text: &SecretText) -> impl Future<Output = Result<(), AwsError>>;
 
     /// Stores a version under `version` with the label `AWSPENDING`; as first version of all it becomes `AWSCURRENT`.
-    /// The id being taken is a success: what counts is read afterwards.
+    /// The id being taken is a success, and changes no label: what counts is read afterwards.
     fn put_pending(
         &self,
         id: &SecretId,
@@ -59,7 +69,15 @@ pub trait SecretStore {
         to: &VersionId,
     ) -> impl Future<Output = Result<(), AwsError>>;
 
-    /// Takes `AWSPENDING` off a version.
+    /// Puts `AWSPENDING` on a version that exists; fails if the label is neither nowhere nor on `from`.
+    fn label_pending(
+        &self,
+        id: &SecretId,
+        from: Option<&VersionId>,
+        to: &VersionId,
+    ) -> impl Future<Output = Result<(), AwsError>>;
+
+    /// Takes `AWSPENDING` off a version; fails if it is not on `from`.
     fn drop_pending(&self, id: &SecretId, from: &VersionId) -> impl Future<Output = Result<(), AwsError>>;
 }
 
@@ -130,6 +148,26 @@ pub enum Login {
     Unclear,
 }
 
+/// In whose name a request is made.
+#[derive(Clone, Copy, Debug)]
+pub enum Requester<'a> {
+    /// The administrator, with a password.
+    Admin(&'a Password),
+    /// The node, with the certificate that it shows to other members.
+    NodeCertificate,
+}
+
+/// An account of a user that is not built in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRecord {
+    /// The login name.
+    pub login: String,
+    /// Who it is, for people.
+    pub full_name: String,
+    /// What it may do.
+    pub groups: Vec<String>,
+}
+
 /// One node of the database. The first one a sidecar knows is its own; the others it learns of from that.
 pub trait Server: Sized {
     /// Whether the node has been ready since it started (`/health/live`); it stays so without a quorum.
@@ -148,9 +186,31 @@ pub trait Server: Sized {
     /// been set all the same.
     fn reset_password(
         &self,
-        as_: (&str, &Password),
+        by: Requester<'_>,
         user: &str,
         new: &Password,
+    ) -> impl Future<Output = Result<(), ServerError>>;
+
+    /// The account with this login name, or `None` if there is none.
+    fn account(
+        &self,
+        admin: &Password,
+        login: &str,
+    ) -> impl Future<Output = Result<Option<AccountRecord>, ServerError>>;
+
+    /// Creates the account. One that exists with another password is an error; with the same, a success.
+    fn create_account(
+        &self,
+        admin: &Password,
+        account: &AccountRecord,
+        password: &Password,
+    ) -> impl Future<Output = Result<(), ServerError>>;
+
+    /// Sets full name and groups of an account that exists.
+    fn update_account(
+        &self,
+        admin: &Password,
+        account: &AccountRecord,
     ) -> impl Future<Output = Result<(), ServerError>>;
 
     /// The node's address, for messages.
@@ -166,6 +226,9 @@ pub enum ServerError {
     /// Its certificate is not signed by the roots, or not for the name.
     #[error("its certificate was refused: {0}")]
     Certificate(String),
+    /// It does not know the requester, or not under this password.
+    #[error("it refused the login of who asked for {0}")]
+    Refused(String),
     /// It answered something else than success.
     #[error("it answered {0}")]
     Answer(String),

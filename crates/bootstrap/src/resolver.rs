@@ -28,6 +28,11 @@ impl Resolver {
         Self(dns.map_or_else(system, at).map_err(|error| format!("no name server can be asked: {error}")))
     }
 
+    /// Knows no name.
+    pub(crate) fn nobody() -> Self {
+        Self(Err("only the own node is asked".to_owned()))
+    }
+
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
         let resolver = self.0.as_ref().map_err(Clone::clone)?;
         // A name with a dot is complete; search domains would only hide what the name server said about it.

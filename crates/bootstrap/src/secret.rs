@@ -131,8 +131,13 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`NotCredentials`] if it is not a JSON object, has no `password`, or belongs to another user than `username`.
-    pub fn from_text(text: &SecretText, username: &str) -> Result<Self, NotCredentials> {
+    /// [`NotCredentials`] if it is not a JSON object, has no `password`, or belongs to another user than those with the
+    /// given `logins`. Without a name it belongs to the first of these.
+    ///
+    /// # Panics
+    ///
+    /// If `logins` is empty.
+    pub fn from_text(text: &SecretText, logins: &[&str]) -> Result<Self, NotCredentials> {
         let mut document: Value = serde_json::from_str(text.expose()).map_err(|_| NotCredentials::NotJson)?;
         let object = document.as_object_mut().ok_or(NotCredentials::NotJson)?;
         let password = match object.remove("password") {
@@ -145,12 +150,11 @@ impl Credentials {
             connection.zeroize();
         }
         let text = |key: &str| object.get(key).and_then(Value::as_str).map(str::to_owned);
-        match text("username") {
-            Some(found) if found != username => {
-                return Err(NotCredentials::OtherUser { found, expected: username.to_owned() });
-            }
-            _ => {}
-        }
+        let username = match text("username") {
+            Some(found) if logins.contains(&found.as_str()) => found,
+            Some(found) => return Err(NotCredentials::OtherUser { found, expected: logins.join("` or `") }),
+            None => logins[0].to_owned(),
+        };
         let port = object.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
         let details = match (scheme, text("host"), port, text("caCertificate")) {
             (Some(scheme), Some(host), Some(port), Some(ca_certificate)) => {
@@ -158,7 +162,7 @@ impl Credentials {
             }
             _ => None,
         };
-        Ok(Self { username: username.to_owned(), password, details })
+        Ok(Self { username, password, details })
     }
 }
 
@@ -196,7 +200,7 @@ mod tests {
             let details = Details { scheme, ..details() };
             let password = Password::generate().unwrap();
             let text = Credentials::to_text("admin", &password, &details);
-            let read = Credentials::from_text(&text, "admin").unwrap();
+            let read = Credentials::from_text(&text, &["admin"]).unwrap();
             assert_eq!(read, Credentials { username: "admin".to_owned(), password, details: Some(details) });
         }
     }
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn a_generated_secret_of_cloudformation_has_a_password_and_no_details() {
         let read =
-            Credentials::from_text(&r#"{"username":"admin","password":"x"}"#.to_owned().into(), "admin").unwrap();
+            Credentials::from_text(&r#"{"username":"admin","password":"x"}"#.to_owned().into(), &["admin"]).unwrap();
         assert_eq!((read.password.expose(), read.details), ("x", None));
     }
 
@@ -225,11 +229,11 @@ mod tests {
             (r#"{"password":""}"#, NotCredentials::NoPassword),
             (r#"{"pass":"hunter2"}"#, NotCredentials::NoPassword),
         ] {
-            let error = Credentials::from_text(&text.to_owned().into(), "admin").unwrap_err();
+            let error = Credentials::from_text(&text.to_owned().into(), &["admin"]).unwrap_err();
             assert!(!error.to_string().contains("hunter2"));
             assert_eq!(error, reason);
         }
         let other = r#"{"username":"ops","password":"x"}"#.to_owned().into();
-        assert!(matches!(Credentials::from_text(&other, "admin"), Err(NotCredentials::OtherUser { .. })));
+        assert!(matches!(Credentials::from_text(&other, &["admin"]), Err(NotCredentials::OtherUser { .. })));
     }
 }

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::error::root_cause;
 use crate::password::Password;
-use crate::ports::{Login, Server, ServerError};
+use crate::ports::{AccountRecord, Login, Requester, Server, ServerError};
 use crate::resolver::Resolver;
 use crate::rotation::Role;
-use crate::trust::Trust;
+use crate::trust::{NodeIdentity, Trust, TrustError};
+use crate::user::ADMIN;
 
 /// The server has no time-outs of its own: a request it cannot finish is never answered (observed §3).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,6 +30,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct HttpServer {
     /// The same for all nodes: they show certificates of the same roots.
     client: Client,
+    /// The same, but it shows the node's certificate; only if that was asked for.
+    client_of_node: Option<Client>,
     authority: String,
 }
 
@@ -40,19 +43,27 @@ impl HttpServer {
     ///
     /// [`ServerError::Certificate`] if the roots cannot be used.
     pub fn new(address: SocketAddr, name: &str, trust: &Trust, resolver: Resolver) -> Result<Self, ServerError> {
-        let tls = trust.client_config().map_err(|error| ServerError::Certificate(error.to_string()))?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .dns_resolver(Arc::new(resolver))
-            .resolve(name, address)
-            .no_proxy()
-            .redirect(Policy::none())
-            .http1_only()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
-            .build()
-            .map_err(|error| ServerError::Certificate(root_cause(&error)))?;
-        Ok(Self { client, authority: format!("{name}:{}", address.port()) })
+        let unusable = |error: TrustError| ServerError::Certificate(error.to_string());
+        let client = client(trust.client_config().map_err(unusable)?, name, address, resolver)?;
+        Ok(Self { client, client_of_node: None, authority: format!("{name}:{}", address.port()) })
+    }
+
+    /// The same, able to ask in the name of the node.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Certificate`] if `identity` cannot be used.
+    pub fn with_identity(
+        self,
+        address: SocketAddr,
+        name: &str,
+        trust: &Trust,
+        identity: NodeIdentity,
+    ) -> Result<Self, ServerError> {
+        let unusable = |error: TrustError| ServerError::Certificate(error.to_string());
+        let tls = trust.client_config_of(identity).map_err(unusable)?;
+        // Only the own node is asked in this way: through a follower the certificate counts for nothing (observed §4).
+        Ok(Self { client_of_node: Some(client(tls, name, address, Resolver::nobody())?), ..self })
     }
 
     fn url(&self, path: &str) -> String {
@@ -70,6 +81,48 @@ impl HttpServer {
         }
         answer.json().await.map_err(|error| failure(&error))
     }
+
+    /// A change of users, or a question about them.
+    async fn user_call(&self, call: RequestBuilder, body: Option<&impl Serialize>) -> Result<Reply, ServerError> {
+        let mut call = call;
+        if let Some(body) = body {
+            let body = serde_json::to_vec(body).map(Zeroizing::new);
+            let body = body.map_err(|error| ServerError::Answer(error.to_string()))?;
+            // A body of known length: a chunked one is refused by a follower (observed §4).
+            call = call.header(CONTENT_TYPE, "application/json").body(body.to_vec());
+        }
+        let answer = call.send().await.map_err(|error| failure(&error))?;
+        let (status, is_refused) = (answer.status(), challenges_login(&answer));
+        if status == StatusCode::UNAUTHORIZED && is_refused {
+            return Err(ServerError::Refused(format!("{status}, X-Basic")));
+        }
+        // 200 with an empty body means that nothing was changed (observed §2).
+        let said = answer.json::<Reply>().await.unwrap_or_default();
+        Ok(Reply { status, ..said })
+    }
+
+    fn as_admin(&self, method: Method, path: &str, admin: &Password) -> RequestBuilder {
+        self.client.request(method, self.url(path)).basic_auth(ADMIN, Some(admin.expose()))
+    }
+}
+
+fn client(
+    tls: rustls::ClientConfig,
+    name: &str,
+    address: SocketAddr,
+    resolver: Resolver,
+) -> Result<Client, ServerError> {
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(Arc::new(resolver))
+        .resolve(name, address)
+        .no_proxy()
+        .redirect(Policy::none())
+        .http1_only()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
+        .build()
+        .map_err(|error| ServerError::Certificate(root_cause(&error)))
 }
 
 #[derive(Deserialize)]
@@ -110,10 +163,51 @@ struct NewPassword<'a> {
     new_password: &'a str,
 }
 
-/// The keys of a reply differ by server line; this one is in all of them.
-#[derive(Deserialize)]
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NewAccount<'a> {
+    login_name: &'a str,
+    full_name: &'a str,
+    groups: &'a [String],
+    password: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ChangedAccount<'a> {
+    full_name: &'a str,
+    groups: &'a [String],
+}
+
+/// The keys of a reply differ by server line; these are in all of them where they have a meaning.
+#[derive(Default, Deserialize)]
 struct Reply {
+    #[serde(skip)]
+    status: StatusCode,
+    #[serde(default)]
     success: bool,
+    #[serde(default)]
+    data: Option<FoundAccount>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundAccount {
+    login_name: String,
+    #[serde(default)]
+    full_name: Option<String>,
+    #[serde(default)]
+    groups: Option<Vec<String>>,
+}
+
+impl Reply {
+    /// Success in words, or what was said instead to `what`.
+    fn confirm(self, what: &str) -> Result<Self, ServerError> {
+        if self.status.is_success() && self.success {
+            return Ok(self);
+        }
+        Err(ServerError::Answer(format!("{} to {what}, without success", self.status)))
+    }
 }
 
 impl Server for HttpServer {
@@ -129,7 +223,10 @@ impl Server for HttpServer {
 
     async fn peers(&self) -> Result<Vec<Self>, ServerError> {
         let gossip: Gossip = self.get_json("/gossip").await?;
-        Ok(gossip.others().map(|authority| Self { client: self.client.clone(), authority }).collect())
+        Ok(gossip
+            .others()
+            .map(|authority| Self { client: self.client.clone(), client_of_node: None, authority })
+            .collect())
     }
 
     async fn login(&self, user: &str, password: &Password) -> Login {
@@ -142,31 +239,49 @@ impl Server for HttpServer {
         }
     }
 
-    async fn reset_password(
-        &self,
-        (as_user, as_password): (&str, &Password),
-        user: &str,
-        new: &Password,
-    ) -> Result<(), ServerError> {
-        let body = serde_json::to_string(&NewPassword { new_password: new.expose() }).map(Zeroizing::new);
-        let body = body.map_err(|error| ServerError::Answer(error.to_string()))?;
-        let answer = self
-            .client
-            .post(self.url(&format!("/users/{user}/command/reset-password")))
-            .basic_auth(as_user, Some(as_password.expose()))
-            .header(CONTENT_TYPE, "application/json")
-            // A body of known length: a chunked one is refused by a follower (observed §4).
-            .body(body.as_bytes().to_vec())
-            .send()
-            .await
-            .map_err(|error| failure(&error))?;
-        let status = answer.status();
-        let reply = answer.json::<Reply>().await;
-        // 200 with an empty body means that nothing was changed (observed §2).
-        if status == StatusCode::OK && reply.is_ok_and(|reply| reply.success) {
-            return Ok(());
+    async fn reset_password(&self, by: Requester<'_>, user: &str, new: &Password) -> Result<(), ServerError> {
+        let path = format!("/users/{user}/command/reset-password");
+        let call = match (by, &self.client_of_node) {
+            (Requester::Admin(password), _) => self.as_admin(Method::POST, &path, password),
+            // A login beside the certificate would count instead of it (observed §2).
+            (Requester::NodeCertificate, Some(client)) => client.post(self.url(&path)),
+            (Requester::NodeCertificate, None) => {
+                return Err(ServerError::Answer("nothing: the node's certificate was not read".to_owned()));
+            }
+        };
+        let reply = self.user_call(call, Some(&NewPassword { new_password: new.expose() })).await?;
+        reply.confirm(&format!("the password reset of `{user}`")).map(drop)
+    }
+
+    async fn account(&self, admin: &Password, login: &str) -> Result<Option<AccountRecord>, ServerError> {
+        let call = self.as_admin(Method::GET, &format!("/users/{login}"), admin);
+        let reply = self.user_call(call, None::<&()>).await?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(None);
         }
-        Err(ServerError::Answer(format!("{status} to the password reset of `{user}`, without success")))
+        let found = reply.confirm(&format!("the question for the user `{login}`"))?.data;
+        let found = found.ok_or_else(|| ServerError::Answer(format!("without the user `{login}`")))?;
+        let (full_name, groups) = (found.full_name.unwrap_or_default(), found.groups.unwrap_or_default());
+        Ok(Some(AccountRecord { login: found.login_name, full_name, groups }))
+    }
+
+    async fn create_account(
+        &self,
+        admin: &Password,
+        account: &AccountRecord,
+        password: &Password,
+    ) -> Result<(), ServerError> {
+        let AccountRecord { login, full_name, groups } = account;
+        let body = NewAccount { login_name: login, full_name, groups, password: password.expose() };
+        let reply = self.user_call(self.as_admin(Method::POST, "/users/", admin), Some(&body)).await?;
+        reply.confirm(&format!("the creation of `{login}`")).map(drop)
+    }
+
+    async fn update_account(&self, admin: &Password, account: &AccountRecord) -> Result<(), ServerError> {
+        let AccountRecord { login, full_name, groups } = account;
+        let call = self.as_admin(Method::PUT, &format!("/users/{login}"), admin);
+        let reply = self.user_call(call, Some(&ChangedAccount { full_name, groups })).await?;
+        reply.confirm(&format!("the change of `{login}`")).map(drop)
     }
 
     fn address(&self) -> &str {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use rustls::pki_types::CertificateDer;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use zeroize::Zeroizing;
 
 /// The roots that signed the task's certificates.
 #[derive(Clone, Debug)]
@@ -34,14 +36,20 @@ pub enum TrustError {
         /// The file.
         path: PathBuf,
     },
+    /// A file is not a private key.
+    #[error("`{path}` does not hold a PEM private key")]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no root at all.
     #[error("`{path}` has no file that ends in .crt")]
     NoRoots {
         /// The directory.
         path: PathBuf,
     },
-    /// A root cannot be trusted by rustls.
-    #[error("a root certificate cannot be used")]
+    /// A certificate, or the key to one, is nothing for rustls.
+    #[error("a certificate cannot be used")]
     Unusable(#[source] rustls::Error),
 }
 
@@ -92,6 +100,20 @@ impl Trust {
     ///
     /// [`TrustError::Unusable`] if a root is not one.
     pub fn client_config(&self) -> Result<ClientConfig, TrustError> {
+        Ok(self.verifying()?.with_no_client_auth())
+    }
+
+    /// The same, showing `identity` to a server that asks for it.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError::Unusable`] if the key does not belong to the certificate.
+    pub(crate) fn client_config_of(&self, identity: NodeIdentity) -> Result<ClientConfig, TrustError> {
+        let NodeIdentity { chain, key } = identity;
+        self.verifying()?.with_client_auth_cert(chain, key).map_err(TrustError::Unusable)
+    }
+
+    fn verifying(&self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TrustError> {
         let mut store = RootCertStore::empty();
         for root in &self.roots {
             store.add(root.clone()).map_err(TrustError::Unusable)?;
@@ -100,7 +122,30 @@ impl Trust {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TrustError::Unusable)?;
-        Ok(builder.with_root_certificates(store).with_no_client_auth())
+        Ok(builder.with_root_certificates(store))
+    }
+}
+
+/// The node's certificate with its key: what the server takes for one of its own.
+#[derive(Debug)]
+pub struct NodeIdentity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl NodeIdentity {
+    /// Reads `<certs>/node.crt` and `<certs>/node.key`.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError`] names the file and what is wrong with it.
+    pub fn read(certs: &Path) -> Result<Self, TrustError> {
+        let chain = vec![first_certificate(&certs.join("node.crt"))?];
+        let path = certs.join("node.key");
+        let text = fs::read(&path).map(Zeroizing::new);
+        let text = text.map_err(|source| TrustError::Read { path: path.clone(), source })?;
+        let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| TrustError::NotAKey { path })?;
+        Ok(Self { chain, key })
     }
 }
 

@@ -5,7 +5,7 @@ use aws_config::Region;
 use aws_sdk_secretsmanager::config::Credentials;
 use bootstrap::SecretText;
 use bootstrap::aws::{CloudMap, SecretsManager, loader};
-use bootstrap::ports::{AwsErrorKind, Instance, Registry as _, SecretId, SecretStore as _, VersionId};
+use bootstrap::ports::{AwsError, AwsErrorKind, Instance, Registry as _, SecretId, SecretStore as _, VersionId};
 use serde_json::json;
 use testkit::aws::{Aws, Lag, Refusal};
 use testkit::consumer;
@@ -16,6 +16,10 @@ use uuid::Uuid;
 async fn configuration(endpoint: &str) -> aws_config::SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "test");
     loader().region(Region::new("eu-west-1")).endpoint_url(endpoint).credentials_provider(credentials).load().await
+}
+
+async fn stored(secrets: &SecretsManager, id: &SecretId, version: &VersionId) -> Result<Option<SecretText>, AwsError> {
+    Ok(secrets.read(id, version).await?.map(|version| version.text))
 }
 
 fn version() -> VersionId {
@@ -34,19 +38,34 @@ async fn secrets(endpoint: &str) {
     secrets.create(&id, &text("late")).await.unwrap();
     let labels = secrets.labels(&id).await.unwrap().unwrap();
     let first = labels.current.unwrap();
-    assert_eq!(secrets.read(&id, &first).await.unwrap(), Some(text("one")), "the first writer wins");
-    assert_eq!(secrets.read(&id, &version()).await.unwrap(), None);
+    assert_eq!(stored(&secrets, &id, &first).await.unwrap(), Some(text("one")), "the first writer wins");
+    assert_eq!(stored(&secrets, &id, &version()).await.unwrap(), None);
 
     let slot = version();
     secrets.put_pending(&id, &slot, &text("two")).await.unwrap();
     secrets.put_pending(&id, &slot, &text("three")).await.unwrap();
-    assert_eq!(secrets.read(&id, &slot).await.unwrap(), Some(text("two")), "the first writer wins");
+    assert_eq!(stored(&secrets, &id, &slot).await.unwrap(), Some(text("two")), "the first writer wins");
     assert_eq!(secrets.labels(&id).await.unwrap().unwrap().pending, Some(slot.clone()));
 
     let changed = secrets.move_current(&id, &slot, &slot).await.unwrap_err();
     assert_eq!(changed.kind, AwsErrorKind::Changed, "{changed}");
     secrets.move_current(&id, &first, &slot).await.unwrap();
+    let created = secrets.read(&id, &slot).await.unwrap().unwrap().created.unwrap();
+    assert!(created.elapsed().unwrap_or_default() < std::time::Duration::from_mins(5));
     secrets.drop_pending(&id, &slot).await.unwrap();
+    let gone = secrets.drop_pending(&id, &slot).await.unwrap_err();
+    assert_eq!(gone.kind, AwsErrorKind::Changed, "{gone}");
+
+    // A slot that has lost its label gets it back, from nowhere or from whoever has it.
+    let next = version();
+    secrets.put_pending(&id, &next, &text("four")).await.unwrap();
+    secrets.label_pending(&id, Some(&next), &first).await.unwrap();
+    assert_eq!(secrets.labels(&id).await.unwrap().unwrap().pending, Some(first.clone()));
+    secrets.drop_pending(&id, &first).await.unwrap();
+    secrets.label_pending(&id, None, &next).await.unwrap();
+    let elsewhere = secrets.label_pending(&id, None, &first).await.unwrap_err();
+    assert_eq!(elsewhere.kind, AwsErrorKind::Changed, "{elsewhere}");
+    secrets.drop_pending(&id, &next).await.unwrap();
     let labels = secrets.labels(&id).await.unwrap().unwrap();
     assert_eq!((labels.current, labels.pending, labels.others), (Some(slot), None, vec![first]));
 }
@@ -146,7 +165,7 @@ async fn every_code_has_its_kind() {
             let secrets = SecretsManager::new(&configuration(&double.endpoint()).await);
             let id = SecretId(double.secrets(|secrets| secrets.create("test/x", Some("one"))));
             double.refuse("GetSecretValue", refusal, 100);
-            let error = secrets.read(&id, &version()).await.unwrap_err();
+            let error = stored(&secrets, &id, &version()).await.unwrap_err();
             assert_eq!(error.kind, kind, "{error}");
             assert!(error.to_string().contains(refusal.code), "{error}");
         });
@@ -212,7 +231,7 @@ async fn lost_replies_have_one_effect() {
     secrets.put_pending(&id, &slot, &text("two")).await.unwrap();
     secrets.put_pending(&id, &slot, &text("three")).await.unwrap();
     assert_eq!(double.secrets(|secrets| secrets.versions("test/x")).len(), 2);
-    assert_eq!(secrets.read(&id, &slot).await.unwrap(), Some(text("two")));
+    assert_eq!(stored(&secrets, &id, &slot).await.unwrap(), Some(text("two")));
     registry.register(&instance("arn:one")).await.unwrap();
     assert_eq!(registry.owner("node-1").await.unwrap().as_deref(), Some("arn:one"));
     registry.withdraw("node-1").await.unwrap();
@@ -247,6 +266,6 @@ async fn late_readers_see_nothing() {
     double.secrets(|secrets| secrets.set_read_lag(Lag::Reads(1)));
     let slot = version();
     secrets.put_pending(&id, &slot, &text("two")).await.unwrap();
-    assert_eq!(secrets.read(&id, &slot).await.unwrap(), None);
-    assert_eq!(secrets.read(&id, &slot).await.unwrap(), Some(text("two")));
+    assert_eq!(stored(&secrets, &id, &slot).await.unwrap(), None);
+    assert_eq!(stored(&secrets, &id, &slot).await.unwrap(), Some(text("two")));
 }
