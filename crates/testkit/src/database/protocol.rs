@@ -134,7 +134,8 @@ fn on_append(inner: &mut Inner, append: &Append) -> Option<Appended> {
         inner.has_resigned = false;
         inner.leader = Some(append.leader.clone());
     }
-    inner.members.entry(&append.leader).heard = Some(Instant::now());
+    inner.claimed = Instant::now();
+    inner.members.entry(&append.leader).heard = Some(inner.claimed);
     let fitted = store(inner, append);
     let length = inner.users.end().length;
     if fitted {
