@@ -1,5 +1,6 @@
-//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `size` and `contract`.
+//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `bench`, `size` and `contract`.
 
+mod bench;
 mod build;
 mod demo;
 mod deny;
@@ -29,6 +30,9 @@ enum Task {
     Demo(demo::Options),
     /// Provision what the tests need, then run every check and every test.
     Test(test::Options),
+    /// Measure, as ratios within one run.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Build the static release binaries and print their sizes, raw and compressed.
     Size,
     /// Build the contract suite as one static binary, to be run against real servers on another machine.
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Demo(options) => demo::run(&root, &options),
         Task::Test(options) => test::run(&root, &options),
+        Task::Bench(bench) => bench::run(&root, &bench),
         Task::Size => size::run(&root),
         Task::Contract => contract(&root),
     };

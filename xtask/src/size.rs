@@ -18,13 +18,19 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
         [("certgen", "dist-abort"), ("guard", "dist-abort"), ("bootstrap", "dist"), ("infra", "dist")]
     {
         let path = build::static_binary(root, package, package, profile)?;
-        let bytes = fs::read(&path).map_err(Failure::io(&format!("read {}", path.display())))?;
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        let compressed = gzip.write_all(&bytes).and_then(|()| gzip.finish()).map_err(Failure::io("compress"))?;
-        rows.push(vec![package.to_owned(), mebibytes(bytes.len()), mebibytes(compressed.len())]);
+        let (raw, compressed) = of(&path)?;
+        rows.push(vec![package.to_owned(), mebibytes(raw), mebibytes(compressed)]);
     }
     eprint!("{}", table(&rows));
     Ok(())
+}
+
+/// Bytes of a file, raw and compressed.
+pub(crate) fn of(path: &Path) -> Result<(usize, usize), Failure> {
+    let bytes = fs::read(path).map_err(Failure::io(&format!("read {}", path.display())))?;
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let compressed = gzip.write_all(&bytes).and_then(|()| gzip.finish()).map_err(Failure::io("compress"))?;
+    Ok((bytes.len(), compressed.len()))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of a few mebibytes, printed with two decimals")]

@@ -24,6 +24,10 @@ struct Cli {
     #[arg(long, env = "CERTGEN_GUARD", value_name = "FILE")]
     guard: Option<PathBuf>,
 
+    /// Say what would be issued and where, and write nothing.
+    #[arg(long, env = "CERTGEN_DRY_RUN")]
+    dry_run: bool,
+
     /// DNS names of the node, separated by commas, besides localhost.
     #[arg(long, env = "CERTGEN_DNS_NAMES", value_name = "NAMES", help_heading = "Certificate")]
     dns_names: Option<String>,
@@ -116,6 +120,7 @@ fn plan(cli: Cli) -> Result<Plan, Vec<String>> {
             names: Names::with_loopback(dns, addresses),
             validity,
             key_size,
+            dry_run: cli.dry_run,
         }),
         _ => Err(mistakes.0),
     }

@@ -99,6 +99,17 @@ impl fmt::Debug for NodeCertificate {
     }
 }
 
+impl Authority {
+    /// The end of a certificate that this authority can sign.
+    pub(crate) fn covers(&self, validity: Validity, now: OffsetDateTime) -> Result<OffsetDateTime, IssueError> {
+        let not_after = now + validity.duration();
+        if not_after > self.not_after() {
+            return Err(IssueError::OutlivesAuthority { authority: self.not_after(), node: not_after });
+        }
+        Ok(not_after)
+    }
+}
+
 /// Makes a new RSA key and has `authority` sign it for `names`.
 ///
 /// # Errors
@@ -112,10 +123,7 @@ pub fn issue_node(
     bits: RsaBits,
     now: OffsetDateTime,
 ) -> Result<NodeCertificate, IssueError> {
-    let not_after = now + validity.duration();
-    if not_after > authority.not_after() {
-        return Err(IssueError::OutlivesAuthority { authority: authority.not_after(), node: not_after });
-    }
+    let not_after = authority.covers(validity, now)?;
     let key = RsaKeys::search(bits, 1).take()?;
     let params = node_params(key.pair(), names, now, not_after)?;
     let certificate = params

@@ -32,6 +32,8 @@
 mod authority;
 pub mod cli;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gencert;
 mod issue;
 mod keys;

@@ -22,6 +22,8 @@ pub struct Plan {
     pub validity: Validity,
     /// The size of the node's RSA key.
     pub key_size: RsaBits,
+    /// Whether to look and say only.
+    pub dry_run: bool,
 }
 
 /// Where the certificate authority comes from.

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
+use nix::unistd::{AccessFlags, access};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
@@ -20,6 +21,7 @@ const STATE_FILE: &str = "ca.pem";
 /// What a run did.
 #[derive(Debug)]
 pub struct Report {
+    dry_run: bool,
     names: Names,
     not_after: OffsetDateTime,
     authority: Origin,
@@ -34,11 +36,22 @@ enum Origin {
     Given { certificate: PathBuf },
 }
 
+impl Origin {
+    /// Where a new authority will be kept.
+    fn kept_in(&self) -> Option<&Path> {
+        match self {
+            Self::New { kept_in } => kept_in.as_deref(),
+            Self::Kept { .. } | Self::Given { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let until =
             self.not_after.replace_nanosecond(0).unwrap_or(self.not_after).format(&Rfc3339).map_err(|_| fmt::Error)?;
-        write!(f, "issued a certificate for {}, valid until {until}, in {}", self.names, self.out.display())?;
+        let issued = if self.dry_run { "would issue" } else { "issued" };
+        write!(f, "{issued} a certificate for {}, valid until {until}, in {}", self.names, self.out.display())?;
         match &self.authority {
             Origin::New { kept_in: None } => f.write_str("; signed by an ephemeral CA: the next run makes another"),
             Origin::New { kept_in: Some(path) } => {
@@ -50,7 +63,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Issues and publishes what `plan` asks for. `now` is the time at which certificates start to be valid.
+/// Issues and publishes what `plan` asks for, or with [`Plan::dry_run`] looks at everything that can be looked at without
+/// writing. `now` is the time at which certificates start to be valid.
 ///
 /// # Errors
 ///
@@ -60,11 +74,23 @@ pub fn run(plan: &Plan, now: OffsetDateTime) -> Result<Report, Error> {
     let guard = plan.guard.as_deref().map(read_guard).transpose()?;
     let volume = open(&plan.out)?;
     let (authority, origin) = authority(&plan.ca, now)?;
+    let report = |not_after, authority| Report {
+        dry_run: plan.dry_run,
+        names: plan.names.clone(),
+        not_after,
+        authority,
+        out: plan.out.clone(),
+    };
+    if plan.dry_run {
+        let written = [Some(plan.out.as_path()), origin.kept_in()];
+        written.into_iter().flatten().try_for_each(writable)?;
+        return authority.covers(plan.validity, now).map(|not_after| report(not_after, origin)).map_err(Error::Issue);
+    }
     let node = issue_node(&authority, &plan.names, plan.validity, plan.key_size, now).map_err(Error::Issue)?;
 
-    if let Origin::New { kept_in: Some(state) } = &origin {
+    if let Some(state) = origin.kept_in() {
         let kept = open(state)?.store_secret(STATE_FILE, authority.to_state().as_bytes());
-        kept.map_err(|source| Error::Publish { out: state.clone(), source })?;
+        kept.map_err(|source| Error::Publish { out: state.to_owned(), source })?;
     }
     let publish = |source| Error::Publish { out: plan.out.clone(), source };
     if let Some(guard) = guard {
@@ -73,7 +99,15 @@ pub fn run(plan: &Plan, now: OffsetDateTime) -> Result<Report, Error> {
     let roots = [authority.certificate()];
     let generation = Generation { roots: &roots, certificate: &node.certificate, key: &node.key };
     volume.publish(&generation).map_err(publish)?;
-    Ok(Report { names: plan.names.clone(), not_after: node.not_after, authority: origin, out: plan.out.clone() })
+    Ok(report(node.not_after, origin))
+}
+
+/// Fails as writing would, as far as permissions tell.
+fn writable(directory: &Path) -> Result<(), Error> {
+    access(directory, AccessFlags::W_OK | AccessFlags::X_OK).map_err(|error| {
+        let (action, path, source) = ("write to", directory.to_owned(), error.into());
+        Error::Publish { out: directory.to_owned(), source: PublishError::Io { action, path, source } }
+    })
 }
 
 fn read_guard(path: &Path) -> Result<Vec<u8>, Error> {

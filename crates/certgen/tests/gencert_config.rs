@@ -162,7 +162,7 @@ fn a_file_that_cannot_be_read_is_named() {
     scene.run("create-certs -config-file=").refused(&["could not read ``"]);
     scene
         .run("create-certs -out x")
-        .refused(&["-out: create-certs has no such flag; its flags are -config-file, -force"]);
+        .refused(&["-out: create-certs has no such flag; its flags are -config-file, -dry-run, -force"]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn cluster(line: Line) -> Servers {
     let mut cluster = DatabaseCluster::start(line, 3, REAL);
     let runtime = Runtime::new().unwrap();
     runtime.block_on(cluster.wait_until_formed());
-    Servers { line, stage: Stage::Cluster(cluster), runtime }
+    Servers { line, stage: Stage::Cluster(Box::new(cluster)), runtime }
 }
 
 /// Servers to point the suite at.
@@ -57,7 +57,7 @@ struct Servers {
 
 enum Stage {
     Single(DatabaseNode),
-    Cluster(DatabaseCluster),
+    Cluster(Box<DatabaseCluster>),
 }
 
 impl Servers {

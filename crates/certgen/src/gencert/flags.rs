@@ -54,12 +54,19 @@ const FORCE: Flag = Flag {
     default: "false",
     help: "Replace files that exist, with new keys; without it they are left and nothing is made",
 };
+/// Not a flag of es-gencert-cli.
+const DRY_RUN: Flag = Flag {
+    name: "dry-run",
+    takes: Takes::Nothing,
+    default: "false",
+    help: "Say what would be made and where, and write nothing",
+};
 const SIGNER: [Flag; 2] = [
     text("ca-certificate", "./ca/ca.crt", "Certificate of the CA that signs, PEM"),
     text("ca-key", "./ca/ca.key", "Private key of the CA that signs, PEM without password"),
 ];
 
-static CREATE_CA: [Flag; 6] = [
+static CREATE_CA: [Flag; 7] = [
     text(
         "ca-certificate",
         "none",
@@ -67,11 +74,12 @@ static CREATE_CA: [Flag; 6] = [
     ),
     text("ca-key", "none", "Private key of the parent, PEM without password"),
     days("5 years"),
+    DRY_RUN,
     FORCE,
     text("name", "ca", "Name of the two files, without .crt and .key"),
     text("out", "./ca", "Directory for the two files; it is made if it does not exist"),
 ];
-static CREATE_NODE: [Flag; 9] = {
+static CREATE_NODE: [Flag; 10] = {
     let [certificate, key] = SIGNER;
     [
         certificate,
@@ -79,25 +87,28 @@ static CREATE_NODE: [Flag; 9] = {
         text("common-name", "eventstoredb-node", "Common name of the certificate's subject"),
         days("1 year"),
         text("dns-names", "none", "DNS names of the node, separated by commas"),
+        DRY_RUN,
         FORCE,
         text("ip-addresses", "none", "IP addresses of the node, separated by commas"),
         text("name", "node, or the directory's", "Name of the two files, without .crt and .key"),
         text("out", "the first free node<N>", "Directory for the two files; it is made if it does not exist"),
     ]
 };
-static CREATE_USER: [Flag; 7] = {
+static CREATE_USER: [Flag; 8] = {
     let [certificate, key] = SIGNER;
     [
         certificate,
         key,
         days("1 year"),
+        DRY_RUN,
         FORCE,
         text("name", "user-<username>", "Name of the two files, without .crt and .key"),
         text("out", "user-<username>", "Directory for the two files; it is made if it does not exist"),
         text("username", "none", "User of the database, the common name of the certificate's subject; required"),
     ]
 };
-static CREATE_CERTS: [Flag; 2] = [text("config-file", "./certs.yml", "YAML file that lists what to make"), FORCE];
+static CREATE_CERTS: [Flag; 3] =
+    [text("config-file", "./certs.yml", "YAML file that lists what to make"), DRY_RUN, FORCE];
 
 impl Command {
     pub(crate) const ALL: [Self; 4] = [Self::Ca, Self::Node, Self::User, Self::Certs];
@@ -154,6 +165,7 @@ impl Fields {
 pub(crate) struct Parsed {
     pub(crate) help: bool,
     pub(crate) force: bool,
+    pub(crate) dry_run: bool,
     pub(crate) fields: Fields,
     pub(crate) warnings: Vec<String>,
     pub(crate) mistakes: Vec<String>,
@@ -255,6 +267,19 @@ pub(crate) fn parse(command: Command, arguments: &[OsString]) -> Parsed {
 }
 
 impl Parsed {
+    /// The arguments that say the same in the one way that nobody could read otherwise.
+    pub(crate) fn canonical(&self) -> Vec<OsString> {
+        let text = self.fields.text.iter().map(|(name, value)| {
+            let mut argument = OsString::from(format!("-{name}="));
+            argument.push(value);
+            argument
+        });
+        let days = (self.fields.days != 0).then(|| format!("-days={}", self.fields.days).into());
+        let switches = [(self.force, "-force"), (self.dry_run, "-dry-run")];
+        let switches = switches.into_iter().filter(|(given, _)| *given).map(|(_, name)| name.into());
+        text.chain(days).chain(switches).collect()
+    }
+
     fn set(&mut self, flag: &Flag, value: OsString) {
         let mut refuse = |allowed: &str| {
             self.mistakes.push(format!("-{}: `{}` is not {allowed}", flag.name, value.display()));
@@ -264,7 +289,8 @@ impl Parsed {
                 self.fields.text.insert(flag.name, value);
             }
             Takes::Nothing => match value.to_str().and_then(boolean) {
-                Some(force) => self.force = force,
+                Some(given) if flag.name == DRY_RUN.name => self.dry_run = given,
+                Some(given) => self.force = given,
                 None => refuse("true or false"),
             },
             Takes::Days => match value.to_str().map(integer) {

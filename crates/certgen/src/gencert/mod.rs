@@ -11,6 +11,7 @@ mod flags;
 mod help;
 mod make;
 mod profile;
+mod rehearsal;
 mod request;
 mod resolve;
 mod signer;
@@ -66,6 +67,30 @@ enum Action {
 /// The commands of es-gencert-cli, for the help of the whole program.
 pub(crate) fn commands() -> String {
     help::commands()
+}
+
+/// See [`crate::fuzz::flags`].
+pub(crate) fn check_flags(arguments: &[OsString]) {
+    for command in Command::ALL {
+        let parsed = flags::parse(command, arguments);
+        if !parsed.mistakes.is_empty() {
+            continue;
+        }
+        let again = flags::parse(command, &parsed.canonical());
+        let settings = |parsed: &Parsed| (parsed.force, parsed.dry_run, parsed.fields.clone());
+        assert_eq!((settings(&again), again.mistakes.as_slice()), (settings(&parsed), &[][..]), "{command:?}");
+    }
+}
+
+/// See [`crate::fuzz::config`].
+pub(crate) fn check_config(bytes: &[u8]) {
+    let config = config::read(bytes);
+    assert_eq!(config, config::read(bytes), "the same text means the same");
+    for entry in config.entries {
+        if let Err(mistakes) = request::check(entry.command, &entry.fields).request {
+            assert!(!mistakes.is_empty(), "a refusal has a reason");
+        }
+    }
 }
 
 /// Tells the two uses of this program apart. `arguments` begins with the program's name. `is_option` knows the long options of
@@ -144,7 +169,7 @@ impl Replacement {
 }
 
 fn run(command: Command, arguments: &[OsString], leading: &[String], now: OffsetDateTime) -> ExitCode {
-    let Parsed { help, force, fields, warnings, mistakes } = flags::parse(command, arguments);
+    let Parsed { help, force, dry_run, fields, warnings, mistakes } = flags::parse(command, arguments);
     if help {
         say(&help::of(command));
         return ExitCode::SUCCESS;
@@ -165,7 +190,7 @@ fn run(command: Command, arguments: &[OsString], leading: &[String], now: Offset
             .map_err(|mistakes| mistakes.into_iter().map(Mistake::new).collect())
     };
     match asked {
-        Ok(asked) => carry_out(&asked, force, now),
+        Ok(asked) => carry_out(&asked, force, dry_run, now),
         Err(mistakes) => refuse(mistakes),
     }
 }
@@ -202,7 +227,7 @@ fn asked_by_file(file: &Path) -> Result<Vec<Asked>, Vec<Mistake>> {
     Ok(asked)
 }
 
-fn carry_out(asked: &[Asked], force: bool, now: OffsetDateTime) -> ExitCode {
+fn carry_out(asked: &[Asked], force: bool, dry_run: bool, now: OffsetDateTime) -> ExitCode {
     let Resolved { work, warnings } = resolve::resolve(asked, force, now);
     warn(&warnings);
     let work = match work {
@@ -210,6 +235,10 @@ fn carry_out(asked: &[Asked], force: bool, now: OffsetDateTime) -> ExitCode {
         Err(mistakes) => return refuse(mistakes),
     };
     if work.items.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    if dry_run {
+        say(&rehearsal::of(&work));
         return ExitCode::SUCCESS;
     }
     let stop = watch::stop_on_signals();
@@ -229,12 +258,16 @@ fn carry_out(asked: &[Asked], force: bool, now: OffsetDateTime) -> ExitCode {
 
 /// The line that es-gencert-cli prints; scripts wait for it (contract §1.3).
 fn success(item: &Item) -> String {
-    let what = match item.subject {
+    let what = what(item);
+    format!("A {what} certificate & key file have been generated in the '{}' directory.\n", item.directory.display())
+}
+
+fn what(item: &Item) -> &'static str {
+    match item.subject {
         Subject::Authority => "CA",
         Subject::Node { .. } => "node",
         Subject::User { .. } => "user",
-    };
-    format!("A {what} certificate & key file have been generated in the '{}' directory.\n", item.directory.display())
+    }
 }
 
 /// A closed or full stdout is not an error: the files are there.

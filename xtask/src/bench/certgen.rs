@@ -1,0 +1,217 @@
+//! certgen beside `openssl genrsa 2048`, which does nothing but the work that takes the time. The time of an RSA key
+//! scatters by 60 %, so everything is run many times in turn.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::process::{Cost, How, measure};
+use crate::{Failure, build, size, table};
+
+/// Options of `cargo xtask bench certgen`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How often each is run, in turn.
+    #[arg(long, default_value = "100")]
+    runs: usize,
+    /// How often 200 nodes are made.
+    #[arg(long, default_value = "3")]
+    runs_of_200: usize,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something to measure: programs that are run one after the other in an empty directory.
+struct Row {
+    what: &'static str,
+    /// What design §9 wants, as a ratio or in milliseconds.
+    goal: &'static str,
+    how: How,
+    /// Whether it is one of those that are run only a few times.
+    is_large: bool,
+    commands: Vec<Vec<OsString>>,
+    costs: Vec<Cost>,
+    peak_kib: u64,
+}
+
+/// Builds, measures, prints.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
+    let certgen = build::static_binary(root, "certgen", "certgen", "dist-abort")?;
+    let files = tempfile::tempdir().map_err(Failure::io("create a directory"))?;
+    let three = write_config(files.path(), 3)?;
+    let two_hundred = write_config(files.path(), 200)?;
+    let mut rows = rows(&certgen, &three, &two_hundred);
+    for turn in 0..options.runs.max(options.runs_of_200) {
+        for row in &mut rows {
+            let wanted = if row.is_large { options.runs_of_200 } else { options.runs };
+            if turn < wanted {
+                row.costs.push(row.run(row.how)?);
+            }
+        }
+    }
+    for row in &mut rows {
+        row.peak_kib = row.run(How::Memory)?.peak_kib;
+    }
+    let sizes = size::of(&certgen)?;
+    if options.json {
+        print(&as_json(&rows, sizes));
+    } else {
+        eprint!("{}", as_table(&rows));
+        eprintln!("certgen: {} bytes, {} compressed; mean ± standard error of the mean", sizes.0, sizes.1);
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are this program's data")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+fn rows(certgen: &Path, three: &Path, two_hundred: &Path) -> Vec<Row> {
+    let words = |program: &Path, arguments: &str| {
+        let arguments = arguments.split(' ').map(OsString::from);
+        [program.as_os_str().to_owned()].into_iter().chain(arguments).collect::<Vec<_>>()
+    };
+    let row = |what, goal, commands: Vec<Vec<OsString>>| Row {
+        what,
+        goal,
+        how: How::Time,
+        is_large: false,
+        commands,
+        costs: Vec::new(),
+        peak_kib: 0,
+    };
+    let with_file = |file: &Path| {
+        let mut words = words(certgen, "create-certs -config-file");
+        words.push(file.into());
+        words
+    };
+    let out = || vec![words(certgen, "--out .")];
+    let two_commands = |program: &Path| {
+        vec![words(program, "create-ca"), words(program, "create-node -dns-names localhost -out node1")]
+    };
+    let mut rows = vec![
+        row("openssl genrsa 2048", "", vec![words(Path::new("openssl"), "genrsa -out key 2048")]),
+        row("certgen --out: P-256 CA, RSA node", "<= 0.35", out()),
+        Row { how: How::TimeOnOneCore, ..row("the same on one core", "<= 0.5", out()) },
+        row("create-ca, create-node: two RSA keys", "", two_commands(certgen)),
+        row("create-certs: CA and 3 nodes", "", vec![with_file(three)]),
+        Row { is_large: true, ..row("create-certs: CA and 200 nodes", "<= 26", vec![with_file(two_hundred)]) },
+        row("certgen --version", "< 5 ms", vec![words(certgen, "--version")]),
+    ];
+    let peer = Path::new("es-gencert-cli");
+    if std::process::Command::new(peer).arg("--version").output().is_ok() {
+        rows.push(row("es-gencert-cli create-ca, create-node", "", two_commands(peer)));
+    }
+    rows
+}
+
+/// A file for `create-certs` with so many nodes.
+fn write_config(directory: &Path, nodes: usize) -> Result<PathBuf, Failure> {
+    let mut text = "certificates:\n  ca-certs:\n    - out: ca\n  node-certs:\n".to_owned();
+    for node in 1..=nodes {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "    - {{ out: node{node}, dns-names: node{node}.test }}");
+    }
+    let path = directory.join(format!("{nodes}.yml"));
+    fs::write(&path, text).map_err(Failure::io("write a configuration"))?;
+    Ok(path)
+}
+
+impl Row {
+    fn run(&self, how: How) -> Result<Cost, Failure> {
+        let directory = tempfile::tempdir().map_err(Failure::io("create a directory"))?;
+        let mut all = Cost { milliseconds: 0.0, peak_kib: 0 };
+        for command in &self.commands {
+            let cost = measure(directory.path(), how, command)?;
+            all.milliseconds += cost.milliseconds;
+            all.peak_kib = all.peak_kib.max(cost.peak_kib);
+        }
+        Ok(all)
+    }
+
+    fn mean(&self) -> Mean {
+        Mean::of(&self.costs.iter().map(|cost| cost.milliseconds).collect::<Vec<_>>())
+    }
+}
+
+/// A mean with its standard error.
+#[derive(Clone, Copy)]
+struct Mean {
+    value: f64,
+    error: f64,
+}
+
+impl Mean {
+    #[expect(clippy::cast_precision_loss, reason = "nobody measures 2^52 times")]
+    fn of(values: &[f64]) -> Self {
+        let count = values.len().max(1) as f64;
+        let value = values.iter().sum::<f64>() / count;
+        let squares = values.iter().map(|one| (one - value).powi(2)).sum::<f64>();
+        let variance = squares / (count - 1.0).max(1.0);
+        Self { value, error: (variance / count).sqrt() }
+    }
+
+    /// Of two independent means.
+    fn over(self, unit: Self) -> Self {
+        let value = self.value / unit.value;
+        let relative = |mean: Self| mean.error / mean.value;
+        Self { value, error: value * (relative(self).powi(2) + relative(unit).powi(2)).sqrt() }
+    }
+}
+
+fn as_table(rows: &[Row]) -> String {
+    let title = ["", "ms", "ratio", "goal", "peak KiB", "runs"].map(str::to_owned).to_vec();
+    let unit = rows[0].mean();
+    let line = |row: &Row| {
+        let (mean, ratio) = (row.mean(), row.mean().over(unit));
+        vec![
+            row.what.to_owned(),
+            format!("{:.1} ± {:.1}", mean.value, mean.error),
+            format!("{:.3} ± {:.3}", ratio.value, ratio.error),
+            row.goal.to_owned(),
+            row.peak_kib.to_string(),
+            row.costs.len().to_string(),
+        ]
+    };
+    table(&[title].into_iter().chain(rows.iter().map(line)).collect::<Vec<_>>())
+}
+
+fn as_json(rows: &[Row], (bytes, compressed): (usize, usize)) -> String {
+    let unit = rows[0].mean();
+    let measured = rows.iter().map(|row| {
+        let (mean, ratio) = (row.mean(), row.mean().over(unit));
+        json!({
+            "what": row.what, "runs": row.costs.len(), "goal": row.goal, "peak_kib": row.peak_kib,
+            "milliseconds": mean.value, "milliseconds_error": mean.error,
+            "ratio": ratio.value, "ratio_error": ratio.error,
+        })
+    });
+    let measured: Vec<_> = measured.collect();
+    json!({"unit": rows[0].what, "rows": measured, "bytes": bytes, "bytes_compressed": compressed}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_has_the_error_of_its_sample() {
+        let mean = Mean::of(&[1.0, 2.0, 3.0, 4.0]);
+        assert!((mean.value - 2.5).abs() < 1e-12);
+        // The sample's variance is 5/3.
+        assert!((mean.error - (5.0_f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12, "{}", mean.error);
+    }
+
+    #[test]
+    fn errors_of_a_ratio_add_up_in_squares() {
+        let ratio = Mean { value: 6.0, error: 0.6 }.over(Mean { value: 2.0, error: 0.2 });
+        assert!((ratio.value - 3.0).abs() < 1e-12);
+        assert!((ratio.error - 3.0 * 0.02_f64.sqrt()).abs() < 1e-12, "{}", ratio.error);
+    }
+}

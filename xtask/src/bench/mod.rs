@@ -1,0 +1,29 @@
+//! `cargo xtask bench`: figures as ratios within one run, because machines differ and are noisy. It measures and never
+//! fails on a figure.
+
+mod certgen;
+mod process;
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+use crate::Failure;
+
+/// What to measure.
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Keys and certificates beside `openssl genrsa 2048`.
+    Certgen(certgen::Options),
+    /// Run one program, and print what it cost.
+    #[command(hide = true)]
+    Process(process::Options),
+}
+
+/// Measures.
+pub(crate) fn run(root: &Path, bench: &Bench) -> Result<(), Failure> {
+    match bench {
+        Bench::Certgen(options) => certgen::run(root, options),
+        Bench::Process(options) => process::run(options),
+    }
+}
