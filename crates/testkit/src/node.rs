@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum as _;
 use tempfile::TempDir;
 
 pub use cluster::DatabaseCluster;
@@ -44,13 +45,16 @@ impl DatabaseNode {
         Self::start_with(host, time_scale, &[])
     }
 
-    /// The same, with further arguments for the stand-in.
+    /// The same, with further arguments for the stand-in; `--line=` among them is the line to start.
     ///
     /// # Panics
     ///
     /// If certgen or the stand-in does not do its work.
     pub fn start_with(host: &str, time_scale: f64, arguments: &[&str]) -> Self {
-        Self::start_of(Line::V24_10, host, time_scale, arguments)
+        let named = |argument: &str| Line::from_str(argument.strip_prefix("--line=")?, false).ok();
+        let line = arguments.iter().find_map(|argument| named(argument)).unwrap_or(Line::V24_10);
+        let others: Vec<_> = arguments.iter().copied().filter(|argument| named(argument).is_none()).collect();
+        Self::start_of(line, host, time_scale, &others)
     }
 
     /// The same of any line.

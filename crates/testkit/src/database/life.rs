@@ -23,6 +23,9 @@ const ELECTION_RETRY: Duration = Duration::from_millis(300);
 /// After a resignation everything takes its time (observed §5: 1.6 s in all).
 const RESIGNING: Duration = Duration::from_millis(300);
 const UNHURRIED: Duration = Duration::from_millis(550);
+/// A leader claims to be one more often than this.
+const CLAIM: Duration = Duration::from_millis(1500);
+const LEAST_CLAIM: Duration = Duration::from_millis(100);
 /// From the users to the first 204.
 const LEADER_TO_READY: Duration = Duration::from_millis(20);
 /// How often the clock is looked at, besides at every change.
@@ -92,7 +95,9 @@ fn decide(node: &Node, inner: &mut Inner) -> Step {
                 return Step::Stand;
             }
         }
-        State::PreReplica | State::CatchingUp | State::Follower if !leader_lives || has_resigned(inner) => {
+        State::PreReplica | State::CatchingUp | State::Follower
+            if !leader_lives || has_resigned(inner) || has_given_up(node, inner) =>
+        {
             inner.after_resignation = has_resigned(inner);
             step_down(inner);
         }
@@ -139,6 +144,15 @@ fn decide(node: &Node, inner: &mut Inner) -> Step {
 /// A majority must have taken the new leader for one, also where there is nothing to store.
 fn follower_has_nothing_to_ask(inner: &Inner, size: usize) -> bool {
     inner.members.alive().filter(|member| member.stored.is_some()).count() + 1 > size / 2
+}
+
+/// A leader that has lost the majority leads no more, and does not say so to the few that still follow it.
+fn has_given_up(node: &Node, inner: &Inner) -> bool {
+    let leader = inner.leader.as_ref().and_then(|leader| inner.members.get(leader));
+    let leads = leader
+        .and_then(|leader| leader.info.as_ref())
+        .is_none_or(|info| info.state.leads() || info.state == State::ResigningLeader);
+    !leads && inner.claimed.elapsed() > node.scaled(CLAIM).max(LEAST_CLAIM)
 }
 
 fn has_resigned(inner: &Inner) -> bool {

@@ -114,8 +114,9 @@ pub(super) struct Inner {
     pub(super) members: Members,
     /// The highest epoch that this node has followed or voted for.
     pub(super) epoch: u64,
-    /// Whom it follows.
+    /// Whom it follows, and when that one last claimed to lead.
     pub(super) leader: Option<Endpoint>,
+    pub(super) claimed: Instant,
     /// Whether it has all that the leader had when it last heard of it.
     pub(super) is_in_step: bool,
     /// A leader that resigns makes everybody take more time over the election (observed §5).
@@ -210,6 +211,7 @@ impl Node {
             members: Members::default(),
             epoch: users.epoch()?,
             leader: None,
+            claimed: Instant::now(),
             is_in_step: false,
             after_resignation: false,
             has_resigned: false,

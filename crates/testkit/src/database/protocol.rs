@@ -101,12 +101,8 @@ pub(super) fn take_in(node: &Node, inner: &mut Inner, gossip: Gossip, called: bo
 }
 
 fn on_candidate(inner: &mut Inner, candidate: &Candidate) -> Vote {
-    let may_vote = match inner.state {
-        State::Unknown => true,
-        // Its leader may have died a moment ago.
-        state => state.is_replica() && inner.leader.as_ref().is_none_or(|leader| !inner.members.is_alive(leader)),
-    };
-    let granted = may_vote && candidate.epoch > inner.epoch && candidate.stored >= inner.users.end();
+    let leader_lives = inner.leader.as_ref().is_some_and(|leader| inner.members.is_alive(leader));
+    let granted = deserves_vote(candidate, inner.state, leader_lives, inner.epoch, inner.users.end());
     if granted {
         inner.raise_epoch(candidate.epoch);
         inner.leader = None;
@@ -115,6 +111,12 @@ fn on_candidate(inner: &mut Inner, candidate: &Candidate) -> Vote {
         inner.since = Instant::now();
     }
     Vote { granted, epoch: inner.epoch }
+}
+
+/// A replica whose leader may have died a moment ago votes; one with a leader does not, nor whoever is still looking.
+fn deserves_vote(candidate: &Candidate, state: State, leader_lives: bool, epoch: u64, stored: Position) -> bool {
+    let may_vote = state == State::Unknown || (state.is_replica() && !leader_lives);
+    may_vote && candidate.epoch > epoch && candidate.stored >= stored
 }
 
 fn on_append(inner: &mut Inner, append: &Append) -> Option<Appended> {
@@ -134,7 +136,8 @@ fn on_append(inner: &mut Inner, append: &Append) -> Option<Appended> {
         inner.has_resigned = false;
         inner.leader = Some(append.leader.clone());
     }
-    inner.members.entry(&append.leader).heard = Some(Instant::now());
+    inner.claimed = Instant::now();
+    inner.members.entry(&append.leader).heard = Some(inner.claimed);
     let fitted = store(inner, append);
     let length = inner.users.end().length;
     if fitted {
@@ -171,4 +174,30 @@ fn truncate(inner: &mut Inner, length: usize) -> bool {
     stored(inner.users.mark_for_truncation(length));
     inner.ending = Some(Ending::Truncation);
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn votes_are_given_once_and_to_nobody_with_less() {
+        let at = |epoch, length| Position { epoch, length };
+        for (state, leader_lives, candidate, stored, expected) in [
+            (State::Unknown, false, 8, at(3, 5), true),
+            (State::Unknown, false, 7, at(3, 5), false),
+            (State::Unknown, false, 8, at(3, 4), false),
+            (State::Unknown, false, 8, at(2, 9), false),
+            (State::Unknown, false, 8, at(4, 1), true),
+            (State::Follower, false, 8, at(3, 5), true),
+            (State::Follower, true, 8, at(3, 5), false),
+            (State::DiscoverLeader, false, 8, at(3, 5), false),
+            (State::Leader, false, 8, at(3, 5), false),
+            (State::PreLeader, false, 8, at(3, 5), false),
+        ] {
+            let candidate = Candidate { epoch: candidate, stored };
+            let granted = deserves_vote(&candidate, state, leader_lives, 7, at(3, 5));
+            assert_eq!(granted, expected, "{candidate:?} by a {state:?}, {leader_lives}");
+        }
+    }
 }

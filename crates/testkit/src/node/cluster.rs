@@ -33,7 +33,7 @@ pub struct DatabaseCluster {
     time_scale: f64,
     arguments: Vec<String>,
     options: Vec<(String, String)>,
-    authority: Authority,
+    authority: Box<Authority>,
     nodes: Vec<Slot>,
 }
 
@@ -70,7 +70,7 @@ impl DatabaseCluster {
             time_scale,
             arguments: Vec::new(),
             options: Vec::new(),
-            authority: issue_authority(days("2d"), OffsetDateTime::now_utc()).expect("an authority is made"),
+            authority: Box::new(issue_authority(days("2d"), OffsetDateTime::now_utc()).expect("an authority is made")),
             nodes: Vec::new(),
         };
         for number in 1..=size {

@@ -85,20 +85,6 @@ async fn a_deposed_leader_truncates_its_log() {
     assert_eq!(cluster.status(leader, "/ping", Some(("ops", "new"))).await, Some(200));
 }
 
-/// observed §1: names that do not resolve are asked for again.
-#[tokio::test]
-async fn names_may_come_late() {
-    let mut cluster = DatabaseCluster::prepare(Line::V24_10, 3, SCALE);
-    let hosts = fs::read_to_string(cluster.hosts_file()).unwrap();
-    fs::write(cluster.hosts_file(), "").unwrap();
-    cluster.start_all();
-    for node in 0..3 {
-        cluster.wait_for_state(node, "unknown").await;
-    }
-    fs::write(cluster.hosts_file(), hosts).unwrap();
-    cluster.wait_until_formed().await;
-}
-
 /// Whoever kills the leader in the middle of a reset gets one of three outcomes, and all nodes the same one (observed §4).
 #[tokio::test]
 async fn a_leader_killed_in_the_middle_of_a_reset_leaves_one_password() {

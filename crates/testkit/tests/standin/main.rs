@@ -5,6 +5,7 @@
 
 mod certificates;
 mod cluster;
+mod discovery;
 mod faults;
 mod lines;
 mod replies;
