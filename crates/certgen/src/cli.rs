@@ -14,7 +14,7 @@ use crate::plan::{CaSource, DnsName, Names, Plan, RsaBits, Validity};
 /// Writes node.crt, node.key and the trusted roots to a directory that a server can start on at any instant. Every
 /// option has a CERTGEN_* variable; the command line wins.
 #[derive(Debug, Parser)]
-#[command(name = "certgen", version, max_term_width = 120, after_help = crate::gencert::commands())]
+#[command(name = "certgen", version, max_term_width = 120, after_help = commands())]
 struct Cli {
     /// Directory for the certificates; it must exist and be writable.
     #[arg(long, env = "CERTGEN_OUT", value_name = "DIR")]
@@ -65,6 +65,13 @@ struct Cli {
     /// File with the private key of the authority, PEM without password; for --ca-source files.
     #[arg(long, env = "CERTGEN_CA_KEY", value_name = "FILE", help_heading = "Certificate authority")]
     ca_key: Option<PathBuf>,
+}
+
+fn commands() -> String {
+    format!(
+        "`certgen inspect` tells what is in a directory and what servers would refuse of it.\n\n{}",
+        crate::gencert::commands()
+    )
 }
 
 /// Whether a long option of this name exists, for telling our command lines from those of es-gencert-cli.

@@ -26,7 +26,7 @@ use crate::keys::RsaKeys;
 use crate::plan::{Names, RsaBits, Validity};
 
 /// The common name that every server line accepts without being told (`CERTIFICATE_RESERVED_NODE_COMMON_NAME`).
-const NODE_COMMON_NAME: &str = "eventstoredb-node";
+pub(crate) const NODE_COMMON_NAME: &str = "eventstoredb-node";
 
 /// Clocks of two machines may differ: a certificate is valid from this long before it was made.
 pub(crate) const BACKDATED: Duration = Duration::hours(1);

@@ -11,9 +11,12 @@
 //! `certgen create-ca`, `create-node`, `create-user` and `create-certs` do what the commands of es-gencert-cli do, with its
 //! flags, files and exit codes (`gencert/`, and `docs/es-gencert-cli.md` for every difference).
 //!
+//! `certgen inspect` tells what is there and what a server of a given line would refuse of it (`inspect/`).
+//!
 //! # Exit codes
 //!
-//! Of the init container; the commands end with 0 or 1, and a missing or unknown command with 127.
+//! Of the init container; the commands end with 0 or 1, and a missing or unknown command with 127;
+//! `inspect` with 0, 1, 2 or 74.
 //!
 //! | code | meaning |
 //! |---|---|
@@ -35,6 +38,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod gencert;
+pub mod inspect;
 mod issue;
 mod keys;
 mod plan;

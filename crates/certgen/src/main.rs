@@ -1,4 +1,5 @@
-//! Wiring only: command line → plan → certificates on the volume → exit code; or a command of es-gencert-cli.
+//! Wiring only: command line → plan → certificates on the volume → exit code; or `inspect`; or a command of
+//! es-gencert-cli.
 
 use std::env;
 use std::process::ExitCode;
@@ -9,6 +10,9 @@ use time::OffsetDateTime;
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().collect();
     let now = OffsetDateTime::now_utc();
+    if arguments.get(1).is_some_and(|command| command == "inspect") {
+        return certgen::inspect::run(arguments.into_iter().skip(1), now);
+    }
     match gencert::recognise(&arguments, certgen::cli::is_option, certgen::cli::is_configured(env::vars_os())) {
         Invocation::Node(arguments) => {
             let plan = match certgen::cli::parse(arguments) {
