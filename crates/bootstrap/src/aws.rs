@@ -98,7 +98,9 @@ impl SecretStore for SecretsManager {
             pending: None,
             others: Vec::new(),
         };
-        for (version, stages) in described.version_ids_to_stages().into_iter().flatten() {
+        // AWS lists labelled versions only; moto also those that have lost their last label (aws-contract S10).
+        let labelled = described.version_ids_to_stages().into_iter().flatten().filter(|(_, stages)| !stages.is_empty());
+        for (version, stages) in labelled {
             let carries = |label: &str| stages.iter().any(|stage| stage == label);
             let version = VersionId(version.clone());
             if carries(PENDING) {
