@@ -1,12 +1,15 @@
-//! Whatever plan is accepted, rustls-webpki accepts its certificates, and they say what was planned.
+//! Whatever plan is accepted, rustls-webpki, OpenSSL, GnuTLS and Go accept its certificates, they say what was planned, and
+//! `certgen inspect` reads it in them.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 mod common;
 
 use std::fmt::Write as _;
+use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use common::judges::{Chain, Judge};
 use common::{Scene, with_parsed};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,6 +19,8 @@ use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use x509_parser::extensions::GeneralName;
 
 /// A certificate of a plan below one of the authorities.
@@ -72,6 +77,53 @@ fn config(nodes: &[Leaf], users: &[Leaf]) -> String {
     text + "  ca-certs:\n" + &below(1) + &below(0) + "  - {out: ca0}\n"
 }
 
+/// The names of a leaf that somebody can dial.
+fn hosts(leaf: &Leaf) -> impl Iterator<Item = &String> {
+    let is_host = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    leaf.dns.iter().filter(is_host).filter(|name| ServerName::try_from(name.as_str()).is_ok())
+}
+
+fn others_accept(scene: &Scene, directory: &str, file: &str, leaf: &Leaf, is_node: bool) {
+    static JUDGES: LazyLock<(TempDir, Vec<Judge>)> = LazyLock::new(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let judges = Judge::all("what_is_accepted_is_accepted_by_all_and_says_what_was_planned", directory.path());
+        (directory, judges)
+    });
+    let intermediates: String = (1..=leaf.depth).rev().map(|depth| scene.read(&format!("ca{depth}/ca.crt"))).collect();
+    fs::write(scene.path("chain.pem"), intermediates).unwrap();
+    let names: Vec<_> = hosts(leaf).cloned().chain(leaf.addresses.iter().map(IpAddr::to_string)).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let chain = Chain {
+        root: "ca0/ca.crt",
+        leaf: &format!("{directory}/{file}.crt"),
+        intermediates: "chain.pem",
+        is_server: is_node,
+        names: if is_node { &names } else { &[] },
+    };
+    JUDGES.1.iter().for_each(|judge| judge.accepts(&scene.path("."), &chain));
+}
+
+/// What `certgen inspect` says of a certificate.
+fn is_inspected(report: &Value, directory: &str, file: &str, leaf: &Leaf, is_node: bool) {
+    let path = format!("{directory}/{file}.crt");
+    let found: Vec<_> =
+        report["certificates"].as_array().unwrap().iter().filter(|found| found["file"] == path).collect();
+    let [found] = found[..] else { panic!("{path} in {report}") };
+    assert_eq!(found["kind"], if is_node { "node" } else { "user" }, "{found}");
+    assert_eq!(found["signedBy"]["file"], format!("ca{}/ca.crt", leaf.depth), "{found}");
+    assert_eq!(found["signedBy"]["isVerified"], true, "{found}");
+    assert_eq!(found["privateKey"], format!("{directory}/{file}.key"), "{found}");
+    assert_eq!(found["key"], json!({"name": "RSA", "bits": 2048}), "{found}");
+    assert_eq!(found["mode"], "0444", "{found}");
+    assert_eq!(found["subject"], format!("CN={}", leaf.common_name), "{found}");
+    let (dns, addresses) = if is_node { (json!(leaf.dns), json!(leaf.addresses)) } else { (json!([]), json!([])) };
+    assert_eq!((&found["dnsNames"], &found["ipAddresses"]), (&dns, &addresses), "{found}");
+    // A day that has begun does not count, but the second of making may still last. A default year may be a leap year.
+    let left = found["daysLeft"].as_i64().unwrap();
+    let expected = leaf.days.map_or(364..=366, |days| i64::from(days) - 1..=i64::from(days));
+    assert!(expected.contains(&left), "{found}");
+}
+
 fn check(scene: &Scene, directory: &str, file: &str, leaf: &Leaf, is_node: bool) {
     let read = |name: &str| CertificateDer::from_pem_slice(scene.read(name).as_bytes()).unwrap();
     let end = read(&format!("{directory}/{file}.crt"));
@@ -89,9 +141,7 @@ fn check(scene: &Scene, directory: &str, file: &str, leaf: &Leaf, is_node: bool)
     let servers = WebPkiServerVerifier::builder_with_provider(roots, provider).build().unwrap();
     let accepts = |name: ServerName<'_>| servers.verify_server_cert(&end, &chain, &name, &[], UnixTime::now());
     let mut dialled: Vec<ServerName<'_>> = leaf.addresses.iter().map(|address| ServerName::from(*address)).collect();
-    let hosts =
-        leaf.dns.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)));
-    dialled.extend(hosts.filter_map(|name| ServerName::try_from(name.as_str()).ok()));
+    dialled.extend(hosts(leaf).filter_map(|name| ServerName::try_from(name.as_str()).ok()));
     for name in dialled {
         assert_eq!(accepts(name.clone()).is_ok(), is_node, "{name:?}: {:?}", accepts(name.clone()));
     }
@@ -128,18 +178,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_accepted_is_accepted_by_webpki_and_says_what_was_planned(
+    fn what_is_accepted_is_accepted_by_all_and_says_what_was_planned(
         nodes in vec(leaf(), 1..4),
         users in vec(leaf(), 0..2),
     ) {
         let scene = Scene::new();
         let ran = scene.create_certs(&config(&nodes, &users), "");
         prop_assert_eq!(ran.code, Some(0), "{:?}", ran);
-        for (index, leaf) in nodes.iter().enumerate() {
-            check(&scene, &format!("n{index}"), "node", leaf, true);
-        }
-        for (index, leaf) in users.iter().enumerate() {
-            check(&scene, &format!("u{index}"), "user", leaf, false);
+        let inspected = scene.run("inspect --json");
+        let report = serde_json::from_str(&inspected.stdout).unwrap();
+        let nodes = nodes.iter().enumerate().map(|(index, leaf)| (format!("n{index}"), "node", leaf, true));
+        let users = users.iter().enumerate().map(|(index, leaf)| (format!("u{index}"), "user", leaf, false));
+        for (directory, file, leaf, is_node) in nodes.chain(users) {
+            check(&scene, &directory, file, leaf, is_node);
+            is_inspected(&report, &directory, file, leaf, is_node);
+            others_accept(&scene, &directory, file, leaf, is_node);
         }
     }
 }

@@ -5,9 +5,8 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
+use common::judges::{Chain, Judge};
 use common::{Scene, TwoNodes, openssl, with_parsed};
 use testkit::tool::{self, Tool};
 use x509_parser::der_parser::asn1_rs::Tag;
@@ -38,79 +37,48 @@ fn made() -> Scene {
     scene
 }
 
-const LEAVES: [(&str, &str, &str); 4] = [
-    ("n/node.crt", "none.pem", "server"),
-    ("below/node.crt", "chain.pem", "server"),
-    ("u/user-ann.crt", "none.pem", "client"),
-    ("u/user-bob.crt", "chain.pem", "client"),
-];
+const NAMES: &[&str] = &["node-1.test", "x.db.test", "10.0.0.7", "::1"];
 
-#[track_caller]
-fn succeeds(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{command:?}: {said}");
-    said
-}
+const CHAINS: [Chain<'_>; 4] = [
+    Chain { root: "ca/ca.crt", leaf: "n/node.crt", intermediates: "none.pem", is_server: true, names: NAMES },
+    Chain { root: "ca/ca.crt", leaf: "below/node.crt", intermediates: "chain.pem", is_server: true, names: NAMES },
+    Chain { root: "ca/ca.crt", leaf: "u/user-ann.crt", intermediates: "none.pem", is_server: false, names: &[] },
+    Chain { root: "ca/ca.crt", leaf: "u/user-bob.crt", intermediates: "chain.pem", is_server: false, names: &[] },
+];
 
 #[test]
 fn openssl_accepts_every_chain_and_name() {
-    let Some(program) = tool::find(Tool::OpenSsl, "openssl_accepts_every_chain_and_name") else { return };
+    let Some(judge) = Judge::openssl("openssl_accepts_every_chain_and_name") else { return };
     let scene = made();
-    let run = |line: &str| openssl(&program, &scene.path("."), &line.split_whitespace().collect::<Vec<_>>());
-    for (leaf, chain, purpose) in LEAVES {
-        let chain = if chain == "none.pem" { String::new() } else { format!("-untrusted {chain}") };
-        run(&format!("verify -x509_strict -CAfile ca/ca.crt {chain} -purpose ssl{purpose} {leaf}"));
-        if purpose == "server" {
-            for check in ["hostname node-1.test", "hostname x.db.test", "ip 10.0.0.7", "ip ::1"] {
-                run(&format!(
-                    "verify -x509_strict -CAfile ca/ca.crt {chain} -purpose sslclient -verify_{check} {leaf}"
-                ));
-            }
-        }
-        run(&format!("rsa -check -noout -in {}", leaf.replace(".crt", ".key")));
+    for chain in &CHAINS {
+        judge.accepts(&scene.path("."), chain);
+    }
+}
+
+#[test]
+fn openssl_finds_every_key_sound() {
+    let Some(program) = tool::find(Tool::OpenSsl, "openssl_finds_every_key_sound") else { return };
+    let scene = made();
+    for chain in CHAINS {
+        openssl(&program, &scene.path("."), &["rsa", "-check", "-noout", "-in", &chain.leaf.replace(".crt", ".key")]);
     }
 }
 
 #[test]
 fn gnutls_accepts_every_chain_and_name() {
-    let Some(program) = tool::find(Tool::Certtool, "gnutls_accepts_every_chain_and_name") else { return };
+    let Some(judge) = Judge::certtool("gnutls_accepts_every_chain_and_name") else { return };
     let scene = made();
-    for (leaf, chain, purpose) in LEAVES {
-        fs::write(scene.path("presented.pem"), scene.read(leaf) + &scene.read(chain)).unwrap();
-        let mut certtool = Command::new(&program);
-        certtool.current_dir(scene.path(".")).args(["--verify", "--load-ca-certificate", "ca/ca.crt"]);
-        certtool.args(["--infile", "presented.pem", "--verify-profile", "medium", "--verify-purpose"]);
-        certtool.arg(if purpose == "server" { "1.3.6.1.5.5.7.3.1" } else { "1.3.6.1.5.5.7.3.2" });
-        if purpose == "server" {
-            certtool.args(["--verify-hostname", "node-1.test"]);
-        }
-        let said = succeeds(&mut certtool);
-        assert!(said.contains("Verified. The certificate is trusted."), "{said}");
+    for chain in &CHAINS {
+        judge.accepts(&scene.path("."), chain);
     }
 }
 
 #[test]
 fn go_accepts_every_chain_and_name() {
-    let Some(program) = tool::find(Tool::Go, "go_accepts_every_chain_and_name") else { return };
     let scene = made();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verify.go");
-    let go = |arguments: &[&str]| {
-        let mut go = Command::new(&program);
-        go.current_dir(scene.path(".")).args(arguments).env("GOFLAGS", "-mod=mod").env("GOPROXY", "off");
-        // Kept between runs: the first has to compile Go's library.
-        go.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go")).env("CGO_ENABLED", "0");
-        succeeds(&mut go);
-    };
-    go(&["build", "-o", "verify", source.to_str().unwrap()]);
-    for (leaf, chain, purpose) in LEAVES {
-        let names: &[&str] = if purpose == "server" { &["node-1.test", "x.db.test", "10.0.0.7", "::1"] } else { &[] };
-        succeeds(
-            Command::new(scene.path("verify"))
-                .current_dir(scene.path("."))
-                .args(["ca/ca.crt", leaf, chain, purpose])
-                .args(names),
-        );
+    let Some(judge) = Judge::go("go_accepts_every_chain_and_name", &scene.path(".")) else { return };
+    for chain in &CHAINS {
+        judge.accepts(&scene.path("."), chain);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Others than the library that made them judge certificates: OpenSSL, and a TLS handshake with rustls.
 #![allow(clippy::unwrap_used, dead_code, reason = "shared by tests that each use a part")]
 
+pub(crate) mod judges;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
