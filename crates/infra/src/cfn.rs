@@ -100,7 +100,7 @@ pub struct Template {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Output {
-    description: &'static str,
+    description: String,
     value: Value,
     export: String,
 }
@@ -152,8 +152,8 @@ impl Template {
     /// # Panics
     ///
     /// If the id is taken; ids are written in our source.
-    pub fn export(&mut self, id: &str, description: &'static str, value: Value, export: impl Into<String>) {
-        let output = Output { description, value, export: export.into() };
+    pub fn export(&mut self, id: &str, description: impl Into<String>, value: Value, export: impl Into<String>) {
+        let output = Output { description: description.into(), value, export: export.into() };
         let replaced = self.outputs.insert(LogicalId::new(id), output);
         assert!(replaced.is_none(), "two outputs `{id}`");
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::image::ImageReference;
-use crate::values::{Cidr, ClusterSize, ContainerPath, DeploymentName, FargateCpu, FargateSize, Namespace, ServerLine};
+use crate::values::{
+    Cidr, ClusterSize, ContainerPath, DeploymentName, FargateCpu, FargateSize, Login, Namespace, RotationPeriod,
+    ServerLine,
+};
 
 /// The file that `infra init` writes: every key with its default and what it means.
 pub const TEMPLATE: &str = include_str!("eventstore.toml");
@@ -19,11 +22,35 @@ pub struct Config {
     pub(crate) size: FargateSize,
     pub(crate) nodes: ClusterSize,
     pub(crate) ca: CaSource,
+    pub(crate) rotate_every: RotationPeriod,
+    pub(crate) recover_with_node_certificate: bool,
+    pub(crate) users: Vec<ApplicationUser>,
     pub(crate) cidr: Cidr,
     pub(crate) server_image: Option<ImageReference>,
     pub(crate) certgen_image: Option<ImageReference>,
     pub(crate) bootstrap_image: Option<ImageReference>,
     pub(crate) log_retention_days: u16,
+}
+
+/// A user of the database that an application logs in as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplicationUser {
+    pub(crate) login: Login,
+    pub(crate) full_name: String,
+    pub(crate) groups: Vec<String>,
+    pub(crate) alternates: bool,
+}
+
+impl ApplicationUser {
+    /// The login name; that of the secret as well.
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// The logins in the database.
+    fn logins(&self) -> impl Iterator<Item = Login> {
+        std::iter::once(self.login.clone()).chain(self.alternates.then(|| self.login.alternate()))
+    }
 }
 
 /// Where the certificate authority comes from that signs the nodes' certificates.
@@ -92,6 +119,15 @@ impl Config {
         });
         let nodes = root.section("cluster", |cluster| cluster.integer("nodes", 1, ClusterSize::new));
         let ca = root.section("certificates", |certificates| ca_source(certificates, nodes));
+        let (rotate_every, recover_with_node_certificate) = root.section("credentials", |credentials| {
+            let rotate_every = credentials.text("rotate_every", "90d", RotationPeriod::parse);
+            (rotate_every, credentials.flag("recover_with_node_certificate", false))
+        });
+        let users = root.sections("users", user);
+        if users.len() > MOST_USERS {
+            root.mistake("users", format!("there are {}; allowed are at most {MOST_USERS}", users.len()));
+        }
+        taken_logins(&mut root, &users);
         let cidr = root.section("network", |network| network.text("cidr", "10.20.0.0/16", Cidr::parse));
         let [server_image, certgen_image, bootstrap_image] = root.section("images", |images| {
             ["server", "certgen", "bootstrap"].map(|image| images.optional(image, ImageReference::parse))
@@ -117,6 +153,9 @@ impl Config {
                 size: size?,
                 nodes: nodes?,
                 ca: ca?,
+                rotate_every: rotate_every?,
+                recover_with_node_certificate: recover_with_node_certificate?,
+                users: users.into_iter().collect::<Option<_>>()?,
                 cidr: cidr?,
                 server_image,
                 certgen_image,
@@ -131,6 +170,50 @@ impl Config {
     #[must_use]
     pub fn with_port(self, port: u16) -> Self {
         Self { port, ..self }
+    }
+}
+
+/// Each has a secret, which the task role's policy names; it may have 10 240 characters (AWS, "IAM and STS quotas").
+const MOST_USERS: usize = 40;
+
+fn user(section: &mut Section<'_>) -> Option<ApplicationUser> {
+    let login = section.required("login", Login::parse);
+    let full_name = section.optional("full_name", |name| {
+        let good = (1..=256).contains(&name.len()) && !name.contains(char::is_control);
+        good.then(|| name.to_owned())
+            .ok_or_else(|| format!("`{name}` is not a name; allowed are 1 to 256 bytes without control characters"))
+    });
+    let groups = section.texts("groups", |group| {
+        let good = !group.is_empty() && group.len() <= 64 && !group.contains(|letter: char| letter.is_control());
+        good.then(|| group.to_owned()).ok_or_else(|| {
+            format!("`{group}` is not the name of a group; allowed are 1 to 64 bytes, for example $admins")
+        })
+    });
+    let alternates = section.flag("alternate", true);
+    let login = login?;
+    let full_name = full_name.unwrap_or_else(|| login.to_string());
+    // With a mistake in one of these nothing comes of it, but its logins are still compared with the others.
+    Some(ApplicationUser {
+        login,
+        full_name,
+        groups: groups.unwrap_or_default(),
+        alternates: alternates.unwrap_or_default(),
+    })
+}
+
+/// Every login is one user's, and none is built in.
+fn taken_logins(root: &mut Section<'_>, users: &[Option<ApplicationUser>]) {
+    let mut taken: BTreeSet<String> = ["admin", "ops"].map(str::to_owned).into();
+    for (index, user) in users.iter().enumerate().filter_map(|(index, user)| Some((index, user.as_ref()?))) {
+        for login in user.logins() {
+            if !taken.insert(login.to_string()) {
+                let message = format!(
+                    "`{login}` is taken; allowed is each login once, besides admin and ops, and `<login>-b` belongs to a \
+                     login that alternates"
+                );
+                root.mistake(&format!("users[{index}].login"), message);
+            }
+        }
     }
 }
 
@@ -217,6 +300,55 @@ impl Section<'_> {
             Some(other) => Err(format!("it is of type {}; allowed is an integer", other.type_str())),
         };
         self.check(key, given.and_then(parse))
+    }
+
+    fn flag(&mut self, key: &'static str, default: bool) -> Option<bool> {
+        self.known.insert(key);
+        let given = match self.table.get(key) {
+            None => Ok(default),
+            Some(toml::Value::Boolean(flag)) => Ok(*flag),
+            Some(other) => Err(format!("it is of type {}; allowed are true and false", other.type_str())),
+        };
+        self.check(key, given)
+    }
+
+    /// A list of texts, empty if it is not given.
+    fn texts<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        self.known.insert(key);
+        let items = match self.table.get(key) {
+            None => Ok(Vec::new()),
+            Some(toml::Value::Array(items)) => items
+                .iter()
+                .map(|item| match item {
+                    toml::Value::String(text) => parse(text),
+                    other => Err(format!("it holds something of type {}; allowed are strings", other.type_str())),
+                })
+                .collect(),
+            Some(other) => Err(format!("it is of type {}; allowed is a list of strings", other.type_str())),
+        };
+        self.check(key, items)
+    }
+
+    /// A list of tables, `[[key]]`, empty if it is not given.
+    fn sections<T>(&mut self, key: &'static str, read: impl Fn(&mut Section<'_>) -> T) -> Vec<T> {
+        self.known.insert(key);
+        let items = match self.table.get(key) {
+            None => Vec::new(),
+            Some(toml::Value::Array(items)) => items.clone(),
+            Some(other) => vec![other.clone()],
+        };
+        let mut values = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let toml::Value::Table(table) = item else {
+                self.mistake(key, format!("it is of type {}; allowed are sections [[{key}]]", item.type_str()));
+                continue;
+            };
+            let path = format!("{key}[{index}]");
+            let mut section = Section { path, table, known: BTreeSet::new(), mistakes: self.mistakes };
+            values.push(read(&mut section));
+            section.reject_unknown();
+        }
+        values
     }
 
     fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {

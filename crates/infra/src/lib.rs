@@ -25,10 +25,10 @@ mod server;
 mod values;
 
 pub use assembly::{Assembly, AssemblyError};
-pub use config::{Config, ConfigErrors, Mistake, TEMPLATE};
+pub use config::{ApplicationUser, Config, ConfigErrors, Mistake, TEMPLATE};
 pub use image::ImageReference;
 pub use model::{
     BuiltInUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
     Task, Value, Volume,
 };
-pub use values::{Cidr, DeploymentName, FargateSize, Namespace, ServerLine};
+pub use values::{Cidr, DeploymentName, FargateSize, Login, Namespace, ServerLine};

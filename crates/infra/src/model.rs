@@ -1,9 +1,11 @@
 //! What a deployment is: typed intent, from which both the templates and the local runs are made.
 
-use crate::config::{CaSource, Config};
+use serde_json::json;
+
+use crate::config::{ApplicationUser, CaSource, Config};
 use crate::image::ImageReference;
 use crate::server::{self, Member, REPLICATION_PORT};
-use crate::values::{DeploymentName, FargateSize, Namespace, ServerLine};
+use crate::values::{DeploymentName, FargateSize, Namespace, RotationPeriod, ServerLine};
 
 /// A user that every server is born with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +153,8 @@ pub struct Container {
     pub command: Vec<String>,
     /// Variables, in the order in which they are explained to people.
     pub environment: Vec<(String, Value)>,
+    /// Variables that ECS sets to the password in a user's secret when it starts the task.
+    pub passwords: Vec<(String, BuiltInUser)>,
     /// Volumes.
     pub mounts: Vec<Mount>,
     /// What must have happened before it starts.
@@ -249,20 +253,34 @@ impl Deployment {
         &self.nodes
     }
 
+    /// The users of applications.
+    pub fn users(&self) -> &[ApplicationUser] {
+        &self.config.users
+    }
+
+    /// The login names that have a secret: the built-in users and those of applications.
+    pub fn logins(&self) -> impl Iterator<Item = &str> {
+        let built_in = BuiltInUser::ALL.iter().map(|user| user.as_str());
+        built_in.chain(self.config.users.iter().map(|user| user.login().as_str()))
+    }
+
     /// The name of a user's secret.
-    pub fn secret_name(&self, user: BuiltInUser) -> String {
-        format!("{}/{}", self.config.name, user.as_str())
+    pub fn secret_name(&self, login: &str) -> String {
+        secret_name(&self.config, login)
     }
 
     /// What CloudFormation generates a user's first password into (`AWS::SecretsManager::Secret`): template and key.
-    pub fn secret_template(user: BuiltInUser) -> (String, &'static str) {
-        (format!(r#"{{"username":"{}"}}"#, user.as_str()), "password")
+    pub fn secret_template(login: &str) -> (String, &'static str) {
+        (format!(r#"{{"username":"{login}"}}"#), PASSWORD_KEY)
     }
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 }
+
+/// The key of the password in a secret.
+pub(crate) const PASSWORD_KEY: &str = "password";
 
 /// Characters of a generated password (design §6).
 pub const PASSWORD_LENGTH: usize = 40;
@@ -271,6 +289,10 @@ pub const PASSWORD_LENGTH: usize = 40;
 pub(crate) const DATA_UID: u32 = 1000;
 
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
+
+fn secret_name(config: &Config, login: &str) -> String {
+    format!("{}/{login}", config.name)
+}
 
 fn client_host(config: &Config) -> String {
     format!("{}.{}", config.name, config.namespace)
@@ -329,6 +351,7 @@ fn certgen(config: &Config, host: &str) -> Container {
         entry_point: None,
         command: texts(&["--out", "/certs", "--guard", "/guard"]),
         environment,
+        passwords: Vec::new(),
         // Its image declares these volumes, and the first container to mount one decides whom it belongs to.
         mounts: own_mounts(config),
         depends_on: Vec::new(),
@@ -361,6 +384,8 @@ fn eventstore(config: &Config, member: &Member<'_>) -> Container {
         entry_point: Some(texts(&["/certs/guard", "run", "--", server::PROGRAM])),
         command: Vec::new(),
         environment,
+        // A new database never has a default password; guard takes these from a server that has one.
+        passwords: server::first_passwords(config.line),
         mounts: vec![
             mount(Volume::Data, server::DATA),
             Mount { volume: Volume::Certs, path: "/certs", read_only: true },
@@ -373,6 +398,23 @@ fn eventstore(config: &Config, member: &Member<'_>) -> Container {
         stop_timeout: Some(120),
         ports,
     }
+}
+
+/// The users of applications as bootstrap reads them.
+fn application_users(config: &Config) -> String {
+    let users = config.users.iter().map(|user| {
+        let mut entry = json!({
+            "login": user.login.as_str(),
+            "secret": secret_name(config, user.login.as_str()),
+            "groups": user.groups,
+            "fullName": user.full_name,
+        });
+        if user.alternates {
+            entry["alternate"] = json!(user.login.alternate().as_str());
+        }
+        entry
+    });
+    users.collect::<serde_json::Value>().to_string()
 }
 
 fn bootstrap(config: &Config, node: &str) -> Container {
@@ -388,6 +430,15 @@ fn bootstrap(config: &Config, node: &str) -> Container {
     if config.nodes.is_cluster() {
         environment.extend(variables([("BOOTSTRAP_CLUSTER_SIZE", config.nodes.to_string())]));
     }
+    if let RotationPeriod::Days(days) = config.rotate_every {
+        environment.extend(variables([("BOOTSTRAP_ROTATE_EVERY", format!("{days}d"))]));
+    }
+    if config.recover_with_node_certificate {
+        environment.extend(variables([("BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", "true".to_owned())]));
+    }
+    if !config.users.is_empty() {
+        environment.extend(variables([("BOOTSTRAP_USERS", application_users(config))]));
+    }
     environment.extend([
         ("BOOTSTRAP_ADMIN_SECRET".to_owned(), Value::Secret(BuiltInUser::Admin)),
         ("BOOTSTRAP_OPS_SECRET".to_owned(), Value::Secret(BuiltInUser::Ops)),
@@ -402,6 +453,7 @@ fn bootstrap(config: &Config, node: &str) -> Container {
         entry_point: None,
         command: texts(&["run"]),
         environment,
+        passwords: Vec::new(),
         mounts: own_mounts(config),
         // Not HEALTHY: a cluster member is not healthy before there is a quorum.
         depends_on: vec![(ContainerName::EventStore, Condition::Start)],

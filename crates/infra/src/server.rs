@@ -1,6 +1,7 @@
 //! What each server line is given. An option that a line does not know ends it with exit code 1 (observed §8), so the
 //! environment comes from here alone.
 
+use crate::model::BuiltInUser;
 use crate::values::ServerLine;
 
 /// The server's program in its image (contract §7.2).
@@ -36,11 +37,25 @@ pub(crate) struct Member<'a> {
     pub(crate) others: &'a [String],
 }
 
+/// The variables that give a new database its first passwords; since 23.6, from the environment alone (contract §5.2).
+pub(crate) fn first_passwords(line: ServerLine) -> Vec<(String, BuiltInUser)> {
+    let prefix = prefix(line);
+    let variable = |user| match user {
+        BuiltInUser::Admin => format!("{prefix}DEFAULT_ADMIN_PASSWORD"),
+        BuiltInUser::Ops => format!("{prefix}DEFAULT_OPS_PASSWORD"),
+    };
+    BuiltInUser::ALL.into_iter().map(|user| (variable(user), user)).collect()
+}
+
+fn prefix(line: ServerLine) -> &'static str {
+    match line {
+        ServerLine::V23_10 | ServerLine::V24_10 => "EVENTSTORE_",
+    }
+}
+
 /// The server's variables for one node. All options below are known to 23.10 and later (contract §5.2, lines §F, §G).
 pub(crate) fn environment(line: ServerLine, member: &Member<'_>) -> Vec<(String, String)> {
-    let prefix = match line {
-        ServerLine::V23_10 | ServerLine::V24_10 => "EVENTSTORE_",
-    };
+    let prefix = prefix(line);
     let index = format!("{DATA}/index");
     let (host, port) = (member.host, member.port.to_string());
     let size = (member.others.len() + 1).to_string();

@@ -28,7 +28,7 @@ macro_rules! checked_text {
     )*};
 }
 
-checked_text!(DeploymentName, Namespace);
+checked_text!(DeploymentName, Namespace, Login);
 
 /// Where a file is in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,19 @@ impl fmt::Display for ClusterSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// A login name in the database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Login(String);
+
+/// How old a password may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RotationPeriod {
+    /// It is replaced on demand alone.
+    Never,
+    /// It is replaced at this age.
+    Days(u16),
 }
 
 /// A private IPv4 range.
@@ -228,6 +241,35 @@ impl ServerLine {
     }
 }
 
+impl Login {
+    /// Characters that need no escaping in a URL, a connection string or the name of a secret.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let good = (1..=62).contains(&text.len()) && text.bytes().all(known) && !text.starts_with('.');
+        good.then(|| Self(text.to_owned())).ok_or_else(|| {
+            format!(
+                "`{text}` is not a login name; allowed are 1 to 62 letters, digits and `_.-`, not starting with a dot"
+            )
+        })
+    }
+
+    /// The second login of a pair that takes turns.
+    pub(crate) fn alternate(&self) -> Self {
+        Self(format!("{}-b", self.0))
+    }
+}
+
+impl RotationPeriod {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let days = text.strip_suffix('d').and_then(|days| days.parse().ok()).filter(|days| (1..=3650).contains(days));
+        match (text, days) {
+            ("never", _) => Ok(Self::Never),
+            (_, Some(days)) => Ok(Self::Days(days)),
+            _ => Err(format!("`{text}` is not a period; allowed are 1d to 3650d, and never")),
+        }
+    }
+}
+
 impl fmt::Display for ContainerPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -325,6 +367,27 @@ mod tests {
         assert_eq!(quarters, ["10.20.0.0/18", "10.20.64.0/18", "10.20.128.0/18", "10.20.192.0/18"]);
         // The smallest part of the smallest range is larger than the smallest subnet of AWS, /28.
         assert_eq!(Cidr::parse("10.20.1.0/24").unwrap().part(3, 7).to_string(), "10.20.1.224/27");
+    }
+
+    #[test]
+    fn a_login_needs_no_escaping_and_leaves_room_for_its_alternate() {
+        for good in ["a", "orders", "Orders.v2_x-1", &"a".repeat(62)] {
+            assert!(Login::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".a", "a/b", "a b", "a@b", "ä", "a:b", &"a".repeat(63)] {
+            assert!(Login::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_period_is_in_days_or_never() {
+        for (text, days) in [("1d", Some(1)), ("90d", Some(90)), ("3650d", Some(3650)), ("never", None)] {
+            let expected = days.map_or(RotationPeriod::Never, RotationPeriod::Days);
+            assert_eq!(RotationPeriod::parse(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "0d", "3651d", "90", "12h", "-1d", "d", "Never"] {
+            assert!(RotationPeriod::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

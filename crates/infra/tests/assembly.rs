@@ -78,7 +78,7 @@ fn every_scenario_gives_the_checked_in_assembly() {
 /// Every mistake with its key, what was found and what is allowed, in one run.
 #[test]
 fn mistakes_give_the_checked_in_messages() {
-    for (file, mistakes) in [("eventstore", 7), ("cluster", 2), ("files", 2)] {
+    for (file, mistakes) in [("eventstore", 14), ("cluster", 2), ("files", 2)] {
         let text = fs::read_to_string(golden(&format!("mistakes/{file}.toml"))).unwrap();
         let found = Config::parse(&text).unwrap_err();
         let messages = format!("{found}\n");
@@ -141,6 +141,69 @@ fn the_text_of_a_generated_secret_is_frozen() {
             })
         );
     }
+}
+
+/// A secret that changed its logical id would be made anew, with another password.
+#[test]
+fn every_user_of_an_application_has_a_secret_of_its_own() {
+    let template = template_of("everything", "StatefulResources");
+    for (id, login) in [("UserSecretorderZ2Dservice", "order-service"), ("UserSecretZ5AoeZ2Ev2Z5Fx", "Zoe.v2_x")] {
+        let secret = &template["Resources"][id];
+        assert_eq!(secret["DeletionPolicy"], "RetainExceptOnCreate", "{id}");
+        assert_eq!(secret["Properties"]["Name"], format!("orders-2/{login}"));
+        let text = &secret["Properties"]["GenerateSecretString"]["SecretStringTemplate"];
+        assert_eq!(text, &format!("{{\"username\":\"{login}\"}}"));
+        assert_eq!(template["Outputs"][format!("{id}Arn")]["Export"]["Name"], format!("orders-2:{id}Arn"));
+    }
+}
+
+/// What the server is born with is read by ECS; nobody sees it in the task definition.
+#[test]
+fn the_first_passwords_are_read_by_ecs_from_the_secrets_of_the_built_in_users() {
+    let template = template("EventStore");
+    let containers = &template["Resources"]["Node1Task"]["Properties"]["ContainerDefinitions"];
+    let password =
+        |id: &str| json!({"Fn::Join": ["", [{"Fn::ImportValue": format!("eventstore:{id}Arn")}, ":password::"]]});
+    let expected = json!([
+        {"Name": "EVENTSTORE_DEFAULT_ADMIN_PASSWORD", "ValueFrom": password("AdminSecret")},
+        {"Name": "EVENTSTORE_DEFAULT_OPS_PASSWORD", "ValueFrom": password("OpsSecret")},
+    ]);
+    assert_eq!(containers[1]["Secrets"], expected);
+    assert!(containers[0]["Secrets"].is_null() && containers[2]["Secrets"].is_null());
+    let role = &template["Resources"]["Node1ExecutionRole"]["Properties"]["Policies"][0]["PolicyDocument"];
+    let statements = role["Statement"].as_array().unwrap();
+    let read = statements.iter().find(|statement| statement["Sid"] == "ReadFirstPasswords").unwrap();
+    assert_eq!(read["Action"], json!(["secretsmanager:GetSecretValue"]));
+    let arn = |id: &str| json!({"Fn::ImportValue": format!("eventstore:{id}Arn")});
+    assert_eq!(read["Resource"], json!([arn("AdminSecret"), arn("OpsSecret")]));
+}
+
+/// The variables of a container that are texts.
+fn texts(scenario: &str, container: usize) -> BTreeMap<String, String> {
+    let template = template_of(scenario, "EventStore");
+    let container = &template["Resources"]["Node1Task"]["Properties"]["ContainerDefinitions"][container];
+    let variables = container["Environment"].as_array().unwrap().iter();
+    variables.filter_map(|set| Some((set["Name"].as_str()?.to_owned(), set["Value"].as_str()?.to_owned()))).collect()
+}
+
+#[test]
+fn bootstrap_is_told_what_is_wanted_of_credentials() {
+    let default = texts("default", 2);
+    assert_eq!(default.get("BOOTSTRAP_ROTATE_EVERY").map(String::as_str), Some("90d"));
+    assert!(!default.contains_key("BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE"));
+    assert!(!default.contains_key("BOOTSTRAP_USERS"));
+    let everything = texts("everything", 2);
+    assert_eq!(everything["BOOTSTRAP_ROTATE_EVERY"], "30d");
+    assert_eq!(everything["BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE"], "true");
+    let users: Value = serde_json::from_str(&everything["BOOTSTRAP_USERS"]).unwrap();
+    let expected = json!([
+        {
+            "login": "order-service", "secret": "orders-2/order-service", "groups": ["$ops", "orders"],
+            "fullName": "Order \"service\"", "alternate": "order-service-b",
+        },
+        {"login": "Zoe.v2_x", "secret": "orders-2/Zoe.v2_x", "groups": [], "fullName": "Zoe.v2_x"},
+    ]);
+    assert_eq!(users, expected);
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl<'a> Cluster<'a> {
             identity: &identity,
             programs: ground.programs,
             deployed: &self.deployed,
+            aws: ground.aws,
             environment,
             events: ground.events.clone(),
         };

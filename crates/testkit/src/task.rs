@@ -31,7 +31,8 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 /// What CloudFormation would have made before the first task starts.
 #[derive(Clone, Debug)]
 pub struct Deployed {
-    secrets: BTreeMap<&'static str, String>,
+    /// Name and ARN of each user's secret.
+    secrets: BTreeMap<String, (String, String)>,
     client_service: String,
     node_services: BTreeMap<String, String>,
 }
@@ -39,17 +40,18 @@ pub struct Deployed {
 impl Deployed {
     /// Creates in the double what the deployment's stacks declare and its tasks refer to.
     pub fn create(deployment: &Deployment, aws: &Aws) -> Self {
-        let secret = |user: BuiltInUser| {
-            let (template, key) = Deployment::secret_template(user);
-            let name = deployment.secret_name(user);
-            (user.as_str(), aws.secrets(|secrets| secrets.generate(&name, &template, key, infra::PASSWORD_LENGTH)))
+        let secret = |login: &str| {
+            let (template, key) = Deployment::secret_template(login);
+            let name = deployment.secret_name(login);
+            let arn = aws.secrets(|secrets| secrets.generate(&name, &template, key, infra::PASSWORD_LENGTH));
+            (login.to_owned(), (name, arn))
         };
         let namespace = deployment.namespace().as_str();
         let service = |name: &str| aws.cloud_map(|cloud_map| cloud_map.create_service(namespace, name));
         let node_service =
             |node: &Node| (node.name().to_owned(), service(&format!("{}-{}", deployment.name(), node.name())));
         Self {
-            secrets: BuiltInUser::ALL.into_iter().map(secret).collect(),
+            secrets: deployment.logins().map(secret).collect(),
             client_service: service(deployment.name().as_str()),
             node_services: deployment.nodes().iter().map(node_service).collect(),
         }
@@ -73,9 +75,19 @@ impl Deployed {
         match value {
             Value::Literal(text) => text.clone(),
             Value::Region => REGION.to_owned(),
-            Value::Secret(user) => self.secrets[user.as_str()].clone(),
+            Value::Secret(user) => self.secrets[user.as_str()].1.clone(),
             Value::ClientService => self.client_service.clone(),
         }
+    }
+
+    /// The password that ECS reads in a user's secret when it starts a task.
+    fn password(&self, user: BuiltInUser, aws: &Aws) -> Result<String, TaskError> {
+        let name = &self.secrets[user.as_str()].0;
+        let text = aws.secrets(|secrets| secrets.current(name));
+        let secret = text.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let password = secret.and_then(|secret| Some(secret["password"].as_str()?.to_owned()));
+        // AWS: ResourceInitializationError, the task does not start.
+        password.ok_or_else(|| TaskError::Initialization(name.clone()))
     }
 }
 
@@ -113,6 +125,9 @@ pub enum TaskError {
     /// The system refused something.
     #[error("could not {0}: {1}")]
     Io(&'static str, #[source] io::Error),
+    /// A secret that a variable is to be set from is not there or has no password.
+    #[error("the secret {0} holds no password to set a variable to")]
+    Initialization(String),
     /// A container that others wait for ended with another code than 0, or did not end.
     #[error("{0} was to end with 0: {1}")]
     Dependency(&'static str, String),
@@ -142,6 +157,8 @@ pub struct Place<'a> {
     pub programs: &'a Programs,
     /// What its references stand for.
     pub deployed: &'a Deployed,
+    /// The account with its secrets.
+    pub aws: &'a Aws,
     /// The variables that are set in every container besides its own, for example the endpoint of AWS.
     pub environment: Vec<(String, String)>,
     /// Is told what happens.
@@ -327,7 +344,10 @@ impl RunningTask {
             let value = place.deployed.resolve(value);
             (name.clone(), value.split(',').map(|part| view.translate(part)).collect::<Vec<_>>().join(","))
         });
-        let environment: Vec<_> = shared.iter().cloned().chain(own).collect();
+        let mut environment: Vec<_> = shared.iter().cloned().chain(own).collect();
+        for (name, user) in &model.passwords {
+            environment.push((name.clone(), place.deployed.password(*user, place.aws)?));
+        }
 
         let mut command = Command::new(&command_line[0]);
         command.args(&command_line[1..]).env_clear().envs(environment.iter().cloned());

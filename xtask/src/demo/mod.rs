@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use infra::{BuiltInUser, Config, ContainerName, Deployment};
+use infra::{Config, ContainerName, Deployment};
 use testkit::aws::Aws;
 use testkit::cluster::{Cluster, Ground};
 use testkit::net::own_loopback;
@@ -91,7 +91,7 @@ async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
         events,
     };
     let mut cluster = Cluster::deploy(ground).await.map_err(failed("create what the stacks declare"))?;
-    let names: Vec<_> = BuiltInUser::ALL.iter().map(|user| deployment.secret_name(*user)).collect();
+    let names: Vec<_> = deployment.logins().map(|login| deployment.secret_name(login)).collect();
     timeline.line("stacks", &format!("secrets {} and service {}", names.join(", "), deployment.client_host()));
 
     let service = cluster.deployed().client_service().to_owned();

@@ -85,7 +85,7 @@ impl Client<'_> {
             for address in &found {
                 self.log_in(*address, user, &secret).await?;
             }
-            let (user, name) = (user.as_str(), self.deployment.secret_name(user));
+            let (user, name) = (user.as_str(), self.deployment.secret_name(user.as_str()));
             let everywhere = if count > 1 { " on every node" } else { "" };
             let what = format!("✓ {user} logs in{everywhere} with the password from {name}, and not with changeit");
             self.timeline.line("consumer", &what);
@@ -140,7 +140,7 @@ impl Client<'_> {
     }
 
     async fn secret(&self, user: BuiltInUser) -> Result<Secret, Failure> {
-        let (step, name) = ("read the secret", self.deployment.secret_name(user));
+        let (step, name) = ("read the secret", self.deployment.secret_name(user.as_str()));
         let secret = consumer::read_secret(&self.aws.endpoint(), &name).await.map_err(failed(step))?;
         let text = |key: &str| {
             let text = secret[key].as_str().map(str::to_owned);

@@ -24,6 +24,22 @@ fn zones(config: &Config) -> u8 {
     if config.nodes.is_cluster() { 3 } else { 2 }
 }
 
+/// The logical id of a user's secret: the same for a login as long as it is there, or its password would be generated anew.
+/// What an id may not hold is `Z` and two hexadecimal digits, and so is `Z` itself.
+fn secret_id(login: &str) -> String {
+    match login {
+        "admin" => return "AdminSecret".to_owned(),
+        "ops" => return "OpsSecret".to_owned(),
+        _ => {}
+    }
+    let escaped = login.bytes().map(|byte| match byte {
+        b'Z' => "Z5A".to_owned(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("Z{byte:02X}"),
+    });
+    format!("UserSecret{}", escaped.collect::<String>())
+}
+
 /// The export name of a value that crosses from one stack to another. A stable interface.
 fn export_name(deployment: &Deployment, value: &str) -> String {
     format!("{}:{value}", deployment.name())

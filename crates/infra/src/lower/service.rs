@@ -3,11 +3,12 @@
 
 use serde_json::{Value, json};
 
-use super::{export_name, policy, statement, trust, zones};
+use super::{export_name, policy, secret_id, statement, trust, zones};
 use crate::cfn::{LogicalId, Resource, Template, import, sub};
 use crate::image::EcrRepository;
 use crate::model::{
-    BuiltInUser, Condition, Container, ContainerName, Deployment, Image, Node, Task, Value as Setting, Volume,
+    BuiltInUser, Condition, Container, ContainerName, Deployment, Image, Node, PASSWORD_KEY, Task, Value as Setting,
+    Volume,
 };
 
 /// How long a client may remember an address, in seconds.
@@ -63,11 +64,14 @@ impl<'a> Lowering<'a> {
         import(export_name(self.deployment, value))
     }
 
-    fn secret_arn(&self, user: BuiltInUser) -> Value {
-        self.import(match user {
-            BuiltInUser::Admin => "AdminSecretArn",
-            BuiltInUser::Ops => "OpsSecretArn",
-        })
+    fn secret_arn(&self, login: &str) -> Value {
+        self.import(&format!("{}Arn", secret_id(login)))
+    }
+
+    /// What ECS reads of a user's secret (AWS, "Pass Secrets Manager secrets through environment variables").
+    fn password(&self, user: BuiltInUser) -> Value {
+        let arn = self.secret_arn(user.as_str());
+        json!({"Fn::Join": ["", [arn, format!(":{PASSWORD_KEY}::")]]})
     }
 
     fn node(&self, template: &mut Template, number: usize, node: &Node) {
@@ -195,6 +199,11 @@ impl<'a> Lowering<'a> {
             // It takes no resource.
             statements.push(statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")));
         }
+        let passwords = task.containers.iter().flat_map(|container| &container.passwords);
+        let secrets: Vec<_> = passwords.map(|(_, user)| self.secret_arn(user.as_str())).collect();
+        if !secrets.is_empty() {
+            statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
+        }
         template.add(
             id,
             Resource::new(
@@ -210,7 +219,7 @@ impl<'a> Lowering<'a> {
 
     /// What the programs in the task call. One role serves all containers of a task.
     fn task_role(&self, template: &mut Template, id: &str, number: usize) -> LogicalId {
-        let secrets: Vec<_> = BuiltInUser::ALL.into_iter().map(|user| self.secret_arn(user)).collect();
+        let secrets: Vec<_> = self.deployment.logins().map(|login| self.secret_arn(login)).collect();
         let zone = json!({"Fn::Sub": [
             "arn:${AWS::Partition}:route53:::hostedzone/${Zone}",
             {"Zone": self.namespace.attribute("HostedZoneId")},
@@ -333,6 +342,11 @@ impl<'a> Lowering<'a> {
         if !container.command.is_empty() {
             set("Command", json!(container.command));
         }
+        if !container.passwords.is_empty() {
+            let passwords =
+                container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
+            set("Secrets", Value::Array(passwords.collect()));
+        }
         if !container.ports.is_empty() {
             let ports = container.ports.iter().map(|port| json!({"ContainerPort": port, "Protocol": "tcp"}));
             set("PortMappings", Value::Array(ports.collect()));
@@ -364,7 +378,7 @@ impl<'a> Lowering<'a> {
         match value {
             Setting::Literal(text) => json!(text),
             Setting::Region => json!({"Ref": "AWS::Region"}),
-            Setting::Secret(user) => self.secret_arn(*user),
+            Setting::Secret(user) => self.secret_arn(user.as_str()),
             Setting::ClientService => self.client_service.attribute("Id"),
         }
     }

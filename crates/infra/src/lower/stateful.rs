@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{export_name, name_tag, zones};
+use super::{export_name, name_tag, secret_id, zones};
 use crate::cfn::{LogicalId, Resource, Template};
-use crate::model::{BuiltInUser, DATA_UID, Deployment, PASSWORD_LENGTH};
+use crate::model::{DATA_UID, Deployment, PASSWORD_LENGTH};
 use crate::server::REPLICATION_PORT;
 
 pub(crate) fn lower(deployment: &Deployment) -> Template {
@@ -322,19 +322,16 @@ fn deny(sid: &str, action: &Value, condition: Option<Value>) -> Value {
 
 /// CloudFormation generates a password anew whenever this text changes, so it is frozen by a golden file.
 fn secrets(template: &mut Template, deployment: &Deployment) {
-    for user in BuiltInUser::ALL {
-        let (text, key) = Deployment::secret_template(user);
-        let (id, title) = match user {
-            BuiltInUser::Admin => ("AdminSecret", "Secret with the credentials of admin"),
-            BuiltInUser::Ops => ("OpsSecret", "Secret with the credentials of ops"),
-        };
+    for login in deployment.logins() {
+        let (text, key) = Deployment::secret_template(login);
+        let id = secret_id(login);
         let secret = template.add(
-            id,
+            &id,
             Resource::new(
                 "AWS::SecretsManager::Secret",
                 json!({
-                    "Name": deployment.secret_name(user),
-                    "Description": format!("Credentials of {} in EventStoreDB, kept by bootstrap", user.as_str()),
+                    "Name": deployment.secret_name(login),
+                    "Description": format!("Credentials of {login} in EventStoreDB, kept by bootstrap"),
                     "GenerateSecretString": {
                         "SecretStringTemplate": text,
                         "GenerateStringKey": key,
@@ -348,6 +345,6 @@ fn secrets(template: &mut Template, deployment: &Deployment) {
         );
         let value = format!("{id}Arn");
         let export = export_name(deployment, &value);
-        template.export(&value, title, secret.reference(), export);
+        template.export(&value, format!("Secret with the credentials of {login}"), secret.reference(), export);
     }
 }
