@@ -123,9 +123,11 @@ async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As `infra init` would write it, but for its port; a cluster with a certificate authority in certgen's image.
+/// As `infra init` would write it, but for its port and with the user that it shows in a comment; a cluster with a
+/// certificate authority in certgen's image.
 fn deployment(options: &Options, port: u16) -> Result<Deployment, Failure> {
     let mut text = infra::TEMPLATE.replace("line = \"24.10\"", &format!("line = {:?}", options.line));
+    text = text.replace("# [[users]]\n# login", "[[users]]\nlogin");
     if options.nodes != 1 {
         text = text.replace("nodes = 1", &format!("nodes = {}", options.nodes));
         text = text.replace("ca = \"ephemeral\"", "ca = \"files\"").replace("# ca_", "ca_");

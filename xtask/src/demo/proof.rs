@@ -31,6 +31,7 @@ pub(crate) struct Client<'a> {
 pub(crate) struct Secret {
     host: String,
     ca: String,
+    username: String,
     password: String,
     connection: String,
 }
@@ -71,8 +72,7 @@ impl Client<'_> {
         Ok(())
     }
 
-    /// Finds `count` nodes and logs in to each with the password of each built-in user's secret, and not with the factory
-    /// default. Gives admin's secret.
+    /// Finds `count` nodes and logs in to each with the password of each user's secret, and not with the factory default. Gives admin's secret.
     pub(crate) async fn prove(&self, count: usize) -> Result<Secret, Failure> {
         let (namespace, service) = (self.deployment.namespace().as_str(), self.deployment.name().as_str());
         let step = "find the registered nodes";
@@ -80,36 +80,36 @@ impl Client<'_> {
         require(step, found.len() == count, format!("{} addresses instead of {count}", found.len()))?;
         let places: Vec<_> = found.iter().map(ToString::to_string).collect();
         self.timeline.line("consumer", &format!("{} is at {}", self.deployment.client_host(), places.join(", ")));
-        for user in BuiltInUser::ALL {
-            let secret = self.secret(user).await?;
+        for login in self.deployment.logins() {
+            let secret = self.secret(login).await?;
             for address in &found {
-                self.log_in(*address, user, &secret).await?;
+                self.log_in(*address, &secret).await?;
             }
-            let (user, name) = (user.as_str(), self.deployment.secret_name(user.as_str()));
+            let (user, name) = (&secret.username, self.deployment.secret_name(login));
             let everywhere = if count > 1 { " on every node" } else { "" };
             let what = format!("✓ {user} logs in{everywhere} with the password from {name}, and not with changeit");
             self.timeline.line("consumer", &what);
         }
-        self.secret(BuiltInUser::Admin).await
+        self.admin().await
     }
 
-    async fn log_in(&self, address: SocketAddr, user: BuiltInUser, secret: &Secret) -> Result<(), Failure> {
+    async fn log_in(&self, address: SocketAddr, secret: &Secret) -> Result<(), Failure> {
         for (step, password, expected) in [
             ("log in with the password from the secret", secret.password.as_str(), StatusCode::OK),
             ("be refused with the default password", "changeit", StatusCode::UNAUTHORIZED),
         ] {
-            let login = Some((user.as_str(), password));
+            let login = Some((secret.username.as_str(), password));
             let answer =
                 consumer::get(address, &secret.host, &secret.ca, "/ping", login).await.map_err(failed(step))?;
-            require(step, answer.0 == expected, format!("{} at {address}: {}", user.as_str(), answer.0))?;
+            require(step, answer.0 == expected, format!("{} at {address}: {}", secret.username, answer.0))?;
         }
         Ok(())
     }
 
     /// The stored passwords open the node.
     pub(crate) async fn prove_at(&self, address: SocketAddr) -> Result<(), Failure> {
-        for user in BuiltInUser::ALL {
-            self.log_in(address, user, &self.secret(user).await?).await?;
+        for login in self.deployment.logins() {
+            self.log_in(address, &self.secret(login).await?).await?;
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Client<'_> {
     /// Waits until one of the nodes that have a task says that it leads. Gives its name.
     pub(crate) async fn wait_for_leader<'n>(&self, places: &[(&'n str, SocketAddr)]) -> Result<&'n str, Failure> {
         let step = "find the leader";
-        let secret = self.secret(BuiltInUser::Admin).await?;
+        let secret = self.admin().await?;
         let deadline = Instant::now() + WITHIN;
         loop {
             for (name, address) in places {
@@ -134,20 +134,25 @@ impl Client<'_> {
 
     /// Whether a database answers there.
     pub(crate) async fn answers(&self, address: SocketAddr) -> Result<bool, Failure> {
-        let secret = self.secret(BuiltInUser::Admin).await?;
+        let secret = self.admin().await?;
         let answer = consumer::get(address, &secret.host, &secret.ca, "/info", None).await;
         Ok(answer.is_ok_and(|(status, _)| status == StatusCode::OK))
     }
 
-    async fn secret(&self, user: BuiltInUser) -> Result<Secret, Failure> {
-        let (step, name) = ("read the secret", self.deployment.secret_name(user.as_str()));
+    async fn admin(&self) -> Result<Secret, Failure> {
+        self.secret(BuiltInUser::Admin.as_str()).await
+    }
+
+    async fn secret(&self, login: &str) -> Result<Secret, Failure> {
+        let (step, name) = ("read the secret", self.deployment.secret_name(login));
         let secret = consumer::read_secret(&self.aws.endpoint(), &name).await.map_err(failed(step))?;
         let text = |key: &str| {
             let text = secret[key].as_str().map(str::to_owned);
             text.ok_or_else(|| failed(step)(format!("no `{key}` in {name}")))
         };
-        let (host, ca, password) = (text("host")?, text("caCertificate")?, text("password")?);
+        let (host, ca, username, password) =
+            (text("host")?, text("caCertificate")?, text("username")?, text("password")?);
         require(step, host == self.deployment.client_host(), format!("the host is {host}"))?;
-        Ok(Secret { host, ca, password, connection: text("connectionString")? })
+        Ok(Secret { host, ca, username, password, connection: text("connectionString")? })
     }
 }
