@@ -34,6 +34,7 @@
 
 mod authority;
 pub mod cli;
+mod due;
 mod error;
 #[doc(hidden)]
 pub mod fuzz;
@@ -41,13 +42,17 @@ pub mod gencert;
 pub mod inspect;
 mod issue;
 mod keys;
+mod metadata;
 mod plan;
 mod publish;
+mod published;
 mod run;
 
 pub use authority::{Authority, AuthorityError, Root, issue_authority};
-pub use error::{CaFile, Error};
+pub use due::{Reason, Signer, Wanted, due};
+pub use error::{CaFile, Error, Errors};
 pub use issue::{IssueError, NodeCertificate, issue_node};
-pub use plan::{CaSource, DnsName, Names, Plan, RsaBits, Validity};
-pub use publish::{Generation, PublishError};
-pub use run::{Report, run};
+pub use plan::{CaKeyAlgorithm, CaSource, DnsName, MetadataUri, Names, Owner, Plan, RenewBefore, RsaBits, Validity};
+pub use publish::{Generation, PublishError, publish};
+pub use published::Published;
+pub use run::{Report, kept_authority, run};

@@ -48,14 +48,16 @@ fn told_nothing_it_issues_for_loopback_and_says_what_the_ca_is_worth() {
 }
 
 #[test]
-fn a_second_run_replaces_key_and_certificate_and_keeps_the_authority() {
+fn a_certificate_that_is_due_is_replaced_and_the_authority_kept() {
     let (directory, out) = volume();
     let (_state, state) = volume();
     let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
     assert!(certgen(&["--out", &out, "--ca-state", &state]).status.success());
     let first = (read("ca/ca.crt"), read("node.crt"));
-    let output = certgen(&["--out", &out, "--ca-state", &state]);
-    assert!(stderr(&output).contains("signed by the ephemeral CA kept in"), "{}", stderr(&output));
+    let output = certgen(&["--out", &out, "--ca-state", &state, "--validity", "90d"]);
+    let said = stderr(&output);
+    assert!(said.starts_with("certgen: due: the certificate was issued for 365d instead of 90d\n"), "{said}");
+    assert!(said.contains("signed by the ephemeral CA kept in") && said.lines().count() == 2, "{said}");
     assert_eq!(read("ca/ca.crt"), first.0);
     assert_ne!(read("node.crt"), first.1);
     assert_eq!(fs::metadata(Path::new(&state).join("ca.pem")).unwrap().mode() & 0o7777, 0o400);
