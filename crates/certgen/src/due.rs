@@ -205,6 +205,9 @@ pub fn due(published: &Published, wanted: &Wanted, signer: Signer<'_>, now: Offs
         return vec![Reason::Nothing];
     }
     let mut reasons: Vec<_> = published.missing.iter().cloned().map(Reason::Missing).collect();
+    if published.entries.is_empty() {
+        return reasons;
+    }
     reasons.extend(published.entries.iter().flat_map(|entry| as_it_lies(entry, wanted.owner)));
     // A single node does not look at what a cluster refuses, but nobody tells certgen how many there are.
     let question = Question { lines: wanted.server_line.into_iter().collect(), cluster: true, hosts: Vec::new() };

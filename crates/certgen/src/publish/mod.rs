@@ -82,7 +82,7 @@ impl PublishError {
             Self::Foreign { .. } => Some("use an empty directory, or move the file away"),
             Self::Io { source, .. } => match source.kind() {
                 ErrorKind::PermissionDenied => Some(
-                    "the directory must belong to the uid this program runs as: let the image declare it as a VOLUME with mode 1777, or change its owner",
+                    "the directory and what certgen wrote there must belong to the uid this program runs as: let the image declare it as a VOLUME with mode 1777, or change the owner",
                 ),
                 ErrorKind::ReadOnlyFilesystem => Some("mount the volume without read-only in this container"),
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
