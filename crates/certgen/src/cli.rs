@@ -313,6 +313,15 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_is_named_after_its_option() {
+        for argument in Cli::command().get_arguments() {
+            let (Some(name), Some(variable)) = (argument.get_long(), argument.get_env()) else { continue };
+            let twin = format!("CERTGEN_{}", name.to_ascii_uppercase().replace('-', "_"));
+            assert!(variable == twin.as_str() || name == "metadata-uri", "--{name} and {}", variable.display());
+        }
+    }
+
+    #[test]
     fn told_nothing_it_makes_an_ephemeral_authority_and_loopback_names() {
         let plan = parse(&[]).unwrap();
         assert_eq!(plan.ca, CaSource::Ephemeral { state: None });
