@@ -159,7 +159,7 @@ fn plan(cli: Cli) -> Result<Plan, Vec<String>> {
             .map_err(|_| format!("`{}` is not a supported size; allowed are 2048, 3072 and 4096", cli.key_size)),
     );
     let ca_key_algorithm = mistakes.optional("--ca-key-algorithm", cli.ca_key_algorithm.as_deref(), ca_key_algorithm);
-    let is_algorithm_given = cli.ca_key_algorithm.is_some();
+    let is_algorithm_given = cli.ca_key_algorithm.is_some_and(|text| !text.is_empty());
     let ca = ca_source(&mut mistakes, &cli.ca_source, is_algorithm_given, cli.ca_state, cli.ca_certificate, cli.ca_key);
     if let (Some(validity), Some(CaSource::Ephemeral { .. })) = (validity, &ca)
         && validity.duration() > Validity::AUTHORITY.duration()

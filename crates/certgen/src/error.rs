@@ -64,6 +64,9 @@ pub enum Error {
     /// The authority that was kept by an earlier run cannot be used.
     #[error("the stored certificate authority is damaged")]
     KeptAuthority(#[source] AuthorityError),
+    /// The authority that was kept by an earlier run is not valid now.
+    #[error("the stored certificate authority cannot sign now")]
+    KeptAuthorityTime(#[source] AuthorityError),
     /// A key could not be made or a certificate not signed.
     #[error("could not issue the certificate")]
     Issue(#[source] IssueError),
@@ -111,6 +114,9 @@ impl Error {
             Self::KeptAuthority(_) => {
                 Some("remove ca.pem from the --ca-state directory: a new authority is made, which nobody trusts yet")
             }
+            Self::KeptAuthorityTime(_) => Some(
+                "look at this machine's clock; if it is right, remove ca.pem from the --ca-state directory: a new authority is made, which nobody trusts yet",
+            ),
             Self::Issue(source) => source.hint(),
             Self::Owner { .. } => Some("run this as that user, as a container's user, or leave --owner out"),
             Self::Metadata { .. } => Some(
@@ -124,7 +130,7 @@ impl Error {
         match self {
             Self::ReadAuthority { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => 77,
             Self::ReadGuard { .. } | Self::ReadAuthority { .. } => 74,
-            Self::GivenAuthority { .. } | Self::KeptAuthority(_) => 78,
+            Self::GivenAuthority { .. } | Self::KeptAuthority(_) | Self::KeptAuthorityTime(_) => 78,
             Self::Issue(source) => source.exit_code(),
             Self::Owner { .. } => 77,
             Self::Metadata { .. } => 69,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::geteuid;
 use time::Duration;
 
 use crate::inspect::Line;
@@ -270,14 +270,14 @@ impl fmt::Display for RenewBefore {
 pub struct Owner {
     /// The uid.
     pub user: u32,
-    /// The gid; none is that of whoever makes the file.
+    /// The gid; none is whatever the system gives a new file, which in some directories is the directory's.
     pub group: Option<u32>,
 }
 
 impl Owner {
-    /// Whoever runs this.
+    /// Whoever runs this, with whatever group.
     pub fn of_process() -> Self {
-        Self { user: geteuid().as_raw(), group: Some(getegid().as_raw()) }
+        Self { user: geteuid().as_raw(), group: None }
     }
 
     /// Whether a file of this uid and gid is theirs.

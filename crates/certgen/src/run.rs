@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, getegid, geteuid};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
@@ -225,10 +225,10 @@ fn in_the_way(plan: &Plan, signing: Option<&Signing>, now: OffsetDateTime, error
 }
 
 fn check_owner(owner: Option<Owner>) -> Result<(), Error> {
-    let process = Owner::of_process();
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     match owner {
-        Some(owner) if process.user != 0 && !(owner.has(process.user, process.group.unwrap_or(u32::MAX))) => {
-            Err(Error::Owner { owner, process })
+        Some(owner) if user != 0 && !owner.has(user, group) => {
+            Err(Error::Owner { owner, process: Owner { user, group: Some(group) } })
         }
         _ => Ok(()),
     }
@@ -322,7 +322,11 @@ fn signing(source: &CaSource, now: OffsetDateTime) -> Result<Signing, Error> {
     match source {
         CaSource::Ephemeral { state: None } => Ok(Signing::New { kept_in: None }),
         CaSource::Ephemeral { state: Some(directory) } => Ok(match kept_authority(directory)? {
-            Some(authority) => Signing::With(Box::new(authority), Origin::Kept { directory: directory.clone() }),
+            Some(authority) => {
+                let root = Root::from_pem(authority.certificate().as_bytes()).and_then(|root| root.valid_at(now));
+                root.map_err(Error::KeptAuthorityTime)?;
+                Signing::With(Box::new(authority), Origin::Kept { directory: directory.clone() })
+            }
             None => Signing::New { kept_in: Some(directory.clone()) },
         }),
         CaSource::Files { certificate, key } => {

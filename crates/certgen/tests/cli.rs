@@ -221,6 +221,8 @@ fn a_clock_before_the_authority_begins_is_told_and_keeps_what_is_there() {
     let files = [format!("--ca-certificate={ca}/ca.pem"), format!("--ca-key={ca}/ca.pem")];
     let output = certgen(&["--out", &out, "--ca-source=files", &files[0], &files[1]]);
     refused(&output, 78, "is not valid before", "clock");
+    let output = certgen(&["--out", &out, "--ca-state", &ca]);
+    refused(&output, 78, "the stored certificate authority cannot sign now: the certificate is not valid", "clock");
     assert_eq!(fs::read(directory.path().join("node.key")).unwrap(), before);
 }
 
