@@ -148,21 +148,27 @@ impl Published {
         self.certificate().map(|certificate| certificate.sha256)
     }
 
+    /// Only this file is read: to read a key takes a millisecond.
     fn certificate(&self) -> Option<CertificateReport> {
+        let files = self.files().filter(|file| file.path == Path::new(NODE_CERTIFICATE)).collect();
         // What a certificate says does not depend on the time.
-        let report = self.inspect(&Question::default(), OffsetDateTime::UNIX_EPOCH);
+        let found = Found { files, ..Found::default() };
+        let report = inspect::inspect(&found, &Question::default(), OffsetDateTime::UNIX_EPOCH);
         report.certificates.into_iter().find(is_of_the_node)
     }
 
     /// What is there and what servers would refuse of it.
     pub(crate) fn inspect(&self, question: &Question, now: OffsetDateTime) -> Report {
-        let file = |entry: &Entry| {
-            let bytes = entry.content.as_ref().ok().filter(|_| !entry.is_directory)?.clone();
-            Some(File { path: PathBuf::from(&entry.name), mode: Some(entry.mode), bytes, is_named: false })
-        };
-        let files = self.entries.iter().filter_map(file).collect();
         let directories = vec![PathBuf::new(), PathBuf::from(ROOTS)];
-        inspect::inspect(&Found { files, directories, unreadable: Vec::new() }, question, now)
+        inspect::inspect(&Found { files: self.files().collect(), directories, unreadable: Vec::new() }, question, now)
+    }
+
+    fn files(&self) -> impl Iterator<Item = File> {
+        let files = self.entries.iter().filter(|entry| !entry.is_directory);
+        files.filter_map(|entry| {
+            let bytes = entry.content.as_ref().ok()?.clone();
+            Some(File { path: PathBuf::from(&entry.name), mode: Some(entry.mode), bytes, is_named: false })
+        })
     }
 
     /// The content of a file, if it can be read.
