@@ -40,6 +40,8 @@ pub(crate) fn all(root: &Path) -> Tools {
         (Tool::OpenSsl, "openssl", "openssl"),
         (Tool::Certtool, "certtool", "gnutls-bin"),
         (Tool::Go, "go", "golang-go"),
+        (Tool::Unshare, "unshare", "util-linux"),
+        (Tool::SetPriv, "setpriv", "util-linux"),
     ] {
         match on_path(name) {
             Some(path) => provisioned.found.push((tool, path)),

@@ -20,7 +20,11 @@ use x509_parser::parse_x509_certificate;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::issue::{BACKDATED, IssueError, common_name, encode, random_serial};
+use crate::keys::RsaKey;
 use crate::plan::Validity;
+
+/// What the common name of an authority that is made here begins with.
+pub(crate) const MADE_HERE: &str = "eventstore-fargate CA ";
 
 /// Why a certificate and a key are no authority that can sign for nodes. "It" is the file, which whoever read it names.
 #[derive(Debug, thiserror::Error)]
@@ -220,12 +224,28 @@ impl fmt::Debug for Authority {
 ///
 /// Only if the cryptographic library fails.
 pub fn issue_authority(validity: Validity, now: OffsetDateTime) -> Result<Authority, IssueError> {
-    let library = |source| IssueError::Library { what: "certificate authority", source };
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(library)?;
+    issue_authority_for(key, validity, now)
+}
+
+fn library(source: rcgen::Error) -> IssueError {
+    IssueError::Library { what: "certificate authority", source }
+}
+
+/// Makes a new self-signed authority with an RSA key that was found already.
+pub(crate) fn issue_rsa_authority(
+    key: &RsaKey,
+    validity: Validity,
+    now: OffsetDateTime,
+) -> Result<Authority, IssueError> {
+    issue_authority_for(key.to_signer().map_err(library)?, validity, now)
+}
+
+fn issue_authority_for(key: KeyPair, validity: Validity, now: OffsetDateTime) -> Result<Authority, IssueError> {
     let serial = random_serial()?;
     let mut params = CertificateParams::default();
     let [a, b, c, d, ..] = serial;
-    params.distinguished_name = common_name(&format!("eventstore-fargate CA {a:02x}{b:02x}{c:02x}{d:02x}"));
+    params.distinguished_name = common_name(&format!("{MADE_HERE}{a:02x}{b:02x}{c:02x}{d:02x}"));
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     (params.not_before, params.not_after) = (now - BACKDATED, now + validity.duration());
     // It signs nodes and nothing that signs further.

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, ValueEnum};
 
-use crate::plan::{CaSource, DnsName, Names, Plan, RsaBits, Validity};
+use crate::inspect::Line;
+use crate::plan::{CaKeyAlgorithm, CaSource, DnsName, MetadataUri, Names, Owner, Plan, RenewBefore, RsaBits, Validity};
 
 /// TLS certificates for an EventStoreDB node.
 ///
-/// Writes node.crt, node.key and the trusted roots to a directory that a server can start on at any instant. Every
-/// option has a CERTGEN_* variable; the command line wins.
+/// Writes node.crt, node.key and the trusted roots to a directory that a server can start on at any instant. Run again, it
+/// keeps what is there, or says why something is due and replaces it. Every option has a CERTGEN_* variable; the command
+/// line wins.
 #[derive(Debug, Parser)]
 #[command(name = "certgen", version, max_term_width = 120, after_help = commands())]
 struct Cli {
@@ -23,6 +25,14 @@ struct Cli {
     /// Program to install as DIR/guard with mode 0555; not given, nothing is installed.
     #[arg(long, env = "CERTGEN_GUARD", value_name = "FILE")]
     guard: Option<PathBuf>,
+
+    /// Whom the files belong to; not given, whoever runs this. Only root can give them to somebody else.
+    #[arg(long, env = "CERTGEN_OWNER", value_name = "UID[:GID]")]
+    owner: Option<String>,
+
+    /// Line of the server: what it would refuse of what is there is replaced; not given, what any line would refuse.
+    #[arg(long, env = "CERTGEN_SERVER_LINE", value_name = "21.10|22.10|23.10|24.10|25|26")]
+    server_line: Option<String>,
 
     /// Say what would be issued and where, and write nothing.
     #[arg(long, env = "CERTGEN_DRY_RUN")]
@@ -36,9 +46,27 @@ struct Cli {
     #[arg(long, env = "CERTGEN_IP_ADDRESSES", value_name = "ADDRESSES", help_heading = "Certificate")]
     ip_addresses: Option<String>,
 
+    /// Whether the task's address is among the names too: auto asks the ECS metadata endpoint where there is one, off does not.
+    #[arg(
+        long,
+        env = "CERTGEN_TASK_ADDRESS",
+        value_name = "auto|off",
+        default_value = "auto",
+        help_heading = "Certificate"
+    )]
+    task_address: String,
+
+    /// The ECS metadata endpoint of this container; ECS sets the variable.
+    #[arg(long, env = "ECS_CONTAINER_METADATA_URI_V4", value_name = "URI", help_heading = "Certificate")]
+    metadata_uri: Option<String>,
+
     /// Validity of the node certificate in days (365d) or hours (36h).
     #[arg(long, env = "CERTGEN_VALIDITY", value_name = "TIME", default_value = "365d", help_heading = "Certificate")]
     validity: String,
+
+    /// How long before its end a certificate is replaced (30d, 12h); not given, a third of the validity.
+    #[arg(long, env = "CERTGEN_RENEW_BEFORE", value_name = "TIME", help_heading = "Certificate")]
+    renew_before: Option<String>,
 
     /// Size of the node's RSA key in bits.
     #[arg(long, env = "CERTGEN_KEY_SIZE", value_name = "BITS", default_value = "2048", help_heading = "Certificate")]
@@ -54,7 +82,16 @@ struct Cli {
     )]
     ca_source: String,
 
-    /// Directory in which an ephemeral authority is kept for the next run; not given, every run makes a new one.
+    /// Key of an authority that is made here; p256 if not given.
+    #[arg(
+        long,
+        env = "CERTGEN_CA_KEY_ALGORITHM",
+        value_name = "p256|rsa2048|rsa3072|rsa4096",
+        help_heading = "Certificate authority"
+    )]
+    ca_key_algorithm: Option<String>,
+
+    /// Directory in which an ephemeral authority is kept; not given, every certificate gets a new one.
     #[arg(long, env = "CERTGEN_CA_STATE", value_name = "DIR", help_heading = "Certificate authority")]
     ca_state: Option<PathBuf>,
 
@@ -107,29 +144,85 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, ExitCode>
 fn plan(cli: Cli) -> Result<Plan, Vec<String>> {
     let mut mistakes = Mistakes(Vec::new());
     let dns = mistakes.list::<DnsName>("--dns-names", cli.dns_names.as_deref(), |_, reason| reason);
-    let addresses = mistakes.list::<IpAddr>("--ip-addresses", cli.ip_addresses.as_deref(), |item, _| {
-        format!(
-            "`{item}` is not an IP address; allowed are IPv4 and IPv6 addresses without port, zone or prefix length"
-        )
-    });
+    let addresses = mistakes.list::<Dialled>("--ip-addresses", cli.ip_addresses.as_deref(), |_, reason| reason);
+    let owner = mistakes.optional("--owner", cli.owner.as_deref(), str::parse::<Owner>);
+    let server_line = mistakes.optional("--server-line", cli.server_line.as_deref(), server_line);
+    let task_metadata = task_metadata(&mut mistakes, &cli.task_address, cli.metadata_uri.as_deref());
     let validity = mistakes.one("--validity", cli.validity.parse::<Validity>());
+    let renew_before = validity.and_then(|validity| match &cli.renew_before {
+        None => Some(RenewBefore::third_of(validity)),
+        Some(text) => mistakes.one("--renew-before", RenewBefore::parse(text, validity)),
+    });
     let key_size = mistakes.one(
         "--key-size",
         RsaBits::from_str(&cli.key_size, false)
             .map_err(|_| format!("`{}` is not a supported size; allowed are 2048, 3072 and 4096", cli.key_size)),
     );
-    let ca = ca_source(&mut mistakes, &cli.ca_source, cli.ca_state, cli.ca_certificate, cli.ca_key);
-    match (validity, key_size, ca) {
-        (Some(validity), Some(key_size), Some(ca)) if mistakes.0.is_empty() => Ok(Plan {
+    let ca_key_algorithm = mistakes.optional("--ca-key-algorithm", cli.ca_key_algorithm.as_deref(), ca_key_algorithm);
+    let is_algorithm_given = cli.ca_key_algorithm.is_some_and(|text| !text.is_empty());
+    let ca = ca_source(&mut mistakes, &cli.ca_source, is_algorithm_given, cli.ca_state, cli.ca_certificate, cli.ca_key);
+    if let (Some(validity), Some(CaSource::Ephemeral { .. })) = (validity, &ca)
+        && validity.duration() > Validity::AUTHORITY.duration()
+    {
+        let reason = format!("`{validity}` is longer than an authority made here is valid, {}", Validity::AUTHORITY);
+        mistakes.one::<()>("--validity", Err(reason));
+    }
+    match (validity, renew_before, key_size, ca) {
+        (Some(validity), Some(renew_before), Some(key_size), Some(ca)) if mistakes.0.is_empty() => Ok(Plan {
             out: cli.out,
             guard: cli.guard,
             ca,
-            names: Names::with_loopback(dns, addresses),
+            names: Names::with_loopback(dns, addresses.into_iter().map(|Dialled(address)| address)),
             validity,
             key_size,
+            renew_before,
+            server_line,
+            owner,
+            ca_key_algorithm: ca_key_algorithm.unwrap_or_default(),
+            task_metadata,
             dry_run: cli.dry_run,
         }),
         _ => Err(mistakes.0),
+    }
+}
+
+/// An address that somebody can dial.
+struct Dialled(IpAddr);
+
+impl std::str::FromStr for Dialled {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<IpAddr>() {
+            Ok(address) if address.is_unspecified() || address.is_multicast() => {
+                Err(format!("`{text}` is an address that nobody can dial; give those of the node"))
+            }
+            Ok(address) => Ok(Self(address)),
+            Err(_) => Err(format!(
+                "`{text}` is not an IP address; allowed are IPv4 and IPv6 addresses without port, zone or prefix length"
+            )),
+        }
+    }
+}
+
+fn server_line(text: &str) -> Result<Line, String> {
+    Line::from_str(text, true).map_err(|_| {
+        let lines: Vec<_> = Line::ALL.iter().map(ToString::to_string).collect();
+        format!("`{text}` is not a server line; allowed are {}", lines.join(", "))
+    })
+}
+
+fn ca_key_algorithm(text: &str) -> Result<CaKeyAlgorithm, String> {
+    CaKeyAlgorithm::from_str(text, true)
+        .map_err(|_| format!("`{text}` is not a supported key; allowed are p256, rsa2048, rsa3072 and rsa4096"))
+}
+
+/// Whom to ask for the task's address, if anybody.
+fn task_metadata(mistakes: &mut Mistakes, mode: &str, uri: Option<&str>) -> Option<MetadataUri> {
+    match mode {
+        "auto" => mistakes.optional("ECS_CONTAINER_METADATA_URI_V4", uri, str::parse::<MetadataUri>),
+        "off" => None,
+        other => mistakes.one("--task-address", Err(format!("`{other}` is not known; allowed are auto and off"))),
     }
 }
 
@@ -137,6 +230,7 @@ fn plan(cli: Cli) -> Result<Plan, Vec<String>> {
 fn ca_source(
     mistakes: &mut Mistakes,
     source: &str,
+    is_algorithm_given: bool,
     state: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
@@ -157,6 +251,12 @@ fn ca_source(
             if state.is_some() {
                 refuse("--ca-state", "it keeps an ephemeral authority and does not go with --ca-source files");
             }
+            if is_algorithm_given {
+                refuse(
+                    "--ca-key-algorithm",
+                    "it is for an authority that is made and does not go with --ca-source files",
+                );
+            }
             Some(CaSource::Files { certificate: certificate?, key: key? })
         }
         other => refuse(
@@ -174,7 +274,18 @@ impl Mistakes {
         value.map_err(|reason| self.0.push(format!("{flag}: {reason}"))).ok()
     }
 
-    /// A list separated by commas. An empty value is an empty list: that is what an unset variable of a template becomes.
+    /// A value that may be left out. An empty one is left out: that is what an unset variable of a template becomes.
+    fn optional<T>(
+        &mut self,
+        flag: &str,
+        text: Option<&str>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = text.filter(|text| !text.is_empty())?;
+        self.one(flag, parse(text))
+    }
+
+    /// A list separated by commas. An empty value is an empty list.
     fn list<T: std::str::FromStr>(
         &mut self,
         flag: &str,
@@ -202,6 +313,15 @@ mod tests {
     }
 
     #[test]
+    fn every_variable_is_named_after_its_option() {
+        for argument in Cli::command().get_arguments() {
+            let (Some(name), Some(variable)) = (argument.get_long(), argument.get_env()) else { continue };
+            let twin = format!("CERTGEN_{}", name.to_ascii_uppercase().replace('-', "_"));
+            assert!(variable == twin.as_str() || name == "metadata-uri", "--{name} and {}", variable.display());
+        }
+    }
+
+    #[test]
     fn told_nothing_it_makes_an_ephemeral_authority_and_loopback_names() {
         let plan = parse(&[]).unwrap();
         assert_eq!(plan.ca, CaSource::Ephemeral { state: None });
@@ -220,6 +340,8 @@ mod tests {
         assert_eq!(flags(&["--ca-source", "files"]), ["--ca-certificate", "--ca-key"]);
         let mixed = ["--ca-source", "files", "--ca-key", "/k", "--ca-state", "/s", "--validity", "1"];
         assert_eq!(flags(&mixed), ["--validity", "--ca-certificate", "--ca-state"]);
+        let made = ["--ca-source=files", "--ca-certificate=/c", "--ca-key=/k", "--ca-key-algorithm=p256"];
+        assert_eq!(flags(&made), ["--ca-key-algorithm"]);
         assert_eq!(flags(&["--ca-certificate", "/c", "--ca-key", "/k"]), ["--ca-certificate", "--ca-key"]);
     }
 
@@ -230,16 +352,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_has_a_default_and_empty_is_left_out() {
+        let plan =
+            parse(&["--owner", "", "--server-line", "", "--metadata-uri", "", "--ca-key-algorithm", ""]).unwrap();
+        assert_eq!((plan.owner, plan.server_line, plan.task_metadata), (None, None, None));
+        assert_eq!(plan.ca_key_algorithm, CaKeyAlgorithm::P256);
+        assert_eq!(plan.renew_before, RenewBefore::third_of(Validity::NODE));
+        let plan = parse(&["--server-line", "25.1", "--renew-before", "1h", "--ca-key-algorithm", "rsa3072"]).unwrap();
+        assert_eq!((plan.server_line, plan.renew_before.to_string().as_str()), (Some(Line::V25), "1h"));
+        assert_eq!(plan.ca_key_algorithm, CaKeyAlgorithm::Rsa3072);
+    }
+
+    #[test]
+    fn the_endpoint_of_ecs_is_asked_unless_told_otherwise() {
+        let uri = ["--metadata-uri", "http://169.254.170.2/v4/a"];
+        assert!(parse(&uri).unwrap().task_metadata.is_some());
+        assert!(parse(&[&uri[..], &["--task-address", "off"]].concat()).unwrap().task_metadata.is_none());
+        assert!(parse(&["--metadata-uri", "junk", "--task-address", "off"]).unwrap().task_metadata.is_none());
+    }
+
+    #[test]
     fn every_mistake_is_told_in_one_run() {
         let mistakes = parse(&[
             "--dns-names",
-            "a_b,c",
+            "a_b,c,c,10.0.0.1,*.internal",
             "--ip-addresses",
-            "10.0.0.1/8,x",
-            "--validity",
-            "90",
+            "10.0.0.1/8,::,10.0.0.1,10.0.0.1",
+            "--owner",
+            "es",
+            "--server-line",
+            "20.6",
+            "--metadata-uri",
+            "junk",
+            "--renew-before",
+            "365d",
             "--key-size",
             "1024",
+            "--ca-key-algorithm",
+            "ed25519",
             "--ca-source",
             "vault",
         ])
@@ -247,7 +397,20 @@ mod tests {
         let flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
         assert_eq!(
             flags,
-            ["--dns-names", "--ip-addresses", "--ip-addresses", "--validity", "--key-size", "--ca-source"]
+            [
+                "--dns-names",
+                "--dns-names",
+                "--dns-names",
+                "--ip-addresses",
+                "--ip-addresses",
+                "--owner",
+                "--server-line",
+                "ECS_CONTAINER_METADATA_URI_V4",
+                "--renew-before",
+                "--key-size",
+                "--ca-key-algorithm",
+                "--ca-source"
+            ]
         );
     }
 }

@@ -6,6 +6,7 @@ use std::{fmt, io};
 
 use crate::authority::AuthorityError;
 use crate::issue::IssueError;
+use crate::plan::{MetadataUri, Owner};
 use crate::publish::PublishError;
 
 /// A file of a given authority.
@@ -63,9 +64,28 @@ pub enum Error {
     /// The authority that was kept by an earlier run cannot be used.
     #[error("the stored certificate authority is damaged")]
     KeptAuthority(#[source] AuthorityError),
+    /// The authority that was kept by an earlier run is not valid now.
+    #[error("the stored certificate authority cannot sign now")]
+    KeptAuthorityTime(#[source] AuthorityError),
     /// A key could not be made or a certificate not signed.
     #[error("could not issue the certificate")]
     Issue(#[source] IssueError),
+    /// The files shall belong to somebody to whom this user cannot give them.
+    #[error("--owner: `{owner}` is not who runs this, `{process}`, and only root can give files to somebody else")]
+    Owner {
+        /// Whom they shall belong to.
+        owner: Owner,
+        /// Who runs this.
+        process: Owner,
+    },
+    /// ECS did not tell the task's address.
+    #[error("could not learn the task's address from `{uri}` within 5 s: {reason}")]
+    Metadata {
+        /// What `ECS_CONTAINER_METADATA_URI_V4` says.
+        uri: MetadataUri,
+        /// The last reason.
+        reason: String,
+    },
     /// The volume did not take the files.
     #[error("could not publish in `{out}`")]
     Publish {
@@ -94,7 +114,14 @@ impl Error {
             Self::KeptAuthority(_) => {
                 Some("remove ca.pem from the --ca-state directory: a new authority is made, which nobody trusts yet")
             }
+            Self::KeptAuthorityTime(_) => Some(
+                "look at this machine's clock; if it is right, remove ca.pem from the --ca-state directory: a new authority is made, which nobody trusts yet",
+            ),
             Self::Issue(source) => source.hint(),
+            Self::Owner { .. } => Some("run this as that user, as a container's user, or leave --owner out"),
+            Self::Metadata { .. } => Some(
+                "is this container on ECS? else unset the variable; --task-address off leaves the address out, names are enough for servers that advertise names",
+            ),
             Self::Publish { source, .. } => source.hint(),
         }
     }
@@ -103,19 +130,46 @@ impl Error {
         match self {
             Self::ReadAuthority { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => 77,
             Self::ReadGuard { .. } | Self::ReadAuthority { .. } => 74,
-            Self::GivenAuthority { .. } | Self::KeptAuthority(_) => 78,
+            Self::GivenAuthority { .. } | Self::KeptAuthority(_) | Self::KeptAuthorityTime(_) => 78,
             Self::Issue(source) => source.exit_code(),
+            Self::Owner { .. } => 77,
+            Self::Metadata { .. } => 69,
             Self::Publish { source, .. } => source.exit_code(),
         }
     }
+}
 
-    /// Prints the chain of causes on one line, then the remedy, and gives the program's exit code.
+/// Everything that was in the way of one run; never empty.
+#[derive(Debug)]
+pub struct Errors(pub(crate) Vec<Error>);
+
+impl Errors {
+    /// Those that were collected, if any were.
+    pub(crate) fn check(errors: Vec<Error>) -> Result<(), Self> {
+        if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Error> {
+        self.0.iter()
+    }
+
+    /// Prints each with its chain of causes on one line, then its remedy, and gives the program's exit code, which is that of
+    /// the first.
     pub fn report(&self) -> ExitCode {
-        eprintln!("error: {}", one_line(self));
-        if let Some(hint) = self.hint() {
-            eprintln!("hint: {hint}");
+        for error in &self.0 {
+            eprintln!("error: {}", one_line(error));
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
         }
-        ExitCode::from(self.exit_code())
+        ExitCode::from(self.0.first().map_or(70, Error::exit_code))
+    }
+}
+
+impl From<Error> for Errors {
+    fn from(error: Error) -> Self {
+        Self(vec![error])
     }
 }
 

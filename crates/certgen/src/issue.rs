@@ -22,7 +22,7 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::authority::Authority;
-use crate::keys::RsaKeys;
+use crate::keys::{RsaKey, RsaKeys};
 use crate::plan::{Names, RsaBits, Validity};
 
 /// The common name that every server line accepts without being told (`CERTIFICATE_RESERVED_NODE_COMMON_NAME`).
@@ -123,8 +123,20 @@ pub fn issue_node(
     bits: RsaBits,
     now: OffsetDateTime,
 ) -> Result<NodeCertificate, IssueError> {
-    let not_after = authority.covers(validity, now)?;
+    authority.covers(validity, now)?;
     let key = RsaKeys::search(bits, 1).take()?;
+    issue_node_for(&key, authority, names, validity, now)
+}
+
+/// The same for a key that was found already.
+pub(crate) fn issue_node_for(
+    key: &RsaKey,
+    authority: &Authority,
+    names: &Names,
+    validity: Validity,
+    now: OffsetDateTime,
+) -> Result<NodeCertificate, IssueError> {
+    let not_after = authority.covers(validity, now)?;
     let params = node_params(key.pair(), names, now, not_after)?;
     let certificate = params
         .signed_by(key.pair(), authority.issuer())
@@ -134,6 +146,11 @@ pub fn issue_node(
         key: key.to_pkcs1()?,
         not_after,
     })
+}
+
+/// How long a certificate with these times was to be valid when it was issued here.
+pub(crate) fn validity_of(not_before: OffsetDateTime, not_after: OffsetDateTime) -> Option<Validity> {
+    Validity::of(not_after - not_before - BACKDATED)
 }
 
 fn node_params(

@@ -21,10 +21,13 @@ fn main() -> ExitCode {
             };
             match certgen::run(&plan, now) {
                 Ok(report) => {
+                    for reason in report.reasons() {
+                        eprintln!("certgen: due: {reason}");
+                    }
                     eprintln!("certgen: {report}");
                     ExitCode::SUCCESS
                 }
-                Err(error) => error.report(),
+                Err(errors) => errors.report(),
             }
         }
         Invocation::Replacement(replacement) => replacement.run(now),

@@ -4,56 +4,72 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, getegid, geteuid};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::authority::{Authority, Root, issue_authority};
-use crate::error::{CaFile, Error};
-use crate::issue::issue_node;
-use crate::plan::{CaSource, Names, Plan, Validity};
-use crate::publish::{Generation, PublishError, Volume};
+use crate::authority::{Authority, Root, issue_authority, issue_rsa_authority};
+use crate::due::{Reason, Signer, Wanted, due};
+use crate::error::{CaFile, Error, Errors};
+use crate::issue::{IssueError, issue_node_for};
+use crate::keys::RsaKeys;
+use crate::metadata::task_address;
+use crate::plan::{CaSource, Names, Owner, Plan, RsaBits, Validity};
+use crate::publish::{Generation, PublishError, Staged, Volume};
+use crate::published::Published;
 
 /// The file in the state directory that holds an ephemeral authority, certificate and key together.
 const STATE_FILE: &str = "ca.pem";
+const GUARD: &str = "guard";
 
 /// What a run did.
 #[derive(Debug)]
 pub struct Report {
     dry_run: bool,
+    reasons: Vec<Reason>,
     names: Names,
     not_after: OffsetDateTime,
-    authority: Origin,
+    signer: Origin,
     out: PathBuf,
 }
 
+impl Report {
+    /// Why what was there was replaced: empty if it was kept, or if nothing was there.
+    pub fn reasons(&self) -> &[Reason] {
+        if self.reasons == [Reason::Nothing] { &[] } else { &self.reasons }
+    }
+
+    /// Whether what was there is still there.
+    pub fn is_kept(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
 /// Where the authority that signed came from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Origin {
     New { kept_in: Option<PathBuf> },
     Kept { directory: PathBuf },
     Given { certificate: PathBuf },
 }
 
-impl Origin {
-    /// Where a new authority will be kept.
-    fn kept_in(&self) -> Option<&Path> {
-        match self {
-            Self::New { kept_in } => kept_in.as_deref(),
-            Self::Kept { .. } | Self::Given { .. } => None,
-        }
-    }
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let until =
             self.not_after.replace_nanosecond(0).unwrap_or(self.not_after).format(&Rfc3339).map_err(|_| fmt::Error)?;
-        let issued = if self.dry_run { "would issue" } else { "issued" };
-        write!(f, "{issued} a certificate for {}, valid until {until}, in {}", self.names, self.out.display())?;
-        match &self.authority {
-            Origin::New { kept_in: None } => f.write_str("; signed by an ephemeral CA: the next run makes another"),
+        let (names, out) = (&self.names, self.out.display());
+        if self.is_kept() {
+            let kept = if self.dry_run { "would keep" } else { "kept" };
+            write!(f, "{kept} the certificate for {names} in {out} because nothing is due, valid until {until}")?;
+        } else {
+            let issued = if self.dry_run { "would issue" } else { "issued" };
+            write!(f, "{issued} a certificate for {names}, valid until {until}, in {out}")?;
+        }
+        match &self.signer {
+            Origin::New { kept_in: None } => {
+                f.write_str("; signed by an ephemeral CA: the next certificate gets another")
+            }
             Origin::New { kept_in: Some(path) } => {
                 write!(f, "; signed by a new ephemeral CA, kept in {}", path.display())
             }
@@ -63,43 +79,220 @@ impl fmt::Display for Report {
     }
 }
 
-/// Issues and publishes what `plan` asks for, or with [`Plan::dry_run`] looks at everything that can be looked at without
-/// writing. `now` is the time at which certificates start to be valid.
+/// Publishes what `plan` asks for unless it is there already, or with [`Plan::dry_run`] looks at everything that can be looked
+/// at without writing. `now` is the time at which certificates start to be valid.
 ///
 /// # Errors
 ///
-/// [`Error`] names the first thing that could not be done. What is on the volume is then what was there before, or a
-/// complete new set.
-pub fn run(plan: &Plan, now: OffsetDateTime) -> Result<Report, Error> {
-    let guard = plan.guard.as_deref().map(read_guard).transpose()?;
-    let volume = open(&plan.out)?;
-    let (authority, origin) = authority(&plan.ca, now)?;
-    let report = |not_after, authority| Report {
+/// [`Errors`] names everything that is in the way. What is on the volume is then what was there before, or a complete new
+/// set.
+pub fn run(plan: &Plan, now: OffsetDateTime) -> Result<Report, Errors> {
+    let seen = look(plan, now)?;
+    let wanted = Wanted {
+        names: seen.names.clone(),
+        validity: plan.validity,
+        key_size: plan.key_size,
+        renew_before: plan.renew_before,
+        server_line: plan.server_line,
+        owner: plan.owner.unwrap_or_else(Owner::of_process),
+    };
+    let reasons = seen.signing.with_signer(plan, |signer| due(&seen.published, &wanted, signer, now));
+    let report = |reasons, not_after| Report {
         dry_run: plan.dry_run,
-        names: plan.names.clone(),
+        reasons,
+        names: wanted.names.clone(),
         not_after,
-        authority,
+        signer: seen.signing.origin(),
         out: plan.out.clone(),
     };
+    if let (true, Some(not_after)) = (reasons.is_empty(), seen.published.not_after()) {
+        if !plan.dry_run {
+            keep(&seen)?;
+        }
+        return Ok(report(reasons, not_after));
+    }
+    let mut errors = Vec::new();
+    in_the_way(plan, Some(&seen.signing), now, &mut errors);
+    Errors::check(errors)?;
     if plan.dry_run {
-        let written = [Some(plan.out.as_path()), origin.kept_in()];
-        written.into_iter().flatten().try_for_each(writable)?;
-        return authority.covers(plan.validity, now).map(|not_after| report(not_after, origin)).map_err(Error::Issue);
+        return Ok(report(reasons, now + plan.validity.duration()));
     }
-    let node = issue_node(&authority, &plan.names, plan.validity, plan.key_size, now).map_err(Error::Issue)?;
+    let not_after = issue_and_publish(plan, &seen, now)?;
+    Ok(report(reasons, not_after))
+}
 
-    if let Some(state) = origin.kept_in() {
-        let kept = open(state)?.store_secret(STATE_FILE, authority.to_state().as_bytes());
-        kept.map_err(|source| Error::Publish { out: state.to_owned(), source })?;
+/// What was read, and nothing written.
+struct Seen {
+    guard: Option<Vec<u8>>,
+    volume: Volume,
+    /// The directory in which an ephemeral authority is kept.
+    state: Option<Volume>,
+    published: Published,
+    signing: Signing,
+    names: Names,
+}
+
+/// Who will sign.
+enum Signing {
+    /// An authority that is there.
+    With(Box<Authority>, Origin),
+    /// One that is made if it is needed.
+    New { kept_in: Option<PathBuf> },
+}
+
+impl Signing {
+    fn origin(&self) -> Origin {
+        match self {
+            Self::With(_, origin) => origin.clone(),
+            Self::New { kept_in } => Origin::New { kept_in: kept_in.clone() },
+        }
     }
-    let publish = |source| Error::Publish { out: plan.out.clone(), source };
-    if let Some(guard) = guard {
-        volume.install("guard", &guard).map_err(publish)?;
+
+    /// The size of the RSA key that an authority has to be made with, if so.
+    fn makes_rsa(&self, plan: &Plan) -> Option<RsaBits> {
+        match self {
+            Self::With(..) => None,
+            Self::New { .. } => plan.ca_key_algorithm.rsa(),
+        }
     }
-    let roots = [authority.certificate()];
-    let generation = Generation { roots: &roots, certificate: &node.certificate, key: &node.key };
-    volume.publish(&generation).map_err(publish)?;
-    Ok(report(node.not_after, origin))
+
+    fn with_signer<T>(&self, plan: &Plan, ask: impl FnOnce(Signer<'_>) -> T) -> T {
+        match self {
+            Self::With(authority, _) => {
+                let certificate = authority.certificate();
+                ask(Signer::Known { certificate, roots: &[certificate] })
+            }
+            Self::New { kept_in: Some(directory) } => ask(Signer::ToBeMade { kept_in: directory }),
+            Self::New { kept_in: None } => ask(Signer::Unkept(plan.ca_key_algorithm)),
+        }
+    }
+}
+
+/// Reads all that a run needs, and tells everything that cannot be had.
+fn look(plan: &Plan, now: OffsetDateTime) -> Result<Seen, Errors> {
+    let mut errors = Vec::new();
+    let guard = plan.guard.as_deref().map(|path| noted(read_guard(path), &mut errors));
+    noted(check_owner(plan.owner), &mut errors);
+    let volume = noted(open(&plan.out, plan.owner), &mut errors);
+    let read = |volume| Published::read_in(volume).map_err(|source| Error::Publish { out: plan.out.clone(), source });
+    let published = volume.as_ref().and_then(|volume| noted(read(volume), &mut errors));
+    let state = state_directory(&plan.ca).map(|path| noted(open(path, plan.owner), &mut errors));
+    let signing = match &state {
+        // That there is no such directory is said.
+        Some(None) => None,
+        _ => noted(signing(&plan.ca, now), &mut errors),
+    };
+    let address = plan.task_metadata.as_ref().map(|uri| noted(task_address(uri), &mut errors));
+    match (volume, published, signing) {
+        (Some(volume), Some(published), Some(signing)) if errors.is_empty() => {
+            let names = plan.names.clone();
+            Ok(Seen {
+                guard: guard.flatten(),
+                volume,
+                state: state.flatten(),
+                published,
+                signing,
+                names: address.flatten().into_iter().fold(names, Names::with_address),
+            })
+        }
+        (_, published, signing) => {
+            // A first run writes in any case.
+            if published.is_some_and(|published| !published.is_there) {
+                in_the_way(plan, signing.as_ref(), now, &mut errors);
+            }
+            Err(Errors(errors))
+        }
+    }
+}
+
+/// The value, or none after the error was noted.
+fn noted<T>(result: Result<T, Error>, errors: &mut Vec<Error>) -> Option<T> {
+    result.map_err(|error| errors.push(error)).ok()
+}
+
+/// What would make writing fail, as far as that can be told before.
+fn in_the_way(plan: &Plan, signing: Option<&Signing>, now: OffsetDateTime, errors: &mut Vec<Error>) {
+    noted(writable(&plan.out), errors);
+    match signing {
+        Some(Signing::With(authority, _)) => {
+            noted(authority.covers(plan.validity, now).map_err(Error::Issue), errors);
+        }
+        Some(Signing::New { kept_in: Some(state) }) => {
+            noted(writable(state), errors);
+        }
+        Some(Signing::New { kept_in: None }) | None => {}
+    }
+}
+
+fn check_owner(owner: Option<Owner>) -> Result<(), Error> {
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    match owner {
+        Some(owner) if user != 0 && !owner.has(user, group) => {
+            Err(Error::Owner { owner, process: Owner { user, group: Some(group) } })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Keeps key, certificate and roots, and does what else there is to do.
+fn keep(seen: &Seen) -> Result<(), Error> {
+    let mut out = stage(&seen.volume)?;
+    // Its only work here is to remove what a run that was killed left behind.
+    seen.state.as_ref().map(stage).transpose()?;
+    if let Some(guard) = &seen.guard {
+        at(&seen.volume, out.program(GUARD, guard))?;
+    }
+    at(&seen.volume, out.commit())?;
+    at(&seen.volume, seen.volume.settle())
+}
+
+/// Makes what is needed, then writes it all, and only then gives it its names: the authority first, for a certificate of one
+/// that is lost cannot be renewed.
+fn issue_and_publish(plan: &Plan, seen: &Seen, now: OffsetDateTime) -> Result<OffsetDateTime, Error> {
+    let keys = RsaKeys::search(plan.key_size, 1 + usize::from(seen.signing.makes_rsa(plan) == Some(plan.key_size)));
+    let made;
+    let authority = match &seen.signing {
+        Signing::With(authority, _) => authority.as_ref(),
+        Signing::New { .. } => {
+            made = new_authority(plan, &keys, now).map_err(Error::Issue)?;
+            &made
+        }
+    };
+    let key = keys.take().map_err(Error::Issue)?;
+    let node = issue_node_for(&key, authority, &seen.names, plan.validity, now).map_err(Error::Issue)?;
+
+    let mut out = stage(&seen.volume)?;
+    let mut state = seen.state.as_ref().map(stage).transpose()?;
+    if let (Signing::New { .. }, Some(volume), Some(state)) = (&seen.signing, &seen.state, &mut state) {
+        at(volume, state.secret(STATE_FILE, authority.to_state().as_bytes()))?;
+    }
+    if let Some(guard) = &seen.guard {
+        at(&seen.volume, out.program(GUARD, guard))?;
+    }
+    let generation = Generation { roots: &[authority.certificate()], certificate: &node.certificate, key: &node.key };
+    at(&seen.volume, out.generation(&generation))?;
+    if let (Some(volume), Some(state)) = (&seen.state, state) {
+        at(volume, state.commit())?;
+    }
+    at(&seen.volume, out.commit())?;
+    Ok(node.not_after)
+}
+
+/// All RSA keys of a run are looked for at once.
+fn new_authority(plan: &Plan, keys: &RsaKeys, now: OffsetDateTime) -> Result<Authority, IssueError> {
+    match plan.ca_key_algorithm.rsa() {
+        None => issue_authority(Validity::AUTHORITY, now),
+        Some(size) if size == plan.key_size => issue_rsa_authority(&keys.take()?, Validity::AUTHORITY, now),
+        Some(size) => issue_rsa_authority(&RsaKeys::search(size, 1).take()?, Validity::AUTHORITY, now),
+    }
+}
+
+fn stage(volume: &Volume) -> Result<Staged<'_>, Error> {
+    at(volume, volume.stage())
+}
+
+fn at<T>(volume: &Volume, result: Result<T, PublishError>) -> Result<T, Error> {
+    result.map_err(|source| Error::Publish { out: volume.path().to_owned(), source })
 }
 
 /// Fails as writing would, as far as permissions tell.
@@ -114,16 +307,31 @@ fn read_guard(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| Error::ReadGuard { path: path.to_owned(), source })
 }
 
-fn open(path: &Path) -> Result<Volume, Error> {
-    Volume::open(path).map_err(|source| Error::Publish { out: path.to_owned(), source })
+fn open(path: &Path, owner: Option<Owner>) -> Result<Volume, Error> {
+    Volume::open(path, owner).map_err(|source| Error::Publish { out: path.to_owned(), source })
 }
 
-fn authority(source: &CaSource, now: OffsetDateTime) -> Result<(Authority, Origin), Error> {
+fn state_directory(source: &CaSource) -> Option<&Path> {
     match source {
-        CaSource::Ephemeral { state } => ephemeral(state.as_deref(), now),
+        CaSource::Ephemeral { state } => state.as_deref(),
+        CaSource::Files { .. } => None,
+    }
+}
+
+fn signing(source: &CaSource, now: OffsetDateTime) -> Result<Signing, Error> {
+    match source {
+        CaSource::Ephemeral { state: None } => Ok(Signing::New { kept_in: None }),
+        CaSource::Ephemeral { state: Some(directory) } => Ok(match kept_authority(directory)? {
+            Some(authority) => {
+                let root = Root::from_pem(authority.certificate().as_bytes()).and_then(|root| root.valid_at(now));
+                root.map_err(Error::KeptAuthorityTime)?;
+                Signing::With(Box::new(authority), Origin::Kept { directory: directory.clone() })
+            }
+            None => Signing::New { kept_in: Some(directory.clone()) },
+        }),
         CaSource::Files { certificate, key } => {
             let origin = Origin::Given { certificate: certificate.clone() };
-            given(certificate, key, now).map(|authority| (authority, origin))
+            given(certificate, key, now).map(|authority| Signing::With(Box::new(authority), origin))
         }
     }
 }
@@ -142,22 +350,18 @@ fn given(certificate: &Path, key: &Path, now: OffsetDateTime) -> Result<Authorit
     root.with_key(&read(CaFile::Key, key)?).map_err(wrong(CaFile::Key, key))
 }
 
-fn ephemeral(state: Option<&Path>, now: OffsetDateTime) -> Result<(Authority, Origin), Error> {
-    if let Some(directory) = state {
-        open(directory)?;
-        if let Some(kept) = read_state(directory)? {
-            let authority = Authority::from_state(&kept).map_err(Error::KeptAuthority)?;
-            return Ok((authority, Origin::Kept { directory: directory.to_owned() }));
-        }
-    }
-    let authority = issue_authority(Validity::AUTHORITY, now).map_err(Error::Issue)?;
-    Ok((authority, Origin::New { kept_in: state.map(Path::to_owned) }))
-}
-
-fn read_state(directory: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+/// The authority that `--ca-state` keeps in this directory, if one was made already.
+///
+/// # Errors
+///
+/// [`Error::KeptAuthority`] if what is there is damaged, [`Error::Publish`] if it cannot be read.
+pub fn kept_authority(directory: &Path) -> Result<Option<Authority>, Error> {
     let path = directory.join(STATE_FILE);
     match fs::read(&path) {
-        Ok(state) => Ok(Some(Zeroizing::new(state))),
+        Ok(state) => {
+            let state = Zeroizing::new(state);
+            Authority::from_state(&state).map(Some).map_err(Error::KeptAuthority)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => {
             Err(Error::Publish { out: directory.to_owned(), source: PublishError::Io { action: "read", path, source } })

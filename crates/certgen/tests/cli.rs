@@ -48,14 +48,16 @@ fn told_nothing_it_issues_for_loopback_and_says_what_the_ca_is_worth() {
 }
 
 #[test]
-fn a_second_run_replaces_key_and_certificate_and_keeps_the_authority() {
+fn a_certificate_that_is_due_is_replaced_and_the_authority_kept() {
     let (directory, out) = volume();
     let (_state, state) = volume();
     let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
     assert!(certgen(&["--out", &out, "--ca-state", &state]).status.success());
     let first = (read("ca/ca.crt"), read("node.crt"));
-    let output = certgen(&["--out", &out, "--ca-state", &state]);
-    assert!(stderr(&output).contains("signed by the ephemeral CA kept in"), "{}", stderr(&output));
+    let output = certgen(&["--out", &out, "--ca-state", &state, "--validity", "90d"]);
+    let said = stderr(&output);
+    assert!(said.starts_with("certgen: due: the certificate was issued for 365d instead of 90d\n"), "{said}");
+    assert!(said.contains("signed by the ephemeral CA kept in") && said.lines().count() == 2, "{said}");
     assert_eq!(read("ca/ca.crt"), first.0);
     assert_ne!(read("node.crt"), first.1);
     assert_eq!(fs::metadata(Path::new(&state).join("ca.pem")).unwrap().mode() & 0o7777, 0o400);
@@ -174,4 +176,81 @@ fn every_option_has_a_twin_in_the_environment() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("localhost, node-1.test, 127.0.0.1"));
     assert!(directory.path().join("node.crt").exists());
+}
+
+/// The certificate of somebody else's authority that ends in 30 days, no program, and a volume that only another may write to.
+#[test]
+fn all_that_is_in_the_way_is_told_in_one_run() {
+    let (directory, out) = volume();
+    let (authority, ca) = volume();
+    let now = time::OffsetDateTime::now_utc();
+    let short = certgen::issue_authority("30d".parse().unwrap(), now).unwrap();
+    fs::write(authority.path().join("ca.pem"), short.to_state().as_bytes()).unwrap();
+    let files = [format!("--ca-certificate={ca}/ca.pem"), format!("--ca-key={ca}/ca.pem")];
+    let run = |more: &[&str]| {
+        let arguments = [&["--out", &out, "--ca-source=files", &files[0], &files[1]], more].concat();
+        certgen(&arguments)
+    };
+    let output = run(&["--guard=/nowhere", "--owner=4000000000"]);
+    let said = stderr(&output);
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    assert_eq!(output.status.code(), Some(74), "{said}");
+    assert!(said.contains("could not read `/nowhere`") && said.contains("authority is valid until"), "{said}");
+    assert_eq!(said.contains("error: --owner: `4000000000` is not who runs this"), !is_root, "{said}");
+    assert_eq!(said.matches("error: ").count(), if is_root { 2 } else { 3 }, "{said}");
+    assert_eq!(said.matches("hint: ").count(), said.matches("error: ").count(), "{said}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    // What is there is kept as long as nothing is due, and is not lost when something is and cannot be done.
+    assert!(run(&["--validity=20d"]).status.success());
+    let before = fs::read(directory.path().join("node.key")).unwrap();
+    assert!(stderr(&run(&["--validity=20d"])).starts_with("certgen: kept"));
+    refused(&run(&["--validity=40d"]), 78, "authority is valid until", "shorter --validity");
+    assert_eq!(fs::read(directory.path().join("node.key")).unwrap(), before);
+}
+
+#[test]
+fn a_clock_before_the_authority_begins_is_told_and_keeps_what_is_there() {
+    let (directory, out) = volume();
+    let (authority, ca) = volume();
+    let later = time::OffsetDateTime::now_utc() + time::Duration::days(2);
+    let future = certgen::issue_authority("30d".parse().unwrap(), later).unwrap();
+    fs::write(authority.path().join("ca.pem"), future.to_state().as_bytes()).unwrap();
+    assert!(certgen(&["--out", &out]).status.success());
+    let before = fs::read(directory.path().join("node.key")).unwrap();
+    let files = [format!("--ca-certificate={ca}/ca.pem"), format!("--ca-key={ca}/ca.pem")];
+    let output = certgen(&["--out", &out, "--ca-source=files", &files[0], &files[1]]);
+    refused(&output, 78, "is not valid before", "clock");
+    let output = certgen(&["--out", &out, "--ca-state", &ca]);
+    refused(&output, 78, "the stored certificate authority cannot sign now: the certificate is not valid", "clock");
+    assert_eq!(fs::read(directory.path().join("node.key")).unwrap(), before);
+}
+
+#[test]
+fn names_and_times_that_contradict_each_other_are_told_in_one_run() {
+    let (directory, out) = volume();
+    let names = "--dns-names=a.db,a.db,10.0.0.7,10.0.0.700,*.db,*.x.db";
+    let output = certgen(&[
+        "--out",
+        &out,
+        names,
+        "--ip-addresses=node-1.db,0.0.0.0",
+        "--validity=3650d",
+        "--renew-before=3650d",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    for part in [
+        "--dns-names: `10.0.0.7` is an IP address; give it with --ip-addresses",
+        "--dns-names: `10.0.0.700` is neither",
+        "--dns-names: `*.db` stands for no name",
+        "--ip-addresses: `node-1.db` is not an IP address",
+        "--ip-addresses: `0.0.0.0` is an address that nobody can dial",
+        "--renew-before: `3650d` is not less than the validity",
+        "--validity: `3650d` is longer than an authority made here is valid, 1825d",
+    ] {
+        assert!(said.contains(part), "no `{part}` in {said}");
+    }
+    assert_eq!(said.lines().count(), 7, "{said}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }

@@ -26,8 +26,9 @@ fn scene() -> Scene {
         assert_eq!(scene.run(line).code, Some(0));
     }
     fs::create_dir(scene.path("volume")).unwrap();
-    for _ in 0..2 {
-        assert_eq!(scene.run("--out volume --dns-names node-1.db").code, Some(0));
+    for validity in ["30d", "365d"] {
+        let line = format!("--out volume --dns-names node-1.db --validity {validity}");
+        assert_eq!(scene.run(&line).code, Some(0));
     }
     scene
 }

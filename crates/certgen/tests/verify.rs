@@ -91,3 +91,19 @@ fn two_nodes_shake_hands_with_rustls() {
     }
     assert!(nodes.shake_hands("other.test").is_err(), "a name that is not in the certificate is refused");
 }
+
+/// Why `*.db` is refused as a name and `*.x.db` is not.
+#[test]
+fn openssl_wants_two_labels_after_a_wildcard() {
+    let Some(program) = tool::find(Tool::OpenSsl, "openssl_wants_two_labels_after_a_wildcard") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let request = "req -x509 -newkey rsa:2048 -nodes -keyout key -out certificate -subj /CN=x -addext";
+    let request: Vec<_> = request.split(' ').chain(["subjectAltName=DNS:*.db,DNS:*.x.db"]).collect();
+    openssl(&program, directory.path(), &request);
+    let check = |name| {
+        let mut verify = Command::new(&program);
+        verify.current_dir(directory.path()).args(["verify", "-CAfile", "certificate", "-verify_hostname", name]);
+        verify.arg("certificate").output().unwrap().status.success()
+    };
+    assert!(check("node-1.x.db") && !check("node-1.db"));
+}

@@ -342,7 +342,10 @@ fn certgen(config: &Config, host: &str) -> Container {
             ("CERTGEN_CA_KEY", key.to_string()),
         ]),
     };
-    environment.extend(variables([("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config)))]));
+    environment.extend(variables([
+        ("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config))),
+        ("CERTGEN_SERVER_LINE", config.line.as_str().to_owned()),
+    ]));
     Container {
         name: ContainerName::Certgen,
         image: own_image(config.certgen_image.as_ref(), "certgen"),

@@ -7,6 +7,7 @@ use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// A program that is not part of a Rust tool chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub enum Tool {
     Certtool,
     /// The `go` command, for programs of its standard library alone.
     Go,
+    /// `unshare` of util-linux.
+    Unshare,
+    /// `setpriv` of util-linux.
+    SetPriv,
 }
 
 impl Tool {
@@ -35,6 +40,8 @@ impl Tool {
             Tool::OpenSsl => "TESTKIT_OPENSSL",
             Tool::Certtool => "TESTKIT_CERTTOOL",
             Tool::Go => "TESTKIT_GO",
+            Tool::Unshare => "TESTKIT_UNSHARE",
+            Tool::SetPriv => "TESTKIT_SETPRIV",
         }
     }
 
@@ -45,6 +52,8 @@ impl Tool {
             Tool::OpenSsl => Some("openssl"),
             Tool::Certtool => Some("certtool"),
             Tool::Go => Some("go"),
+            Tool::Unshare => Some("unshare"),
+            Tool::SetPriv => Some("setpriv"),
             Tool::MotoPython | Tool::CfnLint | Tool::Cdk => None,
         }
     }
@@ -62,13 +71,28 @@ pub fn find(tool: Tool, test: &str) -> Option<PathBuf> {
         env::split_paths(&env::var_os("PATH")?).map(|directory| directory.join(name)).find(|path| path.is_file())
     });
     if found.is_none() {
-        note_not_run(tool, test);
+        note_not_run(&format!("{test}: needs {tool:?} ({})", tool.variable()));
     }
     found
 }
 
-fn note_not_run(tool: Tool, test: &str) {
-    let line = format!("{test}: needs {tool:?} ({})", tool.variable());
+/// `unshare`, if whoever runs this may be anybody and mount anything, as root may outside of most containers; or `None` after
+/// noting that `test` was not run for want of that.
+///
+/// # Panics
+///
+/// If it is missing or not permitted, and `TESTKIT_REQUIRE_ALL` is `1`.
+pub fn find_as_root(test: &str) -> Option<PathBuf> {
+    let unshare = find(Tool::Unshare, test)?;
+    let tried = Command::new(&unshare).args(["--mount", "--", "sh", "-c", "exit $(id -u)"]).output();
+    if tried.is_ok_and(|tried| tried.status.success()) {
+        return Some(unshare);
+    }
+    note_not_run(&format!("{test}: needs to be root and to mount file systems"));
+    None
+}
+
+fn note_not_run(line: &str) {
     assert!(env::var_os("TESTKIT_REQUIRE_ALL").is_none_or(|all| all != "1"), "{line}");
     eprintln!("not run: {line}");
     if let Some(list) = env::var_os("TESTKIT_NOT_RUN") {
