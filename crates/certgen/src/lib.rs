@@ -33,6 +33,7 @@
 //! server reads.
 
 mod authority;
+pub mod ca;
 pub mod cli;
 mod error;
 #[doc(hidden)]

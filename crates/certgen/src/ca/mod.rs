@@ -1,0 +1,35 @@
+//! The certificate authority of a deployment, in a secret of AWS Secrets Manager, and its rotation.
+//!
+//! [`obtain`] is what a task does when it starts: however many do it at once, they agree on one authority. [`advance`] takes
+//! a rotation one phase further; [`next`] is the rule, without any call. Both run on any [`Store`]; the one of AWS is in
+//! `aws/`, behind the feature `aws`.
+//!
+//! A leader's sidecar polls like this:
+//!
+//! ```
+//! # use certgen::ca::{Begin, CaError, Evidence, Outcome, Store, advance};
+//! # use time::OffsetDateTime;
+//! async fn poll(store: &impl Store, evidence: &Evidence, now: OffsetDateTime) -> Result<(), CaError> {
+//!     let document = match advance(store, evidence, Begin::No, now).await? {
+//!         Outcome::Advanced { document, .. } | Outcome::Blocked { document, .. } | Outcome::Steady(document) => document,
+//!     };
+//!     // Every root into a file of its own, and a new certificate if another root signs now; then reload.
+//!     let _roots: Vec<_> = document.roots().iter().map(|root| &root.pem).collect();
+//!     let _signed_by = document.authority(now).map_err(CaError::Authority)?;
+//!     Ok(())
+//! }
+//! ```
+
+mod document;
+mod error;
+mod obtain;
+mod rotate;
+mod rotation;
+mod store;
+
+pub use document::{ContentsError, Document, DocumentError, Phase, TrustedRoot, roots_fingerprint};
+pub use error::CaError;
+pub use obtain::obtain;
+pub use rotate::{Begin, Outcome, advance, read};
+pub use rotation::{Blocker, Evidence, Next, NodeEvidence, PublishedRoots, next};
+pub use store::{Current, SecretText, Store, StoreError, StoreErrorKind, VersionId, slot};
