@@ -33,6 +33,8 @@
 //! server reads.
 
 mod authority;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod ca;
 pub mod cli;
 mod error;

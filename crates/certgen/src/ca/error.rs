@@ -1,5 +1,7 @@
 //! Why there is no certificate authority, and what the operator can do about it.
 
+use std::io;
+
 use super::document::{ContentsError, DocumentError, Phase};
 use super::store::{StoreError, StoreErrorKind, VersionId};
 use crate::authority::AuthorityError;
@@ -38,6 +40,12 @@ pub enum CaError {
     /// The root that signs cannot sign now.
     #[error("the certificate authority cannot sign")]
     Authority(#[source] AuthorityError),
+    /// This certgen cannot speak to AWS.
+    #[error("this certgen was built without AWS")]
+    WithoutAws,
+    /// The system did not give what calls over the network need; not expected to happen.
+    #[error("calls to AWS cannot be made")]
+    Runtime(#[source] io::Error),
     /// A new one could not be made; not expected to happen.
     #[error("no new certificate authority could be made")]
     Make(#[source] DocumentError),
@@ -92,7 +100,8 @@ impl CaError {
                 Some("`certgen ca rotate` brings a new root; or look at this machine's clock")
             }
             Self::Authority(_) => Some("look at this machine's clock"),
-            Self::Make(_) => None,
+            Self::WithoutAws => Some("use a certgen with the feature `aws`, or --ca-source files"),
+            Self::Make(_) | Self::Runtime(_) => None,
         }
     }
 
@@ -108,8 +117,8 @@ impl CaError {
                 | StoreErrorKind::Refused => 78,
             },
             Self::NotVisible => 69,
-            Self::NoAuthority | Self::Contents(_) | Self::Slot { .. } | Self::Authority(_) => 78,
-            Self::Make(_) => 70,
+            Self::NoAuthority | Self::Contents(_) | Self::Slot { .. } | Self::Authority(_) | Self::WithoutAws => 78,
+            Self::Make(_) | Self::Runtime(_) => 70,
         }
     }
 }

@@ -25,6 +25,7 @@ mod error;
 mod obtain;
 mod rotate;
 mod rotation;
+mod source;
 mod store;
 
 pub use document::{ContentsError, Document, DocumentError, Phase, TrustedRoot, roots_fingerprint};
@@ -32,4 +33,5 @@ pub use error::CaError;
 pub use obtain::obtain;
 pub use rotate::{Begin, Outcome, advance, read};
 pub use rotation::{Blocker, Evidence, Next, NodeEvidence, PublishedRoots, next};
-pub use store::{Current, SecretText, Store, StoreError, StoreErrorKind, VersionId, slot};
+pub use source::obtain_from_secret;
+pub use store::{Current, Described, SecretText, Store, StoreError, StoreErrorKind, VersionId, slot};

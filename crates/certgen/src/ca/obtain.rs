@@ -60,7 +60,11 @@ async fn look(
             Contents::Authority(document) => return Ok(Look::Found(document, current)),
             Contents::Empty => (Some(current.arn), Some(current.version)),
         },
-        None => (store.arn().await.map_err(CaError::store(READ))?, None),
+        None => match store.described().await.map_err(CaError::store(READ))? {
+            // The value was not seen a moment ago.
+            Some(described) if described.has_current => return Ok(Look::Again),
+            found => (found.map(|found| found.arn), None),
+        },
     };
     // Made once: who looks again stores the same.
     let document = match made {

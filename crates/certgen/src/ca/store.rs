@@ -63,13 +63,22 @@ pub struct Current {
     pub is_pending: bool,
 }
 
+/// The secret without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its ARN.
+    pub arn: String,
+    /// Whether a version is labelled `AWSCURRENT`.
+    pub has_current: bool,
+}
+
 /// One secret of AWS Secrets Manager. Readers may be late: what was written a moment ago may not be there yet.
 pub trait Store {
     /// The version labelled `AWSCURRENT`; `None` if there is no such version, or no such secret.
     fn current(&self) -> impl Future<Output = Result<Option<Current>, StoreError>>;
 
-    /// The ARN of the secret, `None` if there is no secret.
-    fn arn(&self) -> impl Future<Output = Result<Option<String>, StoreError>>;
+    /// The secret, `None` if there is none.
+    fn described(&self) -> impl Future<Output = Result<Option<Described>, StoreError>>;
 
     /// One version, or `None` if it is not there.
     fn version(&self, version: &VersionId) -> impl Future<Output = Result<Option<SecretText>, StoreError>>;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use certgen::ca::{Current, SecretText, Store, StoreError, StoreErrorKind, VersionId};
+use certgen::ca::{Current, Described, SecretText, Store, StoreError, StoreErrorKind, VersionId};
 
 pub(crate) const ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:es/ca-AbCdEf";
 
@@ -234,8 +234,9 @@ impl Store for User {
         .await
     }
 
-    async fn arn(&self) -> Result<Option<String>, StoreError> {
-        self.read(|secret| secret.exists.then(|| ARN.to_owned())).await
+    async fn described(&self) -> Result<Option<Described>, StoreError> {
+        let described = |secret: &Secret| Described { arn: ARN.to_owned(), has_current: secret.current.is_some() };
+        self.read(|secret| secret.exists.then(|| described(secret))).await
     }
 
     async fn version(&self, version: &VersionId) -> Result<Option<SecretText>, StoreError> {

@@ -1,0 +1,43 @@
+//! The certificate authority of a secret for a program that does nothing else meanwhile.
+
+use time::OffsetDateTime;
+
+use super::document::Document;
+use super::error::CaError;
+
+/// [`super::obtain`] from the secret with this name or ARN, with the credentials and the region of the environment. Ends
+/// within two minutes, whatever AWS does: an ECS task has so long to start (`startTimeout`).
+///
+/// # Errors
+///
+/// [`CaError`]; [`CaError::WithoutAws`] if certgen was built without the feature `aws`.
+pub fn obtain_from_secret(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
+    #[cfg(feature = "aws")]
+    return with_aws::obtain(id, now);
+    #[cfg(not(feature = "aws"))]
+    {
+        let _ = (id, now);
+        Err(CaError::WithoutAws)
+    }
+}
+
+#[cfg(feature = "aws")]
+mod with_aws {
+    use std::time::Duration;
+
+    use super::{CaError, Document, OffsetDateTime};
+    use crate::aws::{Secret, block_on, configuration};
+    use crate::ca::obtain as obtain_from;
+    use crate::plan::Validity;
+
+    /// Pauses end then; a call that is under way ends within 30 s.
+    const TIME: Duration = Duration::from_mins(1);
+
+    pub(super) fn obtain(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
+        block_on(async {
+            let configuration = configuration().await.map_err(CaError::store("set up AWS"))?;
+            obtain_from(&Secret::new(&configuration, id, TIME), Validity::AUTHORITY, now).await
+        })
+        .map_err(CaError::Runtime)?
+    }
+}
