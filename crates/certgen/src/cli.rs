@@ -69,7 +69,8 @@ struct Cli {
 
 fn commands() -> String {
     format!(
-        "`certgen inspect` tells what is in a directory and what servers would refuse of it.\n\n{}",
+        "`certgen inspect` tells what is in a directory and what servers would refuse of it.\n\
+         `certgen ca` rotates a certificate authority that is kept in AWS Secrets Manager.\n\n{}",
         crate::gencert::commands()
     )
 }

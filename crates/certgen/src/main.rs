@@ -1,4 +1,4 @@
-//! Wiring only: command line → plan → certificates on the volume → exit code; or `inspect`; or a command of
+//! Wiring only: command line → plan → certificates on the volume → exit code; or `inspect`, `ca`; or a command of
 //! es-gencert-cli.
 
 use std::env;
@@ -12,6 +12,9 @@ fn main() -> ExitCode {
     let now = OffsetDateTime::now_utc();
     if arguments.get(1).is_some_and(|command| command == "inspect") {
         return certgen::inspect::run(arguments.into_iter().skip(1), now);
+    }
+    if arguments.get(1).is_some_and(|command| command == "ca") {
+        return certgen::ca::run(arguments.into_iter().skip(1), now);
     }
     match gencert::recognise(&arguments, certgen::cli::is_option, certgen::cli::is_configured(env::vars_os())) {
         Invocation::Node(arguments) => {

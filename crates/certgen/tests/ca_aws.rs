@@ -64,7 +64,8 @@ fn assert_one(documents: &[Document]) {
 #[tokio::test]
 async fn any_number_of_tasks_agree_on_one_authority() {
     for lag in [Lag::None, Lag::Reads(5), Lag::Time(Duration::from_millis(150))] {
-        for count in [1, 2, 16] {
+        let counts: &[_] = if lag == Lag::None { &[1, 2, 16] } else { &[16] };
+        for count in counts.iter().copied() {
             let double = Aws::start().await.unwrap();
             double.secrets(|secrets| {
                 secrets.set_read_lag(lag);

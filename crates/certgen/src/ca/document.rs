@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::fingerprint::{roots_fingerprint, sha256};
 use super::store::SecretText;
 use crate::authority::{Authority, AuthorityError, Root, issue_authority};
 use crate::issue::IssueError;
@@ -376,18 +377,6 @@ fn new_root(validity: Validity, now: OffsetDateTime, root: usize) -> Result<(Tru
     let authority = issue_authority(validity, now).map_err(DocumentError::Issue)?;
     let certificate = TrustedRoot::of(authority.certificate()).map_err(DocumentError::Unusable)?;
     Ok((certificate, Signer { root, key: authority.key() }))
-}
-
-/// The SHA-256 over some roots' DER in ascending order of their bytes, in hexadecimal: the same whoever lists them.
-pub fn roots_fingerprint<'a>(roots: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut all: Vec<_> = roots.into_iter().collect();
-    all.sort_unstable();
-    sha256(&all.concat())
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// As much as tells whose value it is.

@@ -72,7 +72,8 @@ impl CaError {
             Self::Store { source, .. } => match source.kind {
                 StoreErrorKind::Denied => Some(
                     "allow the role secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue and UpdateSecretVersionStage of \
-                     this secret, and CreateSecret if certgen is to create it",
+                     this secret, and CreateSecret if certgen is to create it; `certgen ca` also servicediscovery:ListInstances and \
+                     GetSecretValue of the users' secrets",
                 ),
                 StoreErrorKind::Deleted => Some(
                     "`aws secretsmanager restore-secret` brings it back with its authority; a new one would be trusted by nobody",

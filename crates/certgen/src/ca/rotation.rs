@@ -99,6 +99,16 @@ impl Blocker {
             Self::RootNotValid { .. } => "root-not-valid",
         }
     }
+
+    /// The node, secret or root that it is about.
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            Self::NodeRoots { node } | Self::NodeSigner { node, .. } => Some(node),
+            Self::Published { secret } => Some(secret),
+            Self::RootNotValid { sha256, .. } => Some(sha256),
+            Self::NodesNotLookedAt | Self::SecretsNotLookedAt | Self::NodesMissing { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Blocker {
@@ -135,7 +145,7 @@ impl fmt::Display for Blocker {
 }
 
 /// Enough of a fingerprint for people to tell two apart.
-pub(super) fn short(sha256: &str) -> &str {
+fn short(sha256: &str) -> &str {
     sha256.get(..16).unwrap_or(sha256)
 }
 
