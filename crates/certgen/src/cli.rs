@@ -44,7 +44,8 @@ struct Cli {
     #[arg(long, env = "CERTGEN_KEY_SIZE", value_name = "BITS", default_value = "2048", help_heading = "Certificate")]
     key_size: String,
 
-    /// Where the certificate authority comes from: ephemeral makes one for this task, files are given.
+    /// Where the certificate authority comes from: ephemeral makes one for this task, files are given, secret is one of AWS
+    /// Secrets Manager that all tasks share.
     #[arg(
         long,
         env = "CERTGEN_CA_SOURCE",
@@ -65,6 +66,10 @@ struct Cli {
     /// File with the private key of the authority, PEM without password; for --ca-source files.
     #[arg(long, env = "CERTGEN_CA_KEY", value_name = "FILE", help_heading = "Certificate authority")]
     ca_key: Option<PathBuf>,
+
+    /// Name or ARN of the secret with the authority; for --ca-source secret. If it is absent or empty, one is made.
+    #[arg(long, env = "CERTGEN_CA_SECRET", value_name = "ID", help_heading = "Certificate authority")]
+    ca_secret: Option<String>,
 }
 
 fn commands() -> String {
@@ -119,7 +124,7 @@ fn plan(cli: Cli) -> Result<Plan, Vec<String>> {
         RsaBits::from_str(&cli.key_size, false)
             .map_err(|_| format!("`{}` is not a supported size; allowed are 2048, 3072 and 4096", cli.key_size)),
     );
-    let ca = ca_source(&mut mistakes, &cli.ca_source, cli.ca_state, cli.ca_certificate, cli.ca_key);
+    let ca = ca_source(&mut mistakes, &cli.ca_source, cli.ca_state, cli.ca_certificate, cli.ca_key, cli.ca_secret);
     match (validity, key_size, ca) {
         (Some(validity), Some(key_size), Some(ca)) if mistakes.0.is_empty() => Ok(Plan {
             out: cli.out,
@@ -141,10 +146,31 @@ fn ca_source(
     state: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    secret: Option<String>,
 ) -> Option<CaSource> {
     let mut refuse = |flag: &str, reason: &str| mistakes.one::<CaSource>(flag, Err(reason.to_owned()));
     let files = [("--ca-certificate", &certificate), ("--ca-key", &key)];
+    // Empty is not given: that is what an unset variable of a template becomes.
+    let secret = secret.filter(|id| !id.is_empty());
+    if secret.is_some() && source != "secret" {
+        refuse("--ca-secret", "it belongs to --ca-source secret");
+    }
     match source {
+        "secret" if cfg!(not(feature = "aws")) => {
+            refuse("--ca-source", "`secret` needs a certgen that was built with the feature `aws`; this one was not")
+        }
+        "secret" => {
+            for (flag, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
+                refuse(flag, "it belongs to --ca-source files");
+            }
+            if state.is_some() {
+                refuse("--ca-state", "it keeps an ephemeral authority and does not go with --ca-source secret");
+            }
+            if secret.is_none() {
+                refuse("--ca-secret", "it is missing; --ca-source secret needs it");
+            }
+            Some(CaSource::Secret { id: secret? })
+        }
         "ephemeral" => {
             for (flag, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
                 refuse(flag, "it belongs to --ca-source files");
@@ -162,7 +188,7 @@ fn ca_source(
         }
         other => refuse(
             "--ca-source",
-            &format!("`{other}` is not a source of a certificate authority; allowed are ephemeral and files"),
+            &format!("`{other}` is not a source of a certificate authority; allowed are ephemeral, files and secret"),
         ),
     }
 }
@@ -222,6 +248,31 @@ mod tests {
         let mixed = ["--ca-source", "files", "--ca-key", "/k", "--ca-state", "/s", "--validity", "1"];
         assert_eq!(flags(&mixed), ["--validity", "--ca-certificate", "--ca-state"]);
         assert_eq!(flags(&["--ca-certificate", "/c", "--ca-key", "/k"]), ["--ca-certificate", "--ca-key"]);
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn an_authority_in_a_secret_has_its_id_and_nothing_else() {
+        let plan = parse(&["--ca-source", "secret", "--ca-secret", "es/ca"]).unwrap();
+        assert_eq!(plan.ca, CaSource::Secret { id: "es/ca".to_owned() });
+        for (args, flag) in [
+            (&["--ca-source", "secret"][..], "--ca-secret"),
+            (&["--ca-source", "secret", "--ca-secret", ""], "--ca-secret"),
+            (&["--ca-secret", "es/ca"], "--ca-secret"),
+            (&["--ca-source", "secret", "--ca-secret", "es/ca", "--ca-state", "/s"], "--ca-state"),
+            (&["--ca-source", "secret", "--ca-secret", "es/ca", "--ca-key", "/k"], "--ca-key"),
+        ] {
+            let mistakes = parse(args).unwrap_err();
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(flag), "{mistakes:?}");
+        }
+        assert!(parse(&["--ca-secret", ""]).is_ok());
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[test]
+    fn without_aws_an_authority_in_a_secret_is_refused_by_name() {
+        let mistakes = parse(&["--ca-source", "secret", "--ca-secret", "es/ca"]).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with("--ca-source: `secret` needs"), "{mistakes:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::authority::{Authority, Root, issue_authority};
+use crate::ca::{self, CaError, Phase};
 use crate::error::{CaFile, Error};
 use crate::issue::issue_node;
 use crate::plan::{CaSource, Names, Plan, Validity};
@@ -34,6 +35,7 @@ enum Origin {
     New { kept_in: Option<PathBuf> },
     Kept { directory: PathBuf },
     Given { certificate: PathBuf },
+    Secret { id: String, phase: Phase },
 }
 
 impl Origin {
@@ -41,7 +43,7 @@ impl Origin {
     fn kept_in(&self) -> Option<&Path> {
         match self {
             Self::New { kept_in } => kept_in.as_deref(),
-            Self::Kept { .. } | Self::Given { .. } => None,
+            Self::Kept { .. } | Self::Given { .. } | Self::Secret { .. } => None,
         }
     }
 }
@@ -59,6 +61,10 @@ impl fmt::Display for Report {
             }
             Origin::Kept { directory } => write!(f, "; signed by the ephemeral CA kept in {}", directory.display()),
             Origin::Given { certificate } => write!(f, "; signed by the CA in {}", certificate.display()),
+            Origin::Secret { id, phase: Phase::Steady } => write!(f, "; signed by the CA in the secret {id}"),
+            Origin::Secret { id, phase } => {
+                write!(f, "; signed by the CA in the secret {id}, rotation in phase {phase}")
+            }
         }
     }
 }
@@ -73,7 +79,7 @@ impl fmt::Display for Report {
 pub fn run(plan: &Plan, now: OffsetDateTime) -> Result<Report, Error> {
     let guard = plan.guard.as_deref().map(read_guard).transpose()?;
     let volume = open(&plan.out)?;
-    let (authority, origin) = authority(&plan.ca, now)?;
+    let (authority, roots, origin) = trusted(plan, now)?;
     let report = |not_after, authority| Report {
         dry_run: plan.dry_run,
         names: plan.names.clone(),
@@ -96,7 +102,7 @@ pub fn run(plan: &Plan, now: OffsetDateTime) -> Result<Report, Error> {
     if let Some(guard) = guard {
         volume.install("guard", &guard).map_err(publish)?;
     }
-    let roots = [authority.certificate()];
+    let roots: Vec<_> = roots.iter().map(String::as_str).collect();
     let generation = Generation { roots: &roots, certificate: &node.certificate, key: &node.key };
     volume.publish(&generation).map_err(publish)?;
     Ok(report(node.not_after, origin))
@@ -118,14 +124,28 @@ fn open(path: &Path) -> Result<Volume, Error> {
     Volume::open(path).map_err(|source| Error::Publish { out: path.to_owned(), source })
 }
 
-fn authority(source: &CaSource, now: OffsetDateTime) -> Result<(Authority, Origin), Error> {
-    match source {
-        CaSource::Ephemeral { state } => ephemeral(state.as_deref(), now),
+/// Who signs, and all roots to trust.
+fn trusted(plan: &Plan, now: OffsetDateTime) -> Result<(Authority, Vec<String>, Origin), Error> {
+    let (authority, origin) = match &plan.ca {
+        CaSource::Ephemeral { state } => ephemeral(state.as_deref(), now)?,
         CaSource::Files { certificate, key } => {
-            let origin = Origin::Given { certificate: certificate.clone() };
-            given(certificate, key, now).map(|authority| (authority, origin))
+            (given(certificate, key, now)?, Origin::Given { certificate: certificate.clone() })
         }
-    }
+        CaSource::Secret { id } => return in_secret(id, plan.dry_run, now),
+    };
+    let roots = vec![authority.certificate().to_owned()];
+    Ok((authority, roots, origin))
+}
+
+fn in_secret(id: &str, dry_run: bool, now: OffsetDateTime) -> Result<(Authority, Vec<String>, Origin), Error> {
+    let document = if dry_run { ca::look_into_secret(id, now) } else { ca::obtain_from_secret(id, now) };
+    let signing = document.and_then(|document| {
+        let authority = document.authority(now).map_err(CaError::Authority)?;
+        Ok((authority, document))
+    });
+    let (authority, document) = signing.map_err(|source| Error::SecretAuthority { id: id.to_owned(), source })?;
+    let roots = document.roots().iter().map(|root| root.pem.clone()).collect();
+    Ok((authority, roots, Origin::Secret { id: id.to_owned(), phase: document.phase() }))
 }
 
 fn given(certificate: &Path, key: &Path, now: OffsetDateTime) -> Result<Authority, Error> {

@@ -45,6 +45,6 @@ pub use fingerprint::{roots_fingerprint, signer_fingerprint};
 pub use obtain::obtain;
 pub use rotate::{Begin, Outcome, advance, read};
 pub use rotation::{Blocker, Evidence, Next, NodeEvidence, PublishedRoots, next};
-pub use source::obtain_from_secret;
+pub use source::{look_into_secret, obtain_from_secret};
 pub use status::{RootStatus, Status};
 pub use store::{Current, Described, SecretText, Store, StoreError, StoreErrorKind, VersionId, slot};

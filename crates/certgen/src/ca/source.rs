@@ -21,13 +21,29 @@ pub fn obtain_from_secret(id: &str, now: OffsetDateTime) -> Result<Document, CaE
     }
 }
 
+/// The same without writing anything: if the secret is absent or empty, an authority like the one that would be made.
+///
+/// # Errors
+///
+/// As [`obtain_from_secret`].
+pub fn look_into_secret(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
+    #[cfg(feature = "aws")]
+    return with_aws::look(id, now);
+    #[cfg(not(feature = "aws"))]
+    {
+        let _ = (id, now);
+        Err(CaError::WithoutAws)
+    }
+}
+
 #[cfg(feature = "aws")]
 mod with_aws {
     use std::time::Duration;
 
     use super::{CaError, Document, OffsetDateTime};
     use crate::aws::{Secret, block_on, configuration};
-    use crate::ca::obtain as obtain_from;
+    use crate::ca::obtain::obtain as obtain_from;
+    use crate::ca::rotate::read;
     use crate::plan::Validity;
 
     /// Pauses end then; a call that is under way ends within 30 s.
@@ -39,5 +55,16 @@ mod with_aws {
             obtain_from(&Secret::new(&configuration, id, TIME), Validity::AUTHORITY, now).await
         })
         .map_err(CaError::Runtime)?
+    }
+
+    pub(super) fn look(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
+        let found = block_on(async {
+            let configuration = configuration().await.map_err(CaError::store("set up AWS"))?;
+            read(&Secret::new(&configuration, id, TIME)).await
+        });
+        match found.map_err(CaError::Runtime)? {
+            Err(CaError::NoAuthority) => Document::new(Validity::AUTHORITY, now).map_err(CaError::Make),
+            found => found,
+        }
     }
 }
