@@ -75,6 +75,7 @@ struct Cli {
 fn commands() -> String {
     format!(
         "`certgen inspect` tells what is in a directory and what servers would refuse of it.\n\
+         `certgen verify` tells whether clients and nodes would take what a live server presents.\n\
          `certgen ca` rotates a certificate authority that is kept in AWS Secrets Manager.\n\n{}",
         crate::gencert::commands()
     )

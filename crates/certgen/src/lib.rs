@@ -47,6 +47,8 @@ mod keys;
 mod plan;
 mod publish;
 mod run;
+#[cfg(feature = "verify")]
+pub mod verify;
 
 pub use authority::{Authority, AuthorityError, Root, issue_authority};
 pub use error::{CaFile, Error};

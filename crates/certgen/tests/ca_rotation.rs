@@ -236,7 +236,7 @@ async fn a_cluster_goes_through_a_rotation_without_a_failed_handshake() {
     assert_eq!(*seen.failures.lock().unwrap(), [""; 0]);
     let handshakes = seen.handshakes.load(Ordering::Relaxed);
     assert!(handshakes > 30, "only {handshakes} handshakes");
-    println!("{handshakes} handshakes, none failed");
+    eprintln!("{handshakes} handshakes, none failed");
 
     // The old root is worth nothing any more, and the cluster is still one.
     assert_ne!(last.signing_root(), first.signing_root());
