@@ -248,9 +248,17 @@ fn a_rotation_never_splits_the_trust() {
             };
             // Sidecars may be late by what one of the others just did.
             world.lag.set(world.below(2) * 2);
+            let ever = world.ever_current().len();
             for outcome in run(world, (0..3).map(one).collect(), [0, 40][world.below(2)]) {
-                outcome.unwrap();
+                if let Outcome::Advanced { document, .. } = outcome.unwrap() {
+                    // It was current when this began, or has become it since.
+                    assert!(
+                        world.ever_current()[ever - 1..].contains(&document.to_text()),
+                        "seed {seed}: a late answer"
+                    );
+                }
             }
+            assert!(world.ever_current().len() <= ever + 1, "seed {seed}: two phases in one go");
             world.lag.set(0);
             deployment.assert_everybody_trusts_everybody(seed);
             let document = deployment.document();
@@ -344,6 +352,20 @@ fn every_blocker_is_told_by_name() {
     let mut silent = deployment.evidence();
     silent.nodes.as_mut().unwrap().iter_mut().for_each(|node| node.signer_sha256 = None);
     assert!(told(push(&silent, now())).iter().all(|(_, text)| text.contains("does not say which root")));
+}
+
+/// Its nodes cannot be issued certificates any more, so that nothing would ever show the new root.
+#[test]
+fn an_authority_that_has_expired_can_still_be_rotated() {
+    let deployment = Deployment::steady(2, 1);
+    *deployment.nodes.borrow_mut() = vec![None, None];
+    let late = now() + Duration::days(2000);
+    let push = |begin| alone(advance(&User::of(&deployment.world), &deployment.evidence(), begin, late)).unwrap();
+    assert!(matches!(push(Begin::Yes(Validity::AUTHORITY)), Outcome::Advanced { from: Phase::Steady, .. }));
+    assert!(deployment.document().authority(late).is_err());
+    assert!(matches!(push(Begin::No), Outcome::Advanced { from: Phase::TrustBoth, .. }));
+    assert!(deployment.document().authority(late).is_ok());
+    assert!(matches!(push(Begin::No), Outcome::Blocked { .. }));
 }
 
 #[test]

@@ -18,8 +18,8 @@ pub enum CaError {
         #[source]
         source: StoreError,
     },
-    /// What was written is not seen by whoever reads it, until the time was over.
-    #[error("Secrets Manager did not show in time what was written to the secret")]
+    /// What was written is not seen by whoever reads it, or calls are too slow, until the time was over.
+    #[error("Secrets Manager did not answer in time, or did not show what was written to the secret")]
     NotVisible,
     /// There is nothing to rotate.
     #[error("the secret holds no certificate authority yet")]
@@ -73,7 +73,7 @@ impl CaError {
                 StoreErrorKind::Denied => Some(
                     "allow the role secretsmanager:DescribeSecret, GetSecretValue, PutSecretValue and UpdateSecretVersionStage of \
                      this secret, and CreateSecret if certgen is to create it; `certgen ca` also servicediscovery:ListInstances and \
-                     GetSecretValue of the users' secrets",
+                     GetSecretValue of the users' secrets; and kms:Decrypt and kms:GenerateDataKey if the key is your own",
                 ),
                 StoreErrorKind::Deleted => Some(
                     "`aws secretsmanager restore-secret` brings it back with its authority; a new one would be trusted by nobody",

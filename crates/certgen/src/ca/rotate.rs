@@ -9,7 +9,7 @@ use super::document::{Contents, Document, Phase};
 use super::error::CaError;
 use super::obtain::{promote, tidy};
 use super::rotation::{Blocker, Evidence, Next, next};
-use super::store::{Current, Pauses, Store, slot};
+use super::store::{Current, Pauses, Store, VersionId, slot};
 use crate::plan::Validity;
 
 /// Whether a rotation may be begun, or only one that is under way taken further.
@@ -69,9 +69,9 @@ pub async fn advance(
     now: OffsetDateTime,
 ) -> Result<Outcome, CaError> {
     let mut pauses = Pauses::default();
-    let mut own = None;
+    let mut plan = None;
     loop {
-        let passing = match step(store, evidence, begin, now, &mut own).await {
+        let passing = match step(store, evidence, begin, now, &mut plan).await {
             Ok(Some(outcome)) => return Ok(outcome),
             Ok(None) => CaError::NotVisible,
             Err(error) if error.is_passing() => error,
@@ -93,40 +93,53 @@ async fn look(store: &impl Store) -> Result<(Document, Current), CaError> {
     }
 }
 
-/// `own` is what the first look found, and what this call would put into its slot.
+/// What a call set out to do.
+struct Plan {
+    /// The version that was current.
+    version: VersionId,
+    before: Document,
+    /// What it would put into the slot of that version.
+    following: Document,
+}
+
 async fn step(
     store: &impl Store,
     evidence: &Evidence,
     begin: Begin,
     now: OffsetDateTime,
-    own: &mut Option<(Document, Document)>,
+    plan: &mut Option<Plan>,
 ) -> Result<Option<Outcome>, CaError> {
     let (document, current) = look(store).await?;
-    let following = match own {
-        Some((before, following)) if *before == document => &*following,
-        Some((before, _)) => {
-            // It moved: once per call is enough.
-            tidy(store, &current).await;
-            return Ok(Some(Outcome::Advanced { from: before.phase(), document: Box::new(document) }));
+    if let Some(Plan { version, before, .. }) = plan
+        && current.version == slot(&current.arn, Some(version))
+    {
+        tidy(store, &current).await;
+        return Ok(Some(Outcome::Advanced { from: before.phase(), document: Box::new(document) }));
+    }
+    // Another version than before is one of a late reader, or somebody else has gone on: it is looked at as if for the first
+    // time.
+    let plan = match plan {
+        Some(plan) if plan.version == current.version => &*plan,
+        _ => {
+            let following = match (next(&document, evidence, now), begin) {
+                (Next::Blocked(by), _) => return Ok(Some(Outcome::Blocked { document: Box::new(document), by })),
+                (Next::MayBegin, Begin::No) => return Ok(Some(Outcome::Steady(Box::new(document)))),
+                (Next::MayBegin, Begin::Yes(validity)) => {
+                    document.trusting_a_new_root(validity, now).map_err(CaError::Make)?
+                }
+                (Next::Advance(following), _) => *following,
+            };
+            plan.insert(Plan { version: current.version.clone(), before: document, following })
         }
-        None => match (next(&document, evidence, now), begin) {
-            (Next::Blocked(by), _) => return Ok(Some(Outcome::Blocked { document: Box::new(document), by })),
-            (Next::MayBegin, Begin::No) => return Ok(Some(Outcome::Steady(Box::new(document)))),
-            (Next::MayBegin, Begin::Yes(validity)) => {
-                let following = document.trusting_a_new_root(validity, now).map_err(CaError::Make)?;
-                &own.insert((document.clone(), following)).1
-            }
-            (Next::Advance(following), _) => &own.insert((document.clone(), *following)).1,
-        },
     };
     let slot = slot(&current.arn, Some(&current.version));
     match store.version(&slot).await.map_err(CaError::store(READ))? {
-        None => store.put(&slot, &following.to_text()).await.map_err(CaError::store("store the next version"))?,
+        None => store.put(&slot, &plan.following.to_text()).await.map_err(CaError::store("store the next version"))?,
         Some(stored) => match Document::read(&stored) {
-            Ok(Contents::Authority(stored)) if document.may_be_followed_by(&stored) => {
+            Ok(Contents::Authority(stored)) if plan.before.may_be_followed_by(&stored) => {
                 promote(store, Some(&current.version), &slot).await?;
             }
-            _ => return Err(CaError::slot(&slot, document.phase())),
+            _ => return Err(CaError::slot(&slot, plan.before.phase())),
         },
     }
     Ok(None)

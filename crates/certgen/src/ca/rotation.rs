@@ -3,7 +3,7 @@
 //! | phase | is over when |
 //! |---|---|
 //! | steady | somebody asks for a rotation |
-//! | trust-both | every node shows both roots, and so does every published `caCertificate` |
+//! | trust-both | every node shows both roots, and so does every published `caCertificate`; at once if the old root has expired |
 //! | sign-new | every node serves a certificate that the new root signed, and still shows both roots |
 //! | drop-old | every node and every published `caCertificate` shows the new root alone |
 
@@ -163,6 +163,22 @@ pub enum Next {
 /// What comes next for `document` when `evidence` was seen at the time `now`.
 pub fn next(document: &Document, evidence: &Evidence, now: OffsetDateTime) -> Next {
     let Some(following) = document.advanced() else { return Next::MayBegin };
+    let mut blockers = Vec::new();
+    // The root that signs after this phase.
+    let signer = document.next_root().unwrap_or_else(|| document.signing_root());
+    if now < signer.not_before || now > signer.not_after {
+        let (sha256, not_before, not_after) = (signer.sha256.clone(), signer.not_before, signer.not_after);
+        blockers.push(Blocker::RootNotValid { sha256, not_before, not_after });
+    }
+    // Under a root that has expired no node can show anything, and there is no trust left to be lost.
+    if document.phase() != Phase::TrustBoth || now <= document.signing_root().not_after {
+        blockers.extend(unseen(document, evidence));
+    }
+    if blockers.is_empty() { Next::Advance(Box::new(following)) } else { Next::Blocked(blockers) }
+}
+
+/// Who does not show the phase yet.
+fn unseen(document: &Document, evidence: &Evidence) -> Vec<Blocker> {
     let roots = document.roots_fingerprint();
     let mut blockers = Vec::new();
     match (&evidence.nodes, evidence.expected_nodes) {
@@ -191,11 +207,5 @@ pub fn next(document: &Document, evidence: &Evidence, now: OffsetDateTime) -> Ne
         ),
         None => blockers.push(Blocker::SecretsNotLookedAt),
     }
-    // The root that signs after this phase.
-    let signer = document.next_root().unwrap_or_else(|| document.signing_root());
-    if now < signer.not_before || now > signer.not_after {
-        let (sha256, not_before, not_after) = (signer.sha256.clone(), signer.not_before, signer.not_after);
-        blockers.push(Blocker::RootNotValid { sha256, not_before, not_after });
-    }
-    if blockers.is_empty() { Next::Advance(Box::new(following)) } else { Next::Blocked(blockers) }
+    blockers
 }

@@ -40,31 +40,38 @@ pub fn look_into_secret(id: &str, now: OffsetDateTime) -> Result<Document, CaErr
 mod with_aws {
     use std::time::Duration;
 
+    use tokio::time::timeout;
+
     use super::{CaError, Document, OffsetDateTime};
     use crate::aws::{Secret, block_on, configuration};
     use crate::ca::obtain::obtain as obtain_from;
     use crate::ca::rotate::read;
     use crate::plan::Validity;
 
-    /// Pauses end then; a call that is under way ends within 30 s.
+    /// Pauses end then.
     const TIME: Duration = Duration::from_mins(1);
+    /// Calls that are slow, and answered all the same, end then.
+    const LONGEST: Duration = Duration::from_secs(110);
 
     pub(super) fn obtain(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
-        block_on(async {
-            let configuration = configuration().await.map_err(CaError::store("set up AWS"))?;
-            obtain_from(&Secret::new(&configuration, id, TIME), Validity::AUTHORITY, now).await
-        })
-        .map_err(CaError::Runtime)?
+        with_secret(id, async |secret| obtain_from(&secret, Validity::AUTHORITY, now).await)
     }
 
     pub(super) fn look(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
-        let found = block_on(async {
-            let configuration = configuration().await.map_err(CaError::store("set up AWS"))?;
-            read(&Secret::new(&configuration, id, TIME)).await
-        });
-        match found.map_err(CaError::Runtime)? {
+        match with_secret(id, async |secret| read(&secret).await) {
             Err(CaError::NoAuthority) => Document::new(Validity::AUTHORITY, now).map_err(CaError::Make),
             found => found,
         }
+    }
+
+    fn with_secret(id: &str, work: impl AsyncFnOnce(Secret) -> Result<Document, CaError>) -> Result<Document, CaError> {
+        let done = block_on(async {
+            let all = async {
+                let configuration = configuration().await.map_err(CaError::store("set up AWS"))?;
+                work(Secret::new(&configuration, id, TIME)).await
+            };
+            timeout(LONGEST, all).await.unwrap_or(Err(CaError::NotVisible))
+        });
+        done.map_err(CaError::Runtime)?
     }
 }
