@@ -5,25 +5,18 @@ use std::fmt;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_config::{Region, SdkConfig};
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_servicediscovery::operation::deregister_instance::DeregisterInstanceError;
 use aws_sdk_servicediscovery::operation::register_instance::RegisterInstanceError;
 use aws_sdk_servicediscovery::types::OperationStatus;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+pub use certgen::aws::loader;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::error::root_cause;
 use crate::ports::{AwsError, AwsErrorKind, Instance, Labels, Registry, SecretId, SecretStore, Version, VersionId};
 use crate::secret::SecretText;
-
-/// The SDK has no limits of its own for a peer that accepts and stays silent.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Cloud Map works asynchronously; an operation that takes longer than this is looked at as failed.
 const OPERATION_TIMEOUT: Duration = Duration::from_mins(1);
@@ -35,30 +28,6 @@ const PENDING: &str = "AWSPENDING";
 /// Credentials, region and endpoints as the environment of an ECS task gives them.
 pub async fn configuration() -> SdkConfig {
     loader().load().await
-}
-
-/// Our limits of time and trust, for whatever credentials and region: the web's roots are compiled in, because an image
-/// without a distribution has none.
-///
-/// # Panics
-///
-/// Never: the compiled-in roots are known to be certificates.
-pub fn loader() -> ConfigLoader {
-    let mut roots = TrustStore::empty();
-    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        roots.add_pem_certificate(pem::encode(&pem::Pem::new("CERTIFICATE", root.as_ref())));
-    }
-    let tls = TlsContext::builder().with_trust_store(roots).build().expect("the compiled-in roots are certificates");
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(tls)
-        .build_https();
-    let timeouts = TimeoutConfig::builder()
-        .read_timeout(READ_TIMEOUT)
-        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(CALL_TIMEOUT)
-        .build();
-    aws_config::defaults(BehaviorVersion::latest()).http_client(http).timeout_config(timeouts)
 }
 
 /// The region in which `configuration` acts, if the environment names one.
@@ -250,6 +219,10 @@ impl Registry for CloudMap {
         let address_attribute = if instance.address.is_ipv6() { "AWS_INSTANCE_IPV6" } else { "AWS_INSTANCE_IPV4" };
         let call = || async {
             let call = self.client.register_instance().service_id(&self.service).instance_id(&instance.node);
+            let call = match &instance.signer_sha256 {
+                Some(signer) => call.attributes("SIGNER_SHA256", signer),
+                None => call,
+            };
             let answer = call
                 .creator_request_id(Uuid::new_v4().to_string())
                 .attributes(address_attribute, &address)

@@ -130,6 +130,7 @@ impl Life<'_> {
             task_arn: task.arn,
             certificate_sha256: node_certificate_fingerprint(&settings.certs).map_err(untrusted)?,
             roots_sha256: trust.fingerprint(),
+            signer_sha256: trust.signer_of_node(&settings.certs).map_err(untrusted)?,
         };
         self.register(&instance).await?;
         info!(node = instance.node, address = %instance.address, after_ms = started.elapsed().as_millis(), "registered");

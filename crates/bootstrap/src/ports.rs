@@ -96,6 +96,8 @@ pub struct Instance {
     pub certificate_sha256: String,
     /// The SHA-256 of the trusted roots, in hexadecimal.
     pub roots_sha256: String,
+    /// The SHA-256 of the root that signed the served certificate, in hexadecimal, if a root did.
+    pub signer_sha256: Option<String>,
 }
 
 /// AWS Cloud Map, one service of it.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use certgen::ca::{roots_fingerprint, signer_fingerprint};
 use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -88,10 +89,20 @@ impl Trust {
         pem::encode_many_config(&blocks, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
     }
 
-    /// The SHA-256 of all roots together, in hexadecimal.
+    /// The SHA-256 of all roots together, in whatever order, in hexadecimal.
     pub fn fingerprint(&self) -> String {
-        let all: Vec<u8> = self.roots.iter().flat_map(|root| root.iter().copied()).collect();
-        sha256(&all)
+        roots_fingerprint(self.roots.iter().map(AsRef::as_ref))
+    }
+
+    /// The SHA-256 of the root that signed the node's certificate on the volume, in hexadecimal; `None` if no root did it
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// [`TrustError`] if there is no certificate.
+    pub(crate) fn signer_of_node(&self, certs: &Path) -> Result<Option<String>, TrustError> {
+        let certificate = first_certificate(&certs.join("node.crt"))?;
+        Ok(signer_fingerprint(&certificate, self.roots.iter().map(AsRef::as_ref)))
     }
 
     /// A TLS configuration that trusts these roots and nothing else.

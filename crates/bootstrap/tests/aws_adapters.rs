@@ -78,6 +78,7 @@ fn instance(task: &str) -> Instance {
         task_arn: task.to_owned(),
         certificate_sha256: "00".to_owned(),
         roots_sha256: "11".to_owned(),
+        signer_sha256: Some("22".to_owned()),
     }
 }
 

@@ -38,6 +38,14 @@ async fn a_node_is_secured_registered_and_withdrawn() {
     assert_eq!(instances[0].id, "node-1");
     assert_eq!(instances[0].attributes["AWS_INSTANCE_IPV4"], "127.0.0.1");
     assert_eq!(instances[0].attributes["TASK_ARN"], TASK);
+    let root = pem::parse(scene.node.ca()).unwrap();
+    let root = certgen::ca::roots_fingerprint([root.contents()]);
+    let attributes = &instances[0].attributes;
+    assert_eq!(
+        (&attributes["ROOTS_SHA256"], &attributes["SIGNER_SHA256"]),
+        (&root, &root),
+        "as `certgen ca` reads them"
+    );
 
     assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
     assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::Tag;
 use x509_parser::parse_x509_certificate;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::issue::{BACKDATED, IssueError, common_name, encode, random_serial};
 use crate::keys::RsaKey;
@@ -149,6 +149,22 @@ impl Root {
         Ok(self)
     }
 
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        encode(&Pem::new("CERTIFICATE", self.der.as_slice()))
+    }
+
+    pub(crate) fn not_before(&self) -> OffsetDateTime {
+        self.not_before
+    }
+
+    pub(crate) fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
     /// The authority of this root and the one private key of a PEM text.
     ///
     /// # Errors
@@ -159,7 +175,7 @@ impl Root {
         if parse(&self.der)?.public_key().subject_public_key.data != key.public_key_raw() {
             return Err(AuthorityError::AnotherKey);
         }
-        let certificate = encode(&Pem::new("CERTIFICATE", self.der.as_slice()));
+        let certificate = self.pem();
         let issuer = Issuer::from_ca_cert_der(&self.der.into(), key).map_err(AuthorityError::Library)?;
         Ok(Authority { certificate, issuer, not_after: self.not_after })
     }
@@ -196,10 +212,12 @@ impl Authority {
 
     /// Certificate and key in one text, so that no reader can ever find one without the other.
     pub fn to_state(&self) -> Zeroizing<String> {
-        let mut key = self.issuer.key().serialize_pem();
-        let state = Zeroizing::new(format!("{}{key}", self.certificate));
-        key.zeroize();
-        state
+        Zeroizing::new(format!("{}{}", self.certificate, *self.key()))
+    }
+
+    /// The private key as one PEM block.
+    pub(crate) fn key(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.issuer.key().serialize_pem())
     }
 
     /// Reads what [`Authority::to_state`] wrote.

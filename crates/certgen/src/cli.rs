@@ -72,7 +72,8 @@ struct Cli {
     #[arg(long, env = "CERTGEN_KEY_SIZE", value_name = "BITS", default_value = "2048", help_heading = "Certificate")]
     key_size: String,
 
-    /// Where the certificate authority comes from: ephemeral makes one for this task, files are given.
+    /// Where the certificate authority comes from: ephemeral makes one for this task, files are given, secret is one of AWS
+    /// Secrets Manager that all tasks share.
     #[arg(
         long,
         env = "CERTGEN_CA_SOURCE",
@@ -102,11 +103,17 @@ struct Cli {
     /// File with the private key of the authority, PEM without password; for --ca-source files.
     #[arg(long, env = "CERTGEN_CA_KEY", value_name = "FILE", help_heading = "Certificate authority")]
     ca_key: Option<PathBuf>,
+
+    /// Name or ARN of the secret with the authority; for --ca-source secret. If it is absent or empty, one is made.
+    #[arg(long, env = "CERTGEN_CA_SECRET", value_name = "ID", help_heading = "Certificate authority")]
+    ca_secret: Option<String>,
 }
 
 fn commands() -> String {
     format!(
-        "`certgen inspect` tells what is in a directory and what servers would refuse of it.\n\n{}",
+        "`certgen inspect` tells what is in a directory and what servers would refuse of it.\n\
+         `certgen verify` tells whether clients and nodes would take what a live server presents.\n\
+         `certgen ca` rotates a certificate authority that is kept in AWS Secrets Manager.\n\n{}",
         crate::gencert::commands()
     )
 }
@@ -160,8 +167,16 @@ fn plan(cli: Cli) -> Result<Plan, Vec<String>> {
     );
     let ca_key_algorithm = mistakes.optional("--ca-key-algorithm", cli.ca_key_algorithm.as_deref(), ca_key_algorithm);
     let is_algorithm_given = cli.ca_key_algorithm.is_some_and(|text| !text.is_empty());
-    let ca = ca_source(&mut mistakes, &cli.ca_source, is_algorithm_given, cli.ca_state, cli.ca_certificate, cli.ca_key);
-    if let (Some(validity), Some(CaSource::Ephemeral { .. })) = (validity, &ca)
+    let given = GivenSource {
+        is_algorithm_given,
+        state: cli.ca_state,
+        certificate: cli.ca_certificate,
+        key: cli.ca_key,
+        // Empty is not given: that is what an unset variable of a template becomes.
+        secret: cli.ca_secret.filter(|id| !id.is_empty()),
+    };
+    let ca = ca_source(&mut mistakes, &cli.ca_source, given);
+    if let (Some(validity), Some(CaSource::Ephemeral { .. } | CaSource::Secret { .. })) = (validity, &ca)
         && validity.duration() > Validity::AUTHORITY.duration()
     {
         let reason = format!("`{validity}` is longer than an authority made here is valid, {}", Validity::AUTHORITY);
@@ -226,18 +241,39 @@ fn task_metadata(mistakes: &mut Mistakes, mode: &str, uri: Option<&str>) -> Opti
     }
 }
 
-/// A source with all that belongs to it and nothing else.
-fn ca_source(
-    mistakes: &mut Mistakes,
-    source: &str,
+/// What was given besides the name of the source.
+struct GivenSource {
     is_algorithm_given: bool,
     state: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
-) -> Option<CaSource> {
+    secret: Option<String>,
+}
+
+/// A source with all that belongs to it and nothing else.
+fn ca_source(mistakes: &mut Mistakes, source: &str, given: GivenSource) -> Option<CaSource> {
     let mut refuse = |flag: &str, reason: &str| mistakes.one::<CaSource>(flag, Err(reason.to_owned()));
+    let GivenSource { is_algorithm_given, state, certificate, key, secret } = given;
     let files = [("--ca-certificate", &certificate), ("--ca-key", &key)];
+    if secret.is_some() && source != "secret" {
+        refuse("--ca-secret", "it belongs to --ca-source secret");
+    }
     match source {
+        "secret" if cfg!(not(feature = "aws")) => {
+            refuse("--ca-source", "`secret` needs a certgen that was built with the feature `aws`; this one was not")
+        }
+        "secret" => {
+            for (flag, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
+                refuse(flag, "it belongs to --ca-source files");
+            }
+            if state.is_some() {
+                refuse("--ca-state", "it keeps an ephemeral authority and does not go with --ca-source secret");
+            }
+            if secret.is_none() {
+                refuse("--ca-secret", "it is missing; --ca-source secret needs it");
+            }
+            Some(CaSource::Secret { id: secret? })
+        }
         "ephemeral" => {
             for (flag, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
                 refuse(flag, "it belongs to --ca-source files");
@@ -261,7 +297,7 @@ fn ca_source(
         }
         other => refuse(
             "--ca-source",
-            &format!("`{other}` is not a source of a certificate authority; allowed are ephemeral and files"),
+            &format!("`{other}` is not a source of a certificate authority; allowed are ephemeral, files and secret"),
         ),
     }
 }
@@ -343,6 +379,31 @@ mod tests {
         let made = ["--ca-source=files", "--ca-certificate=/c", "--ca-key=/k", "--ca-key-algorithm=p256"];
         assert_eq!(flags(&made), ["--ca-key-algorithm"]);
         assert_eq!(flags(&["--ca-certificate", "/c", "--ca-key", "/k"]), ["--ca-certificate", "--ca-key"]);
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn an_authority_in_a_secret_has_its_id_and_nothing_else() {
+        let plan = parse(&["--ca-source", "secret", "--ca-secret", "es/ca"]).unwrap();
+        assert_eq!(plan.ca, CaSource::Secret { id: "es/ca".to_owned() });
+        for (args, flag) in [
+            (&["--ca-source", "secret"][..], "--ca-secret"),
+            (&["--ca-source", "secret", "--ca-secret", ""], "--ca-secret"),
+            (&["--ca-secret", "es/ca"], "--ca-secret"),
+            (&["--ca-source", "secret", "--ca-secret", "es/ca", "--ca-state", "/s"], "--ca-state"),
+            (&["--ca-source", "secret", "--ca-secret", "es/ca", "--ca-key", "/k"], "--ca-key"),
+        ] {
+            let mistakes = parse(args).unwrap_err();
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(flag), "{mistakes:?}");
+        }
+        assert!(parse(&["--ca-secret", ""]).is_ok());
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[test]
+    fn without_aws_an_authority_in_a_secret_is_refused_by_name() {
+        let mistakes = parse(&["--ca-source", "secret", "--ca-secret", "es/ca"]).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with("--ca-source: `secret` needs"), "{mistakes:?}");
     }
 
     #[test]

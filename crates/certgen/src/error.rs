@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::{fmt, io};
 
 use crate::authority::AuthorityError;
+use crate::ca::CaError;
 use crate::issue::IssueError;
 use crate::plan::{MetadataUri, Owner};
 use crate::publish::PublishError;
@@ -61,6 +62,15 @@ pub enum Error {
         #[source]
         source: AuthorityError,
     },
+    /// The authority in AWS Secrets Manager cannot be had.
+    #[error("could not use the certificate authority in the secret `{id}`")]
+    SecretAuthority {
+        /// The secret's name or ARN.
+        id: String,
+        /// What is in the way.
+        #[source]
+        source: CaError,
+    },
     /// The authority that was kept by an earlier run cannot be used.
     #[error("the stored certificate authority is damaged")]
     KeptAuthority(#[source] AuthorityError),
@@ -111,6 +121,7 @@ impl Error {
                 Some("--ca-certificate and --ca-key name files in this container: an image or a volume must hold them")
             }
             Self::GivenAuthority { source, .. } => source.hint(),
+            Self::SecretAuthority { source, .. } => source.hint(),
             Self::KeptAuthority(_) => {
                 Some("remove ca.pem from the --ca-state directory: a new authority is made, which nobody trusts yet")
             }
@@ -131,6 +142,7 @@ impl Error {
             Self::ReadAuthority { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => 77,
             Self::ReadGuard { .. } | Self::ReadAuthority { .. } => 74,
             Self::GivenAuthority { .. } | Self::KeptAuthority(_) | Self::KeptAuthorityTime(_) => 78,
+            Self::SecretAuthority { source, .. } => source.exit_code(),
             Self::Issue(source) => source.exit_code(),
             Self::Owner { .. } => 77,
             Self::Metadata { .. } => 69,

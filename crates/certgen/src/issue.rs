@@ -69,7 +69,7 @@ impl IssueError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::OutlivesAuthority { .. } => Some(
-                "give a shorter --validity, or renew the authority; with --ca-state, removing ca.pem from it does that",
+                "give a shorter --validity, or renew the authority: `certgen ca rotate` does that to one in a secret, removing ca.pem to one in --ca-state",
             ),
             Self::Library { .. } | Self::Randomness | Self::Encoding(_) | Self::PublicKey | Self::SignerName => None,
         }

@@ -12,16 +12,22 @@
 //!
 //! What a server accepts is written down in `issue.rs`, with the server lines that insist on it. Who signs is up to
 //! `--ca-source`: `ephemeral` makes an authority, `files` takes the root and the key that `--ca-certificate` and `--ca-key`
-//! name (`authority.rs` says which). Only the root is published, never the authority's key. An ephemeral authority that is not
-//! kept (`--ca-state`) is lost with the run: a certificate that it signed is kept as long as nothing is due, and the next one
-//! has another authority.
+//! name (`authority.rs` says which), `secret` takes the one of AWS Secrets Manager that all tasks share ([`ca`]). Only roots
+//! are published, never an authority's key. An ephemeral authority that is not kept (`--ca-state`) is lost with the run: a
+//! certificate that it signed is kept as long as nothing is due, and the next one has another authority.
 //!
 //! On ECS the task's address is among the names (`--task-address`).
 //!
 //! `certgen create-ca`, `create-node`, `create-user` and `create-certs` do what the commands of es-gencert-cli do, with its
 //! flags, files and exit codes (`gencert/`, and `docs/es-gencert-cli.md` for every difference).
 //!
-//! `certgen inspect` tells what is there and what a server of a given line would refuse of it (`inspect/`).
+//! `certgen inspect` tells what is there and what a server of a given line would refuse of it (`inspect/`), `certgen verify`
+//! what clients and nodes would refuse of a live server (`verify/`). `certgen ca` rotates an authority in a secret (`ca/`).
+//!
+//! # Features
+//!
+//! `aws`: the authority in Secrets Manager, with the AWS SDK and tokio. `verify`: `certgen verify`, with rustls. Both are on
+//! unless switched off.
 //!
 //! # As a library
 //!
@@ -67,18 +73,19 @@
 //!
 //! # Exit codes
 //!
-//! Of the init container; the commands end with 0 or 1, and a missing or unknown command with 127;
-//! `inspect` with 0, 1, 2 or 74. If several things are in the way, all are told, and the code is that of the first.
+//! Of the init container; the commands of es-gencert-cli end with 0 or 1, and a missing or unknown command with 127;
+//! `inspect` with 0, 1, 2 or 74, `verify` with 0, 1, 2, 69 or 74, `ca` as below, and with 1 if the next phase is blocked. If
+//! several things are in the way of the init container, all are told, and the code is that of the first.
 //!
 //! | code | meaning |
 //! |---|---|
 //! | 0 | the certificates are in place: kept or issued |
 //! | 2 | the command line or a `CERTGEN_*` variable is wrong; every mistake is listed |
-//! | 69 | ECS did not tell the task's address within 5 s |
+//! | 69 | ECS did not tell the task's address within 5 s; AWS did not answer before the deadline, or limits its callers |
 //! | 70 | a bug: certgen could not do what it should always be able to do |
 //! | 74 | a file or directory could not be read or written |
-//! | 77 | not permitted: the directory or file belongs to somebody else |
-//! | 78 | what was found contradicts what was asked for: an authority that cannot sign this certificate |
+//! | 77 | not permitted: the directory or file belongs to somebody else, or AWS denies a call |
+//! | 78 | what was found contradicts what was asked for: an authority that cannot sign this certificate, a secret that holds something else |
 //!
 //! # What it never does
 //!
@@ -86,6 +93,9 @@
 //! server reads.
 
 mod authority;
+#[cfg(feature = "aws")]
+pub mod aws;
+pub mod ca;
 pub mod cli;
 mod due;
 mod error;
@@ -100,6 +110,8 @@ mod plan;
 mod publish;
 mod published;
 mod run;
+#[cfg(feature = "verify")]
+pub mod verify;
 
 pub use authority::{Authority, AuthorityError, Root, issue_authority};
 pub use due::{Reason, Signer, Wanted, due};

@@ -1,7 +1,8 @@
-//! Wiring only: command line → plan → certificates on the volume → exit code; or `inspect`; or a command of
+//! Wiring only: command line → plan → certificates on the volume → exit code; or `inspect`, `ca`, `verify`; or a command of
 //! es-gencert-cli.
 
 use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use certgen::gencert::{self, Invocation};
@@ -12,6 +13,12 @@ fn main() -> ExitCode {
     let now = OffsetDateTime::now_utc();
     if arguments.get(1).is_some_and(|command| command == "inspect") {
         return certgen::inspect::run(arguments.into_iter().skip(1), now);
+    }
+    if arguments.get(1).is_some_and(|command| command == "ca") {
+        return certgen::ca::run(arguments.into_iter().skip(1), now);
+    }
+    if arguments.get(1).is_some_and(|command| command == "verify") {
+        return verify(arguments, now);
     }
     match gencert::recognise(&arguments, certgen::cli::is_option, certgen::cli::is_configured(env::vars_os())) {
         Invocation::Node(arguments) => {
@@ -32,4 +39,15 @@ fn main() -> ExitCode {
         }
         Invocation::Replacement(replacement) => replacement.run(now),
     }
+}
+
+#[cfg(feature = "verify")]
+fn verify(arguments: Vec<OsString>, now: OffsetDateTime) -> ExitCode {
+    certgen::verify::run(arguments.into_iter().skip(1), now)
+}
+
+#[cfg(not(feature = "verify"))]
+fn verify(_: Vec<OsString>, _: OffsetDateTime) -> ExitCode {
+    eprintln!("error: this certgen was built without the feature `verify`");
+    ExitCode::from(78)
 }

@@ -55,6 +55,11 @@ pub enum CaSource {
         /// The file with the private key.
         key: PathBuf,
     },
+    /// The authority of a deployment in AWS Secrets Manager; the first task that finds the secret absent or empty makes it.
+    Secret {
+        /// The secret's name or ARN.
+        id: String,
+    },
 }
 
 /// The subject alternative names of a node certificate, without repetition.

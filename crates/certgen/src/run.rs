@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::authority::{Authority, Root, issue_authority, issue_rsa_authority};
+use crate::ca::{self, CaError, Phase};
 use crate::due::{Reason, Signer, Wanted, due};
 use crate::error::{CaFile, Error, Errors};
 use crate::issue::{IssueError, issue_node_for};
@@ -52,6 +53,7 @@ enum Origin {
     New { kept_in: Option<PathBuf> },
     Kept { directory: PathBuf },
     Given { certificate: PathBuf },
+    Secret { id: String, phase: Phase },
 }
 
 impl fmt::Display for Report {
@@ -75,6 +77,10 @@ impl fmt::Display for Report {
             }
             Origin::Kept { directory } => write!(f, "; signed by the ephemeral CA kept in {}", directory.display()),
             Origin::Given { certificate } => write!(f, "; signed by the CA in {}", certificate.display()),
+            Origin::Secret { id, phase: Phase::Steady } => write!(f, "; signed by the CA in the secret {id}"),
+            Origin::Secret { id, phase } => {
+                write!(f, "; signed by the CA in the secret {id}, rotation in phase {phase}")
+            }
         }
     }
 }
@@ -135,15 +141,29 @@ struct Seen {
 /// Who will sign.
 enum Signing {
     /// An authority that is there.
-    With(Box<Authority>, Origin),
+    With(Box<Known>),
     /// One that is made if it is needed.
     New { kept_in: Option<PathBuf> },
 }
 
+/// An authority that is there.
+struct Known {
+    authority: Authority,
+    /// The roots to trust, one PEM block each, its own among them.
+    roots: Vec<String>,
+    origin: Origin,
+}
+
 impl Signing {
+    /// An authority whose root is the only one to trust.
+    fn alone(authority: Authority, origin: Origin) -> Self {
+        let roots = vec![authority.certificate().to_owned()];
+        Self::With(Box::new(Known { authority, roots, origin }))
+    }
+
     fn origin(&self) -> Origin {
         match self {
-            Self::With(_, origin) => origin.clone(),
+            Self::With(known) => known.origin.clone(),
             Self::New { kept_in } => Origin::New { kept_in: kept_in.clone() },
         }
     }
@@ -151,16 +171,16 @@ impl Signing {
     /// The size of the RSA key that an authority has to be made with, if so.
     fn makes_rsa(&self, plan: &Plan) -> Option<RsaBits> {
         match self {
-            Self::With(..) => None,
+            Self::With(_) => None,
             Self::New { .. } => plan.ca_key_algorithm.rsa(),
         }
     }
 
     fn with_signer<T>(&self, plan: &Plan, ask: impl FnOnce(Signer<'_>) -> T) -> T {
         match self {
-            Self::With(authority, _) => {
-                let certificate = authority.certificate();
-                ask(Signer::Known { certificate, roots: &[certificate] })
+            Self::With(known) => {
+                let roots: Vec<_> = known.roots.iter().map(String::as_str).collect();
+                ask(Signer::Known { certificate: known.authority.certificate(), roots: &roots })
             }
             Self::New { kept_in: Some(directory) } => ask(Signer::ToBeMade { kept_in: directory }),
             Self::New { kept_in: None } => ask(Signer::Unkept(plan.ca_key_algorithm)),
@@ -180,7 +200,7 @@ fn look(plan: &Plan, now: OffsetDateTime) -> Result<Seen, Errors> {
     let signing = match &state {
         // That there is no such directory is said.
         Some(None) => None,
-        _ => noted(signing(&plan.ca, now), &mut errors),
+        _ => noted(signing(plan, now), &mut errors),
     };
     let address = plan.task_metadata.as_ref().map(|uri| noted(task_address(uri), &mut errors));
     match (volume, published, signing) {
@@ -214,8 +234,8 @@ fn noted<T>(result: Result<T, Error>, errors: &mut Vec<Error>) -> Option<T> {
 fn in_the_way(plan: &Plan, signing: Option<&Signing>, now: OffsetDateTime, errors: &mut Vec<Error>) {
     noted(writable(&plan.out), errors);
     match signing {
-        Some(Signing::With(authority, _)) => {
-            noted(authority.covers(plan.validity, now).map_err(Error::Issue), errors);
+        Some(Signing::With(known)) => {
+            noted(known.authority.covers(plan.validity, now).map_err(Error::Issue), errors);
         }
         Some(Signing::New { kept_in: Some(state) }) => {
             noted(writable(state), errors);
@@ -251,11 +271,11 @@ fn keep(seen: &Seen) -> Result<(), Error> {
 fn issue_and_publish(plan: &Plan, seen: &Seen, now: OffsetDateTime) -> Result<OffsetDateTime, Error> {
     let keys = RsaKeys::search(plan.key_size, 1 + usize::from(seen.signing.makes_rsa(plan) == Some(plan.key_size)));
     let made;
-    let authority = match &seen.signing {
-        Signing::With(authority, _) => authority.as_ref(),
+    let (authority, roots) = match &seen.signing {
+        Signing::With(known) => (&known.authority, known.roots.iter().map(String::as_str).collect()),
         Signing::New { .. } => {
             made = new_authority(plan, &keys, now).map_err(Error::Issue)?;
-            &made
+            (&made, vec![made.certificate()])
         }
     };
     let key = keys.take().map_err(Error::Issue)?;
@@ -269,7 +289,7 @@ fn issue_and_publish(plan: &Plan, seen: &Seen, now: OffsetDateTime) -> Result<Of
     if let Some(guard) = &seen.guard {
         at(&seen.volume, out.program(GUARD, guard))?;
     }
-    let generation = Generation { roots: &[authority.certificate()], certificate: &node.certificate, key: &node.key };
+    let generation = Generation { roots: &roots, certificate: &node.certificate, key: &node.key };
     at(&seen.volume, out.generation(&generation))?;
     if let (Some(volume), Some(state)) = (&seen.state, state) {
         at(volume, state.commit())?;
@@ -314,26 +334,43 @@ fn open(path: &Path, owner: Option<Owner>) -> Result<Volume, Error> {
 fn state_directory(source: &CaSource) -> Option<&Path> {
     match source {
         CaSource::Ephemeral { state } => state.as_deref(),
-        CaSource::Files { .. } => None,
+        CaSource::Files { .. } | CaSource::Secret { .. } => None,
     }
 }
 
-fn signing(source: &CaSource, now: OffsetDateTime) -> Result<Signing, Error> {
-    match source {
+/// Finds the authority. The one in a secret is made there if it is absent: all tasks must agree on it before one of them signs.
+fn signing(plan: &Plan, now: OffsetDateTime) -> Result<Signing, Error> {
+    match &plan.ca {
         CaSource::Ephemeral { state: None } => Ok(Signing::New { kept_in: None }),
         CaSource::Ephemeral { state: Some(directory) } => Ok(match kept_authority(directory)? {
             Some(authority) => {
                 let root = Root::from_pem(authority.certificate().as_bytes()).and_then(|root| root.valid_at(now));
                 root.map_err(Error::KeptAuthorityTime)?;
-                Signing::With(Box::new(authority), Origin::Kept { directory: directory.clone() })
+                Signing::alone(authority, Origin::Kept { directory: directory.clone() })
             }
             None => Signing::New { kept_in: Some(directory.clone()) },
         }),
         CaSource::Files { certificate, key } => {
             let origin = Origin::Given { certificate: certificate.clone() };
-            given(certificate, key, now).map(|authority| Signing::With(Box::new(authority), origin))
+            given(certificate, key, now).map(|authority| Signing::alone(authority, origin))
         }
+        CaSource::Secret { id } => in_secret(id, plan, now)
+            .map(|known| Signing::With(Box::new(known)))
+            .map_err(|source| Error::SecretAuthority { id: id.clone(), source }),
     }
+}
+
+fn in_secret(id: &str, plan: &Plan, now: OffsetDateTime) -> Result<Known, CaError> {
+    let document = if plan.dry_run {
+        ca::look_into_secret(id, now)?
+    } else {
+        ca::obtain_from_secret(id, now)?
+    };
+    Ok(Known {
+        authority: document.authority(now).map_err(CaError::Authority)?,
+        roots: document.roots().iter().map(|root| root.pem.clone()).collect(),
+        origin: Origin::Secret { id: id.to_owned(), phase: document.phase() },
+    })
 }
 
 fn given(certificate: &Path, key: &Path, now: OffsetDateTime) -> Result<Authority, Error> {
