@@ -117,6 +117,11 @@ impl DatabaseCluster {
         self.options.push((name.to_owned(), value.to_owned()));
     }
 
+    /// The process id of a member, if it runs.
+    pub fn process_id(&self, node: usize) -> Option<u32> {
+        self.nodes[node].child.as_ref().map(Child::id)
+    }
+
     /// How many members there are, running or not.
     pub fn size(&self) -> usize {
         self.nodes.len()
