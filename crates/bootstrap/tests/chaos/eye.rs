@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// How often `/proc` is read of every process.
-const PERIOD: Duration = Duration::from_millis(20);
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// What a server starts with; none of our programs has a reason to print it.
 const FACTORY_DEFAULT: &str = "changeit";

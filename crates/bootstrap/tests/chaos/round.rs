@@ -4,10 +4,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
+use testkit::proxy::Injection;
 
 use crate::plan::{Errand, Plan, Then};
 use crate::process::{Process, was_killed};
-use crate::stage::{Armed, DEADLINE, NODES, POLL, Stage, User};
+use crate::stage::{Armed, DEADLINE, Injections, NODES, POLL, Stage, User};
+
+/// Sidecars that have been running for long notice what is due at a poll, within this time.
+const NOTICED: Duration = Duration::from_millis(1000);
+
+/// Faults that were not met for so long will not be.
+const PATIENCE: Duration = Duration::from_secs(7);
 
 /// What came of rounds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +45,7 @@ impl Tally {
     fn count(&mut self, armed: &Armed) {
         for (strike, injections) in armed {
             let counter = match strike.then {
-                _ if injections.iter().all(|injection| !injection.was_met()) => &mut self.unmet,
+                _ if !is_met(injections) => &mut self.unmet,
                 Then::Nothing => &mut self.faults,
                 Then::KillCaller | Then::KillAll => &mut self.kills,
                 Then::KillLeader(_) | Then::TerminateLeader | Then::Resign => &mut self.moves,
@@ -46,6 +53,10 @@ impl Tally {
             *counter += 1;
         }
     }
+}
+
+fn is_met(injections: &Injections) -> bool {
+    injections.iter().any(Injection::was_met)
 }
 
 /// Plays one round after the other on one stage.
@@ -92,7 +103,7 @@ async fn harm(stage: &mut Stage, plan: &Plan, tally: &mut Tally) {
     if !plan.goes_on {
         (0..NODES).for_each(|node| stage.start_sidecar(node));
     }
-    until_done(stage, plan, rotate, tally).await;
+    until_done(stage, plan, &armed, rotate, tally).await;
     for node in 0..NODES {
         stage.stop_sidecar(node);
     }
@@ -100,10 +111,15 @@ async fn harm(stage: &mut Stage, plan: &Plan, tally: &mut Tally) {
     stage.heal();
 }
 
-/// Until the sidecars have done what they could, or the window is over. What was killed is started again as ECS does.
-async fn until_done(stage: &mut Stage, plan: &Plan, mut rotate: Option<Process>, tally: &mut Tally) {
+/// Until the sidecars have done what they could, or the window after the faults is over. What was killed is started again
+/// as ECS does.
+async fn until_done(stage: &mut Stage, plan: &Plan, armed: &Armed, mut rotate: Option<Process>, tally: &mut Tally) {
     let started = Instant::now();
-    while started.elapsed() < plan.window {
+    let mut last_fault = None;
+    while last_fault.map_or(started.elapsed() < PATIENCE, |at: Instant| at.elapsed() < plan.window) {
+        if last_fault.is_none() && armed.iter().all(|(_, injections)| is_met(injections)) {
+            last_fault = Some(Instant::now());
+        }
         if let Some(status) = rotate.as_mut().and_then(Process::look) {
             let (_, log) = rotate.take().expect("it was looked at").end();
             // What it may end with is a refusal: of AWS, or because another change is under way.
@@ -132,7 +148,8 @@ async fn until_done(stage: &mut Stage, plan: &Plan, mut rotate: Option<Process>,
                 stage.start_sidecar(node);
             }
         }
-        if rotate.is_none() && all_is_done(stage).await {
+        let is_seen = !plan.goes_on || started.elapsed() > NOTICED;
+        if rotate.is_none() && is_seen && all_is_done(stage).await {
             break;
         }
         tokio::time::sleep(POLL).await;
@@ -187,7 +204,7 @@ async fn assert_nobody_is_locked_out(stage: &Stage, plan: &Plan) {
 }
 
 async fn some_version_opens(stage: &Stage, user: &User) -> bool {
-    for version in stage.versions(user).await {
+    for version in stage.versions(user).await.into_iter().rev() {
         if stage.opens(stage.leader, &version.login, &version.password).await {
             return true;
         }

@@ -28,8 +28,10 @@ pub(crate) const NODES: usize = 3;
 /// What runs `bootstrap rotate`, beside the sidecars.
 const ROTATE: usize = NODES;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
-pub(crate) const POLL: Duration = Duration::from_millis(20);
+pub(crate) const POLL: Duration = Duration::from_millis(40);
 const SCALE: f64 = 0.1;
+/// Less than a cluster of this scale takes to form; asking it all the while would cost more than all else.
+const FORMATION: Duration = Duration::from_millis(500);
 const DEFAULT: &str = "changeit";
 
 /// A user of the deployment.
@@ -68,7 +70,6 @@ pub(crate) type Injections = Vec<Injection>;
 
 pub(crate) struct Stage {
     pub(crate) name: String,
-    pub(crate) rng: Rng,
     pub(crate) cluster: DatabaseCluster,
     account: Account,
     /// The double; beside moto it is only the name server's.
@@ -155,7 +156,6 @@ impl Stage {
         let mut stage = Self {
             client_host: format!("{name}.db.internal"),
             name,
-            rng,
             cluster,
             account,
             double,
@@ -200,6 +200,7 @@ impl Stage {
         }
         self.cluster.start_all();
         self.note_servers();
+        tokio::time::sleep(FORMATION).await;
         self.leader = self.cluster.wait_until_formed().await;
         // One may have ended with 0 and been started again on the way.
         self.note_servers();
@@ -225,7 +226,7 @@ impl Stage {
         let address = self.database[node].address();
         let mut command = self.command("run", node);
         command
-            .args(["--cluster-size=3", "--poll-interval=300ms", "--rotate-every=1h", "--address=127.0.0.1"])
+            .args(["--cluster-size=3", "--poll-interval=600ms", "--rotate-every=1h", "--address=127.0.0.1"])
             .args(["--node-name", name, "--server", &address.to_string(), "--dns", &self.dns.address().to_string()])
             .args(["--cloud-map-service", &self.service, "--client-host", &self.client_host])
             .args([
@@ -454,7 +455,7 @@ async fn service(account: &Account, double: &Aws, name: &str) -> String {
         async move { call_moto(moto, &target, input).await.unwrap() }
     };
     let namespace = format!("{name}.internal");
-    call("CreatePrivateDnsNamespace", json!({"Name": namespace, "Vpc": "vpc-1"})).await;
+    call("CreatePrivateDnsNamespace", json!({"Name": namespace, "Vpc": format!("vpc-{name}")})).await;
     let namespaces = call("ListNamespaces", json!({})).await;
     let found = namespaces["Namespaces"].as_array().unwrap().iter().find(|found| found["Name"] == json!(namespace));
     let records = json!([{"Type": "A", "TTL": 10}]);
