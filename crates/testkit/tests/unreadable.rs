@@ -68,12 +68,16 @@ impl Scene {
         Running(self.as_user(&mut command).spawn().unwrap())
     }
 
-    /// Whether another process of the user reads a process's environment.
-    fn can_read(&self, id: u32) -> bool {
+    /// The environment of a process as another process of the user reads it, unless that is refused.
+    fn read(&self, id: u32) -> Option<String> {
         let mut reader = Command::new("/bin/cat");
         reader.arg(format!("/proc/{id}/environ")).stderr(Stdio::null());
         let output = self.as_user(&mut reader).output().unwrap();
-        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("MARK=readable")
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn can_read(&self, id: u32) -> bool {
+        self.read(id).is_some_and(|environment| environment.contains("MARK=readable"))
     }
 
     /// Waits until the process is the program and has had the time to hide.
@@ -81,7 +85,7 @@ impl Scene {
         let deadline = Instant::now() + DEADLINE;
         let id = running.0.id();
         let is_program = || fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim() == program);
-        while !is_program() || self.can_read(id) {
+        while !is_program() || self.read(id).is_some() {
             assert!(running.0.try_wait().unwrap().is_none(), "{program} ended");
             assert!(Instant::now() < deadline, "another process reads the environment of {program}");
             std::thread::sleep(Duration::from_millis(5));

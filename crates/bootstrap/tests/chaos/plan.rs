@@ -9,7 +9,7 @@ use testkit::proxy::{Answer, Fault};
 pub(crate) const ROUNDS_OF_A_STAGE: usize = 12;
 
 /// What fits into the time that CI has for it.
-pub(crate) const DEFAULT_ROUNDS: usize = 144;
+pub(crate) const DEFAULT_ROUNDS: usize = 108;
 
 /// The calls of a run, without its last polls. Rounds that are to kill later ones meet nothing.
 const AWS_CALLS: usize = 24;
@@ -115,8 +115,8 @@ fn errand(rng: &mut Rng) -> Errand {
     }
 }
 
-/// The calls at which a run can be killed, before and after each. One in five kills is at a reset, half at calls of
-/// AWS, and they come in another order with every seed.
+/// The calls at which a run can be killed, before and after each. Of ten kills one is at a reset and seven at calls to
+/// AWS; they come in another order with every seed.
 fn kill(rng: &mut Rng, seed: u64, turn: usize) -> Strike {
     let of = |calls, count| {
         let faults = [Fault::Before, Fault::After];
@@ -131,9 +131,9 @@ fn kill(rng: &mut Rng, seed: u64, turn: usize) -> Strike {
     }
     // Each kind goes through its points in turn.
     let (points, nth_of_kind) = match turn % 10 {
-        place @ (0 | 5) => (resets, turn / 10 * 2 + place / 5),
-        place @ (1..=4 | 6) => (aws, turn / 10 * 5 + place.min(5) - 1),
-        place => (database, turn / 10 * 3 + place - 7),
+        0 => (resets, turn / 10),
+        place @ 1..=7 => (aws, turn / 10 * 7 + place - 1),
+        place => (database, turn / 10 * 2 + place - 8),
     };
     let (calls, nth, fault) = points[nth_of_kind % points.len()].clone();
     let then = if rng.bool() { Then::KillAll } else { Then::KillCaller };

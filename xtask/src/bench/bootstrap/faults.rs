@@ -101,7 +101,8 @@ async fn round(subjects: &Subjects, subject: Subject, kind: Kind, call: usize) -
     let injections = arm([&aws, &server], kind, call, &victim);
     let is_met = || injections.iter().any(Injection::was_met);
     first_run(&scene, subject, &way, &victim, is_met).await?;
-    [&aws, &server].map(FaultProxy::heal);
+    aws.heal();
+    server.heal();
     if !is_met() {
         return Ok(None);
     }

@@ -4,7 +4,7 @@
 mod faults;
 mod scene;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -24,6 +24,12 @@ pub(crate) struct Options {
     /// Break a rotation at each of its calls instead, and count who is locked out.
     #[arg(long)]
     faults: bool,
+    /// Measure this binary instead of building the static one of a release.
+    #[arg(long, value_name = "FILE")]
+    bootstrap: Option<PathBuf>,
+    /// Run the script with this Python, which has boto3 and requests, instead of providing one.
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -55,8 +61,14 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     let directory = build::programs(root)?;
     let subjects = Subjects {
         programs: Programs::in_directory(directory),
-        bootstrap: build::static_binary(root, "bootstrap", "bootstrap", "dist")?,
-        python: provision::python_with_boto3(root)?,
+        bootstrap: match &options.bootstrap {
+            Some(binary) => binary.clone(),
+            None => build::static_binary(root, "bootstrap", "bootstrap", "dist")?,
+        },
+        python: match &options.python {
+            Some(python) => python.clone(),
+            None => provision::python_with_boto3(root)?,
+        },
         script: root.join("xtask/src/bench/bootstrap/baseline.py"),
     };
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::io("start the runtime"))?;
