@@ -30,7 +30,7 @@ pub(super) enum Kind {
 const KINDS: [Kind; 3] = [Kind::KilledBefore, Kind::KilledAfter, Kind::ReplyLost];
 
 /// More calls than either makes.
-const MOST_CALLS: usize = 80;
+const MOST_CALLS: usize = 160;
 /// Rounds at a time; they mostly wait.
 const AT_ONCE: usize = 6;
 const SCALE: f64 = 0.05;
