@@ -88,7 +88,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn of(seed: u64, number: usize) -> Self {
         let mut rng = Rng::with_seed(seed ^ (number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let is_adoption = number % ROUNDS_OF_A_STAGE == 0;
+        let is_adoption = number.is_multiple_of(ROUNDS_OF_A_STAGE);
         let errand = if is_adoption { Errand::Adopt } else { errand(&mut rng) };
         // Two of three rounds kill at one call, so that no other fault covers what that does.
         let strikes = if number % 3 == 2 {

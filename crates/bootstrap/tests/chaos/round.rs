@@ -11,7 +11,7 @@ use crate::process::{Process, was_killed};
 use crate::stage::{Armed, DEADLINE, Injections, NODES, POLL, Stage, User};
 
 /// Sidecars that have been running for long notice what is due at a poll, within this time.
-const NOTICED: Duration = Duration::from_millis(1000);
+const NOTICED: Duration = Duration::from_secs(1);
 
 /// Faults that were not met for so long will not be.
 const PATIENCE: Duration = Duration::from_secs(7);

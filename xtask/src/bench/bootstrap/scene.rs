@@ -15,7 +15,7 @@ use testkit::programs::Programs;
 
 use crate::Failure;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(2);
 pub(super) const USERS: [&str; 2] = ["admin", "ops"];
 const HOST: &str = "es.db.internal";
