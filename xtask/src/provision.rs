@@ -51,6 +51,11 @@ pub(crate) fn all(root: &Path) -> Tools {
     provisioned
 }
 
+/// Python with boto3 and requests, which moto brings along.
+pub(crate) fn python_with_boto3(root: &Path) -> Result<PathBuf, Failure> {
+    Ok(python(&build::target(root).join("tools/python"))?.join("bin/python"))
+}
+
 fn python(environment: &Path) -> Result<PathBuf, Failure> {
     once(environment, &PYTHON_PACKAGES.join("\n"), || {
         let python = on_path("python3").ok_or_else(|| Failure::new("python3 is not on PATH; install Python 3"))?;

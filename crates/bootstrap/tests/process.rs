@@ -176,7 +176,9 @@ async fn no_password_is_ever_shown() {
     sidecar.wait_for("registered");
     let process = format!("/proc/{}", sidecar.child.id());
     let seen: Vec<_> =
-        ["cmdline", "environ"].map(|file| fs::read_to_string(format!("{process}/{file}")).unwrap()).into();
+        // Only root sees the environment of a process that nobody may look into.
+        ["cmdline", "environ"].map(|file| fs::read_to_string(format!("{process}/{file}")).unwrap_or_default()).into();
+    assert!(seen[0].contains("run"), "its arguments can be read");
     let health = fs::read_to_string(sidecar.run.path().join("health.json")).unwrap();
     assert_eq!(sidecar.terminate(), 0);
     let shown = [sidecar.log.as_str(), &seen[0], &seen[1], &health, &fs::read_to_string(scene.node.journal()).unwrap()]

@@ -9,6 +9,11 @@ use certgen::gencert::{self, Invocation};
 use time::OffsetDateTime;
 
 fn main() -> ExitCode {
+    // Keys pass through this process: no other process of its user may look into it, and no core is written.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        eprintln!("error: could not make the process unreadable to others: {error}");
+        return ExitCode::from(70);
+    }
     let arguments: Vec<_> = env::args_os().collect();
     let now = OffsetDateTime::now_utc();
     if arguments.get(1).is_some_and(|command| command == "inspect") {

@@ -49,7 +49,14 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::parse(env::args_os().skip(1), |name| env::var_os(name)) {
-        Ok(cli::Command::Run(settings)) => run::run(&settings),
+        Ok(cli::Command::Run(settings)) => {
+            // What is withheld from the server stands in guard's own environment, which the server's user could read. The
+            // server itself is as readable as ever: what it executes begins anew.
+            if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+                say!("guard: the server may read what is withheld from it: {error}");
+            }
+            run::run(&settings)
+        }
         Ok(cli::Command::Pause) => run::pause(),
         Ok(cli::Command::Exec { parent, program }) => child::execute(parent, &program),
         Ok(cli::Command::Print(text)) => {

@@ -1,7 +1,9 @@
 //! `cargo xtask bench`: figures as ratios within one run, because machines differ and are noisy. It measures and never
 //! fails on a figure.
 
+mod bootstrap;
 mod certgen;
+mod mean;
 mod process;
 
 use std::path::Path;
@@ -15,6 +17,8 @@ use crate::Failure;
 pub(crate) enum Bench {
     /// Keys and certificates beside `openssl genrsa 2048`.
     Certgen(certgen::Options),
+    /// From a ready server to a secured and registered node, beside a straightforward script; `--faults` breaks both.
+    Bootstrap(bootstrap::Options),
     /// Run one program, and print what it cost.
     #[command(hide = true)]
     Process(process::Options),
@@ -24,6 +28,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(root: &Path, bench: &Bench) -> Result<(), Failure> {
     match bench {
         Bench::Certgen(options) => certgen::run(root, options),
+        Bench::Bootstrap(options) => bootstrap::run(root, options),
         Bench::Process(options) => process::run(options),
     }
 }

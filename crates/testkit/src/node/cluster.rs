@@ -62,10 +62,19 @@ impl DatabaseCluster {
     ///
     /// If a file cannot be written or a certificate cannot be made.
     pub fn prepare(line: Line, size: usize, time_scale: f64) -> Self {
+        Self::prepare_with(Programs::beside_this_test(), line, size, time_scale)
+    }
+
+    /// The same with programs from elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// If a file cannot be written or a certificate cannot be made.
+    pub fn prepare_with(programs: Programs, line: Line, size: usize, time_scale: f64) -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         let first = own_loopback().expect("a free port");
         let mut cluster = Self {
-            programs: Programs::beside_this_test(),
+            programs,
             root,
             time_scale,
             arguments: Vec::new(),
@@ -115,6 +124,11 @@ impl DatabaseCluster {
     /// Gives all members that are started from now on an option of the server, with its whole name.
     pub fn option(&mut self, name: &str, value: &str) {
         self.options.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The process id of a member, if it runs.
+    pub fn process_id(&self, node: usize) -> Option<u32> {
+        self.nodes[node].child.as_ref().map(Child::id)
     }
 
     /// How many members there are, running or not.
