@@ -17,7 +17,7 @@ use crate::faults::{ReadFault, WriteFault};
 use crate::store::{PENDING, Refusal};
 use crate::store::{CURRENT, Secret};
 use crate::tape::Chooser;
-use crate::world::{Model, SECRETS, short, word};
+use crate::world::{Model, SECRETS, Way, short, word};
 
 /// The limits of bootstrap's adapters.
 const AWS_TIMEOUT_MS: u64 = 30_000;
@@ -298,7 +298,7 @@ impl ModelSecrets {
         let label_name = if label == CURRENT { "AWSCURRENT" } else { "AWSPENDING" };
         let what = format!("{label_name} from {} to {}", name(&from), name(&to));
         self.write("UpdateSecretVersionStage", id, what, move |model, secret| {
-            model.change_secret(secret, |store, now| store.stage(secret, now, label, from.as_deref(), to.as_deref()))
+            model.change_secret(secret, Way::Label, |store, now| store.stage(secret, now, label, from.as_deref(), to.as_deref()))
         })
         .await
     }
@@ -328,7 +328,7 @@ impl SecretStore for ModelSecrets {
         let (text, token) = (text.clone(), self.0.model.borrow_mut().store.name());
         self.write("CreateSecret", id, String::new(), move |model, secret| {
             let first = model.stored(secret, Rc::clone(&token), Some(text.expose()), true);
-            model.change_secret(secret, |store, now| {
+            model.change_secret(secret, Way::Put, |store, now| {
                 store.create(secret, now, Some(first));
                 Ok(())
             })
@@ -341,7 +341,7 @@ impl SecretStore for ModelSecrets {
         let what = format!("{} as AWSPENDING", short(&version.0));
         self.write("PutSecretValue", id, what, move |model, secret| {
             let stored = model.stored(secret, Rc::clone(&token), Some(text.expose()), true);
-            model.change_secret(secret, |store, now| store.put(secret, now, PENDING, stored))
+            model.change_secret(secret, Way::Put, |store, now| store.put(secret, now, PENDING, stored))
         })
         .await
     }
@@ -419,6 +419,26 @@ impl ModelServer {
             }
         };
         answered(self.caller.change(SERVER_TIMEOUT_MS, what, effect).await)
+    }
+
+    /// The administrator's `change-password`, which bootstrap never uses: it compares the old password with what is stored,
+    /// whatever the cache says (observed §4).
+    pub(crate) async fn change_password(&self, old: &Password, new: &Password) -> Result<(), ServerError> {
+        let (old, password) = (self.number(old), self.number(new));
+        let call = self.caller.model.borrow_mut().sending(ADMIN, password);
+        let what = format!("node {}: change admin from {} to {}", self.node, word(old), word(password));
+        let apply = move |model: &mut Model, extent| match model.cluster.committed()[ADMIN] {
+            Some(account) if account.password == old => {
+                model.write_account(ADMIN, Some(Account { password, ..account }), extent);
+                Said::Done
+            }
+            _ => Said::Other("401: the old password is another one"),
+        };
+        let done = self.command(what, By::Admin(old), apply).await;
+        if done.is_ok() {
+            self.caller.model.borrow_mut().confirmed(ADMIN, call);
+        }
+        done
     }
 
     fn number(&self, password: &Password) -> u32 {

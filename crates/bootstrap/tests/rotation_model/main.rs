@@ -11,6 +11,7 @@ mod executor;
 mod explore;
 mod faults;
 mod log;
+mod mutants;
 mod outside;
 mod schedule;
 mod setup;
@@ -22,7 +23,8 @@ mod world;
 
 use explore::{explore, report};
 use schedule::{play, runtime};
-use subject::AsItIs;
+use mutants::{Adapter, Backwards, CachesAreProof, DatabaseFirst, DetailsDiscard, OneRefusal, OwnNode, RandomToken};
+use subject::{AsItIs, Subject};
 use tape::{Choices, Tape};
 
 /// Schedules of a plain `cargo test`.
@@ -45,4 +47,60 @@ fn nobody_is_locked_out() {
     if let Some(found) = explore(AsItIs, number("ROTATION_FIRST").unwrap_or(0), schedules) {
         panic!("{}", report(AsItIs, &found));
     }
+}
+
+/// Schedules within which a wrong decision must show.
+const ENOUGH: u64 = 20_000;
+
+/// The model notices, within a number of schedules that bootstrap as it is gets through.
+fn is_caught(subject: impl Subject) {
+    let found = explore(subject, 0, ENOUGH).expect("the model notices");
+    println!("seed {}: {}", found.seed, found.violation);
+    let played = play(&runtime(), AsItIs, Tape::from_seed(found.seed), false);
+    assert_eq!(played.violation, None, "bootstrap as it is fails there too");
+}
+
+#[test]
+fn the_database_before_the_secret_is_caught() {
+    is_caught(DatabaseFirst);
+}
+
+#[test]
+fn a_random_token_is_caught() {
+    is_caught(RandomToken);
+}
+
+#[test]
+fn change_password_is_caught() {
+    is_caught(Adapter::ChangePassword);
+}
+
+#[test]
+fn resolving_backwards_is_caught() {
+    is_caught(Backwards);
+}
+
+#[test]
+fn trusting_one_refusal_is_caught() {
+    is_caught(OneRefusal);
+}
+
+#[test]
+fn promoting_on_the_own_nodes_word_is_caught() {
+    is_caught(OwnNode);
+}
+
+#[test]
+fn details_that_discard_a_pending_password_are_caught() {
+    is_caught(DetailsDiscard);
+}
+
+#[test]
+fn promoting_beside_a_leader_that_sees_no_majority_is_caught() {
+    is_caught(Adapter::NoMajority);
+}
+
+#[test]
+fn taking_caches_for_proof_is_caught() {
+    is_caught(CachesAreProof);
 }

@@ -471,6 +471,7 @@ impl Model {
     pub(crate) fn change_secret(
         &mut self,
         secret: usize,
+        way: Way,
         change: impl FnOnce(&mut Store, u64) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         let before = self.store.secret(secret).cloned();
@@ -483,7 +484,7 @@ impl Model {
         }
         let Some(before) = before else { return Ok(()) };
         let lost = self.sent.iter().find(|sent| {
-            SECRETS[secret].1.contains(&sent.login) && is_kept(&before, sent) && !is_kept(&after, sent)
+            SECRETS[secret].1.contains(&sent.login) && is_kept(&before, sent, way) && !is_kept(&after, sent, way)
         });
         if let Some(sent) = lost.copied() {
             let (login, password) = (LOGINS[sent.login], word(sent.password));
@@ -553,14 +554,28 @@ impl Model {
     }
 }
 
-/// Whether some version of ours with this password has a label, or is in the slot of the current version.
-fn is_kept(secret: &Secret, sent: &Sent) -> bool {
+/// How a caller changes a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It stores a version. That takes the label off another one, which AWS cannot prevent; a version in the slot of the
+    /// current one gets it back.
+    Put,
+    /// It moves a label from where it has seen it.
+    Label,
+}
+
+/// Whether AWS keeps some version of ours with this password, since it has a label.
+fn is_kept(secret: &Secret, sent: &Sent, way: Way) -> bool {
+    let holds = |version: &&Stored| {
+        version.is_ours && version.held.is_some_and(|held| (held.login, held.password) == (sent.login, sent.password))
+    };
+    let mut holders = secret.versions.iter().filter(holds).peekable();
+    if holders.peek().is_none() {
+        return false;
+    }
     let current = secret.holder(CURRENT).map(|version| bootstrap::ports::VersionId(version.id.to_string()));
     let slot = bootstrap::rotation::slot(&secret.arn, current.as_ref()).0;
-    secret.versions.iter().any(|version| {
-        let is_it = version.held.is_some_and(|held| (held.login, held.password) == (sent.login, sent.password));
-        is_it && version.is_ours && (version.labels != 0 || *version.id == *slot)
-    })
+    holders.any(|version| version.labels != 0 || (way == Way::Put && *version.id == *slot))
 }
 
 fn secret_in_words(secret: &Secret) -> String {
