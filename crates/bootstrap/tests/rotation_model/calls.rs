@@ -14,8 +14,7 @@ use tokio::time::sleep_until;
 
 use crate::cluster::{ADMIN, Account, Extent, LOGINS, Phase};
 use crate::faults::{ReadFault, WriteFault};
-use crate::store::{PENDING, Refusal};
-use crate::store::{CURRENT, Secret};
+use crate::store::{CURRENT, PENDING, Refusal, Secret};
 use crate::tape::Chooser;
 use crate::world::{Model, SECRETS, Way, short, word};
 
@@ -114,13 +113,13 @@ impl Caller {
         sleep_until(until(back_at)).await;
         let result = match why {
             Some(why) => Err(why),
-            None => match reply.take() {
-                Some(Some(result)) => Ok(result),
-                _ => {
+            None => {
+                let answer = reply.take();
+                if answer.is_none() {
                     sleep_until(until(begun + timeout)).await;
-                    Err(Why::NoAnswer)
                 }
-            },
+                answer.ok_or(Why::NoAnswer)
+            }
         };
         self.model.borrow_mut().note(|_| {
             let outcome = result.as_ref().map_or_else(|why| format!("{why:?}"), |_| "answered".to_owned());
@@ -137,7 +136,7 @@ impl Caller {
         timeout: u64,
         what: &str,
         effect: impl FnMut(&mut Model, Extent) -> Option<R> + 'static,
-        reply: &Rc<RefCell<Option<Option<R>>>>,
+        reply: &Rc<RefCell<Option<R>>>,
     ) -> Plan {
         let (fault, there, back) = if model.is_calm {
             (WriteFault::None, 1, 1)
@@ -152,7 +151,7 @@ impl Caller {
             let (effect, reply) = (Rc::clone(&effect), Rc::clone(reply));
             model.after(delay, move |model| {
                 let said = (effect.borrow_mut())(model, extent);
-                reply.replace(Some(said));
+                reply.replace(said);
             });
         };
         let now = model.now();
@@ -418,7 +417,7 @@ impl ModelServer {
                 other => other,
             }
         };
-        answered(self.caller.change(SERVER_TIMEOUT_MS, what, effect).await)
+        answered(&self.caller.change(SERVER_TIMEOUT_MS, what, effect).await)
     }
 
     /// The administrator's `change-password`, which bootstrap never uses: it compares the old password with what is stored,
@@ -446,11 +445,11 @@ impl ModelServer {
     }
 }
 
-fn answered(said: Result<Said, Why>) -> Result<(), ServerError> {
+fn answered(said: &Result<Said, Why>) -> Result<(), ServerError> {
     match said {
         Ok(Said::Done) => Ok(()),
         Ok(Said::Refused) => Err(ServerError::Refused("401, X-Basic".to_owned())),
-        Ok(Said::Other(what)) => Err(ServerError::Answer(what.to_owned())),
+        Ok(Said::Other(what)) => Err(ServerError::Answer((*what).to_owned())),
         Ok(Said::Nobody) => Err(ServerError::Answer("404".to_owned())),
         Err(Why::Busy) => Err(ServerError::Answer("503".to_owned())),
         Err(Why::Denied) => Err(ServerError::Answer("409".to_owned())),
@@ -577,7 +576,7 @@ impl Server for ModelServer {
         };
         let found = match self.question(|| format!("node {node}: account {login}"), answer).await? {
             Ok(found) => found,
-            Err(said) => return answered(Ok(said)).map(|()| None),
+            Err(said) => return answered(&Ok(said)).map(|()| None),
         };
         Ok(found.map(|account| AccountRecord {
             login: login.to_owned(),

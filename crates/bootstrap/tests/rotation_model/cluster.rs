@@ -229,6 +229,11 @@ impl Cluster {
         self.nodes[node].leads_until = 0;
     }
 
+    pub(crate) fn miss_notices(&mut self, node: usize) {
+        self.replicate(node);
+        self.nodes[node].noticed = self.nodes[node].applied;
+    }
+
     pub(crate) fn start(&mut self, node: usize, now: u64) {
         (self.nodes[node].phase, self.nodes[node].joined) = (Phase::Starting, Some(now));
     }

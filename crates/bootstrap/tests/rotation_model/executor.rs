@@ -219,12 +219,11 @@ impl<S: Subject> Executor<S> {
                     Ok(()) => format!("sidecar {number} is done"),
                     Err(error) => format!("sidecar {number} gives up: {}", error.one_line()),
                 });
-                let mut said = said.borrow_mut();
-                match done {
-                    Ok(()) => (said[number].succeeded, is_secured) = (Some(begun), true),
-                    Err(error) => said[number].failed = Some((begun, reason(&error))),
+                if done.is_ok() {
+                    caller.model.borrow_mut().satisfied(number, begun);
                 }
-                drop(said);
+                is_secured |= done.is_ok();
+                note_end(&mut said.borrow_mut()[number], begun, done);
                 if !is_secured {
                     return;
                 }
@@ -247,10 +246,11 @@ impl<S: Subject> Executor<S> {
     }
 }
 
-fn reason(error: &Error) -> Reason {
-    match error {
-        Error::LockedOut { .. } => Reason::LockedOut,
-        other => Reason::Other(other.one_line()),
+fn note_end(said: &mut Said, begun: u64, done: Result<(), Error>) {
+    match done {
+        Ok(()) => said.succeeded = Some(begun),
+        Err(Error::LockedOut { .. }) => said.failed = Some((begun, Reason::LockedOut)),
+        Err(other) => said.failed = Some((begun, Reason::Other(other.one_line()))),
     }
 }
 

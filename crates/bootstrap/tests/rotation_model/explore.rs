@@ -46,9 +46,9 @@ pub(crate) fn explore<S: Subject>(subject: S, first: u64, count: u64) -> Option<
         }
     });
     let played = next.load(Ordering::Relaxed).min(first + count) - first;
-    let seconds = started.elapsed().as_secs_f64();
-    let polls = polls.into_inner();
-    println!("{played} schedules, {polls} polls in {seconds:.1} s: {:.0} schedules/s", played as f64 / seconds);
+    let (milliseconds, polls) = (started.elapsed().as_millis().max(1), polls.into_inner());
+    let speed = u128::from(played) * 1_000 / milliseconds;
+    println!("{played} schedules, {polls} polls in {} s: {speed} schedules/s", milliseconds / 1_000);
     found.into_inner().expect("nobody panics with it")
 }
 

@@ -3,7 +3,10 @@
 //!
 //! `ROTATION_SCHEDULES=n` plays that many, `ROTATION_SEED=n` plays one with a trace, `ROTATION_CHOICES=…` one that was
 //! shrunk.
+//!
+//! `ROTATION_REPORT=1` shows the shrunk schedule by which a wrong decision is caught.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+#![allow(clippy::print_stdout, reason = "how many schedules were played is what a reader wants to know")]
 
 mod calls;
 mod cluster;
@@ -28,7 +31,7 @@ use subject::{AsItIs, Subject};
 use tape::{Choices, Tape};
 
 /// Schedules of a plain `cargo test`.
-const FEW: u64 = 2_000;
+const FEW: u64 = 4_000;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
@@ -56,6 +59,9 @@ const ENOUGH: u64 = 20_000;
 fn is_caught(subject: impl Subject) {
     let found = explore(subject, 0, ENOUGH).expect("the model notices");
     println!("seed {}: {}", found.seed, found.violation);
+    if std::env::var_os("ROTATION_REPORT").is_some() {
+        println!("{}", report(subject, &found));
+    }
     let played = play(&runtime(), AsItIs, Tape::from_seed(found.seed), false);
     assert_eq!(played.violation, None, "bootstrap as it is fails there too");
 }

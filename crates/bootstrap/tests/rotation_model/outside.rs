@@ -4,7 +4,7 @@ use crate::cluster::{ADMIN, Account, BUILT_IN, Extent, LOGINS, Phase};
 use crate::setup::ROTATE_EVERY_DAYS;
 use crate::store::{CURRENT, PENDING, PREVIOUS};
 use crate::tape::Chooser;
-use crate::world::{Model, SECRETS, skip_days, word};
+use crate::world::{Model, SECRETS, skip_days, wall_ms, word};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
@@ -30,13 +30,14 @@ enum Event {
     ForeignPlaceholder,
     DeleteSecret,
     SpoilSecret,
+    Prune,
     RestoreBackup,
     FreshVolumes,
     WrongGroups,
     DeleteAccount,
 }
 
-const EVENTS: [Event; 25] = [
+const EVENTS: [Event; 26] = [
     Event::KillSidecar,
     Event::KillNode,
     Event::KillLeader,
@@ -59,6 +60,7 @@ const EVENTS: [Event; 25] = [
     Event::ForeignPlaceholder,
     Event::DeleteSecret,
     Event::SpoilSecret,
+    Event::Prune,
     Event::RestoreBackup,
     Event::WrongGroups,
     Event::DeleteAccount,
@@ -145,6 +147,13 @@ fn happen(model: &mut Model, event: Event, which: usize) {
         Event::Foreigner => foreigner(model, secret),
         Event::ForeignPlaceholder => put_by_hand(model, secret, PENDING, None),
         Event::DeleteSecret => model.delete_secret(secret),
+        Event::Prune => {
+            // AWS does so beyond a hundred versions only; here it does at once.
+            let (now, wall) = (model.now(), wall_ms());
+            for secret in 0..SECRETS.len() {
+                model.outside(|model| model.store.prune(secret, now, wall));
+            }
+        }
         Event::SpoilSecret => put_by_hand(model, secret, CURRENT, None),
         Event::RestoreBackup => {
             let backup = which % model.cluster.backups.len();
@@ -185,13 +194,12 @@ fn set_by_hand(model: &mut Model, login: usize, password: u32) {
 /// Stores credentials, or something else, under a random id.
 fn put_by_hand(model: &mut Model, secret: usize, label: u8, password: Option<u32>) {
     let login = model.current(secret).map_or(SECRETS[secret].1[0], |held| held.login);
-    let version = match password {
-        Some(password) => model.bare(secret, login, password),
-        None => {
-            let id = model.store.name();
-            let text = if label == PENDING { None } else { Some("not credentials") };
-            model.stored(secret, id, text, false)
-        }
+    let version = if let Some(password) = password {
+        model.bare(secret, login, password)
+    } else {
+        let id = model.store.name();
+        let text = if label == PENDING { None } else { Some("not credentials") };
+        model.stored(secret, id, text, false)
     };
     let now = model.now();
     // Without a secret there is nothing to put a value into.

@@ -76,10 +76,10 @@ pub(crate) fn prepare(model: &mut Model) -> Plan {
     let (has_pair, has_single) = model.tape.pick(Chooser::Setup, &[(false, false), (true, false), (false, true)]);
 
     let mut accounts = Accounts::default();
-    for secret in 0..BUILT_IN {
+    for (secret, account) in accounts.iter_mut().enumerate().take(BUILT_IN) {
         let first = model.words.invent();
-        let stored = store_first(model, secret, origin, first);
-        accounts[secret] = Some(Account { password: stored, is_in_right_groups: true });
+        let password = store_first(model, secret, origin, first);
+        *account = Some(Account { password, is_in_right_groups: true });
     }
     let is_new = matches!(origin, Origin::NoSecret | Origin::Generated | Origin::Given | Origin::Empty);
     if origin == Origin::Given {

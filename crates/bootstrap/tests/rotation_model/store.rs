@@ -196,6 +196,15 @@ impl Store {
         Ok(())
     }
 
+    /// AWS removes versions without a label that are older than a day.
+    pub(crate) fn prune(&mut self, secret: usize, now: u64, wall: u64) {
+        const DAY_MS: u64 = 24 * 3_600_000;
+        if let Ok(mut changed) = self.copy(secret) {
+            changed.versions.retain(|version| version.labels != 0 || version.created + DAY_MS > wall);
+            self.change(secret, now, Some(changed));
+        }
+    }
+
     /// Deleted without recovery.
     pub(crate) fn delete(&mut self, secret: usize, now: u64) {
         self.change(secret, now, None);

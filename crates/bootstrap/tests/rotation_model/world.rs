@@ -32,7 +32,7 @@ pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(wall_ms())
 }
 
-fn wall_ms() -> u64 {
+pub(crate) fn wall_ms() -> u64 {
     let (start, skipped) = CLOCK.get();
     let passed = start.map_or(Duration::ZERO, |start| start.elapsed());
     1_700_000_000_000 + skipped + u64::try_from(passed.as_millis()).expect("a schedule is short")
@@ -127,6 +127,8 @@ pub(crate) struct Model {
     witnesses: Witnesses,
     /// Logins that somebody from outside has locked everybody out of.
     excused: [bool; LOGINS.len()],
+    /// When somebody from outside has last touched a secret or the database.
+    pub(crate) interfered: Option<u64>,
     /// Passwords that somebody has deleted with their secret.
     deleted: Vec<u32>,
 }
@@ -155,6 +157,7 @@ impl Model {
             sent: Vec::new(),
             witnesses: HashMap::new(),
             excused: [false; LOGINS.len()],
+            interfered: None,
             deleted: Vec::new(),
         }
     }
@@ -195,9 +198,18 @@ impl Model {
     }
 
     pub(crate) fn note(&mut self, text: impl FnOnce(&Self) -> String) {
+        let Some(mut trace) = self.trace.take() else { return };
+        let now = self.now();
+        trace.push(format!("{:>5}.{:03} s  {}", now / 1_000, now % 1_000, text(self)));
+        self.trace = Some(trace);
+    }
+
+    /// Puts what the code under test has logged into the trace.
+    pub(crate) fn take_log(&mut self) {
         if self.trace.is_some() {
-            let line = format!("{:>9.3} s  {}", f64::from(u32::try_from(self.now()).unwrap()) / 1000.0, text(self));
-            self.trace.as_mut().expect("it was just there").push(line);
+            for line in crate::log::take() {
+                self.note(|_| line);
+            }
         }
     }
 
@@ -226,7 +238,7 @@ impl Model {
             return;
         }
         let lag = self.lag(&[1, 20, 200, 1_000]);
-        let polls = self.lag(&[160, 250, 990, 1_500, 4_000]);
+        let polls = self.lag(&[160, 250, 990, 1_500, 4_000, 21_000]);
         self.after(lag, move |model| {
             if model.cluster.nodes[node].is_connected() && model.cluster.leader.is_some() {
                 model.cluster.replicate(node);
@@ -337,7 +349,7 @@ impl Model {
         for login in 0..BUILT_IN {
             if self.cluster.committed()[login].is_none() {
                 let account = Account { password: self.initial[login], is_in_right_groups: true };
-                self.outside(|model| model.write_account(login, Some(account), Extent::Whole));
+                self.write_account(login, Some(account), Extent::Whole);
             }
         }
     }
@@ -356,6 +368,11 @@ impl Model {
         if self.cluster.nodes[node].is_isolated {
             self.note(|_| format!("node {node} is no longer cut off"));
             self.cluster.heal(node, self.now());
+            // A notice lives for an hour. Whoever was away for longer keeps the old password in its cache (contract §1.7).
+            if !self.is_calm && self.tape.below(Chooser::Cluster, 4) == 1 {
+                self.note(|_| format!("node {node} was away for so long that it has missed notices"));
+                self.cluster.miss_notices(node);
+            }
             self.call_election();
             self.spread(node);
         }
@@ -430,7 +447,7 @@ impl Model {
     }
 
     fn check(&mut self) {
-        for login in 0..LOGINS.len() {
+        for (login, name) in LOGINS.iter().enumerate() {
             match (self.opens(login), self.excused[login]) {
                 (true, _) => self.excused[login] = false,
                 (false, true) => {}
@@ -438,9 +455,8 @@ impl Model {
                 (false, false) if self.is_deleted(login) => self.excused[login] = true,
                 (false, false) => {
                     let password = self.cluster.committed()[login].map_or(0, |account| account.password);
-                    let login = LOGINS[login];
                     self.excused = [true; LOGINS.len()];
-                    self.violate(format!("no stored password opens the database as {login}: it has {}", word(password)));
+                    self.violate(format!("no stored password opens the database as {name}: it has {}", word(password)));
                 }
             }
         }
@@ -449,6 +465,7 @@ impl Model {
     /// Somebody from outside does something; what is lost by it is not our loss.
     pub(crate) fn outside(&mut self, deed: impl FnOnce(&mut Self)) {
         deed(self);
+        self.interfered = Some(self.now());
         for login in 0..LOGINS.len() {
             self.excused[login] = !self.opens(login);
         }
@@ -483,8 +500,10 @@ impl Model {
             self.violate(format!("consumers of {} find no credentials", SECRETS[secret].0));
         }
         let Some(before) = before else { return Ok(()) };
+        // The login of a pair that is not in use gets a new password at its next turn, whatever it has.
+        let in_use = after.holder(CURRENT).and_then(|version| version.held).map(|held| held.login);
         let lost = self.sent.iter().find(|sent| {
-            SECRETS[secret].1.contains(&sent.login) && is_kept(&before, sent, way) && !is_kept(&after, sent, way)
+            in_use == Some(sent.login) && is_kept(&before, sent, way) && !is_kept(&after, sent, way)
         });
         if let Some(sent) = lost.copied() {
             let (login, password) = (LOGINS[sent.login], word(sent.password));
@@ -519,6 +538,16 @@ impl Model {
         if let Some((node, _)) = unproven {
             let (login, password) = (LOGINS[held.login], word(held.password));
             self.violate(format!("{password} of {login} is promoted, and node {node} has not accepted it"));
+        }
+    }
+
+    /// The sidecar beside `node` is satisfied with what it has seen since `begun`, and would register the node.
+    pub(crate) fn satisfied(&mut self, node: usize, begun: u64) {
+        let now = self.now();
+        let found = &self.cluster.nodes[node];
+        let default = (0..BUILT_IN).find(|login| found.would_accept(*login, FACTORY_DEFAULT, now));
+        if let (Some(login), false) = (default, self.interfered.is_some_and(|at| at >= begun)) {
+            self.violate(format!("sidecar {node} is done, and its node accepts the factory default of {}", LOGINS[login]));
         }
     }
 
@@ -601,13 +630,3 @@ fn accounts_in_words(accounts: &crate::cluster::Accounts) -> String {
     found.map(|(login, account)| format!("{login} {}", word(account.password))).collect::<Vec<_>>().join(", ")
 }
 
-impl Model {
-    /// Puts what the code under test has logged into the trace.
-    pub(crate) fn take_log(&mut self) {
-        if self.trace.is_some() {
-            for line in crate::log::take() {
-                self.note(|_| line);
-            }
-        }
-    }
-}
