@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bootstrap::ports::{
-    AccountRecord, AwsError, AwsErrorKind, Labels, Login, Requester, SecretId, SecretStore, Server, ServerError, Version,
-    VersionId,
+    AccountRecord, AwsError, AwsErrorKind, Labels, Login, Requester, SecretId, SecretStore, Server, ServerError,
+    Version, VersionId,
 };
 use bootstrap::rotation::Role;
 use bootstrap::{Password, SecretText};
@@ -297,7 +297,9 @@ impl ModelSecrets {
         let label_name = if label == CURRENT { "AWSCURRENT" } else { "AWSPENDING" };
         let what = format!("{label_name} from {} to {}", name(&from), name(&to));
         self.write("UpdateSecretVersionStage", id, what, move |model, secret| {
-            model.change_secret(secret, Way::Label, |store, now| store.stage(secret, now, label, from.as_deref(), to.as_deref()))
+            model.change_secret(secret, Way::Label, |store, now| {
+                store.stage(secret, now, label, from.as_deref(), to.as_deref())
+            })
         })
         .await
     }
@@ -309,7 +311,8 @@ impl SecretStore for ModelSecrets {
     }
 
     async fn deprecated(&self, id: &SecretId) -> Result<Vec<VersionId>, AwsError> {
-        self.look("ListSecretVersionIds", id, |_, found| found.map_or_else(Vec::new, |secret| secret.deprecated())).await
+        self.look("ListSecretVersionIds", id, |_, found| found.map_or_else(Vec::new, |secret| secret.deprecated()))
+            .await
     }
 
     async fn read(&self, id: &SecretId, version: &VersionId) -> Result<Option<Version>, AwsError> {

@@ -109,10 +109,8 @@ impl<S: Subject> Executor<S> {
             let next = starts.chain(due).fold(deadline, u64::min);
             let next = self.model.borrow().instant(next);
             let mut timer = pin!(sleep_until(next));
-            poll_fn(|context| {
-                if self.is_anybody_ready() { Poll::Ready(()) } else { timer.as_mut().poll(context) }
-            })
-            .await;
+            poll_fn(|context| if self.is_anybody_ready() { Poll::Ready(()) } else { timer.as_mut().poll(context) })
+                .await;
         }
     }
 

@@ -104,8 +104,7 @@ impl Rates {
         }
         // To be killed at one of many questions is enough now and then.
         rates.read[4] /= 5;
-        rates.latency =
-            tape.pick(Chooser::Setup, &[[1, 0, 0, 0, 0, 0], [8, 4, 2, 1, 0, 0], [80, 40, 40, 20, 10, 1]]);
+        rates.latency = tape.pick(Chooser::Setup, &[[1, 0, 0, 0, 0, 0], [8, 4, 2, 1, 0, 0], [80, 40, 40, 20, 10, 1]]);
         rates
     }
 

@@ -25,8 +25,8 @@ mod tape;
 mod world;
 
 use explore::{explore, report};
-use schedule::{play, runtime};
 use mutants::{Adapter, Backwards, CachesAreProof, DatabaseFirst, DetailsDiscard, OneRefusal, OwnNode, RandomToken};
+use schedule::{play, runtime};
 use subject::{AsItIs, Subject};
 use tape::{Choices, Tape};
 
@@ -101,12 +101,29 @@ fn details_that_discard_a_pending_password_are_caught() {
     is_caught(DetailsDiscard);
 }
 
-#[test]
-fn promoting_beside_a_leader_that_sees_no_majority_is_caught() {
-    is_caught(Adapter::NoMajority);
+/// A mistake that bootstrap once made shows in this schedule, and bootstrap as it is gets through it. After a change of
+/// the model the choices may have to be found anew: with [`is_caught`] and `ROTATION_REPORT=1`.
+fn is_caught_in(subject: impl Subject, choices: &str) {
+    let (runtime, tape) = (runtime(), || Tape::from_choices(Choices::parse(choices)));
+    let violation = play(&runtime, subject, tape(), false).violation.expect("the model notices");
+    println!("{violation}");
+    assert_eq!(play(&runtime, AsItIs, tape(), false).violation, None, "bootstrap as it is fails there too");
 }
 
+/// A leader was cut off between a reset and its proof. It saw no other member alive, so its sidecar took the word of the
+/// own node for that of all, while the others still refused the password.
 #[test]
-fn taking_caches_for_proof_is_caught() {
-    is_caught(CachesAreProof);
+fn a_leader_that_is_cut_off_promotes_nothing() {
+    is_caught_in(Adapter::NoMajority, "20*.1.5.6*.2.5*.33.5//0.4");
+}
+
+/// Somebody else had made a password pending and set it. The sidecar set the current one again and got no reply; the next
+/// leader's found the foreign one accepted everywhere and moved the labels on, and the one that might be stored lost its.
+#[test]
+fn labels_do_not_move_on_the_word_of_caches() {
+    is_caught_in(
+        CachesAreProof,
+        "20*.1.1.2*.2.2.2.1.1.3*.133.18//2.11*.1.6*.3.2*.2.4*.2.0.2.3*.4.4*.1.2.12*.1.0.2.3*.1.3.11*.1.5*.1.19*.5/1.3//\
+         156*.1.1.1.5*.3.17*.2.5*.3.0.1.4.33*.3.0.1.13*.3.0.1.116*.3.76*.13",
+    );
 }

@@ -219,7 +219,8 @@ impl SecretStore for DatabaseFirstSecrets {
     }
 
     async fn put_pending(&self, id: &SecretId, version: &VersionId, text: &SecretText) -> Result<(), AwsError> {
-        let user = if id.0 == SECRETS[0].0 { Some(ADMIN) } else { id.0.strip_prefix("es/").filter(|user| *user == "ops") };
+        let user =
+            if id.0 == SECRETS[0].0 { Some(ADMIN) } else { id.0.strip_prefix("es/").filter(|user| *user == "ops") };
         if let (Some(user), Some(admin)) = (user, self.admin().await) {
             let new = Credentials::from_text(text, &[user]).expect("it was just made").password;
             // Whatever comes of it, the secret follows.

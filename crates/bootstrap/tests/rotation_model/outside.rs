@@ -121,7 +121,8 @@ fn happen(model: &mut Model, event: Event, which: usize) {
         Event::PromotePendingByHand => label_by_hand(model, secret, CURRENT, PENDING),
         Event::DropPendingByHand => {
             let now = model.now();
-            let found = model.store.secret(secret).and_then(|secret| secret.holder(PENDING)).map(|found| found.id.clone());
+            let found =
+                model.store.secret(secret).and_then(|secret| secret.holder(PENDING)).map(|found| found.id.clone());
             if let Some(id) = found {
                 model.outside(|model| model.store.stage(secret, now, PENDING, Some(&id), None).expect("it is there"));
             }
@@ -276,7 +277,11 @@ pub(crate) fn repair(model: &mut Model) {
         model.heal(node);
     }
     for secret in 0..SECRETS.len() {
-        let is_spoilt = model.store.secret(secret).and_then(|secret| secret.holder(CURRENT)).is_some_and(|version| version.held.is_none());
+        let is_spoilt = model
+            .store
+            .secret(secret)
+            .and_then(|secret| secret.holder(CURRENT))
+            .is_some_and(|version| version.held.is_none());
         if is_spoilt {
             let password = model.words.invent();
             put_by_hand(model, secret, CURRENT, Some(password));

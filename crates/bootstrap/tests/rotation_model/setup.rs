@@ -107,7 +107,8 @@ pub(crate) fn prepare(model: &mut Model) -> Plan {
         recover_with_node_certificate: recovers,
         now: wall_clock,
     };
-    model.note(|_| format!("{nodes} nodes, node certificate may recover: {recovers}, passwords turn with age: {turns}"));
+    model
+        .note(|_| format!("{nodes} nodes, node certificate may recover: {recovers}, passwords turn with age: {turns}"));
     for secret in 0..SECRETS.len() {
         model.note_labels(secret);
     }

@@ -43,8 +43,7 @@ impl<S: Subject> Shrinker<'_, S> {
                     let is_flat = is_harmless || self.attempt(|choices| choices.0[stream][start..end].fill(0));
                     // Every success may have made the tape shorter.
                     let end = end.min(self.best.0[stream].len());
-                    let is_gone =
-                        start < end && self.attempt(|choices| drop(choices.0[stream].drain(start..end)));
+                    let is_gone = start < end && self.attempt(|choices| drop(choices.0[stream].drain(start..end)));
                     if !is_flat && !is_gone && size == 1 {
                         self.attempt(|choices| choices.0[stream][start] = 1);
                         self.attempt(|choices| choices.0[stream][start] -= 1);

@@ -502,9 +502,10 @@ impl Model {
         let Some(before) = before else { return Ok(()) };
         // The login of a pair that is not in use gets a new password at its next turn, whatever it has.
         let in_use = after.holder(CURRENT).and_then(|version| version.held).map(|held| held.login);
-        let lost = self.sent.iter().find(|sent| {
-            in_use == Some(sent.login) && is_kept(&before, sent, way) && !is_kept(&after, sent, way)
-        });
+        let lost = self
+            .sent
+            .iter()
+            .find(|sent| in_use == Some(sent.login) && is_kept(&before, sent, way) && !is_kept(&after, sent, way));
         if let Some(sent) = lost.copied() {
             let (login, password) = (LOGINS[sent.login], word(sent.password));
             self.violate(format!("{password} may have been sent for {login} and is dropped unresolved"));
@@ -532,9 +533,9 @@ impl Model {
             let is_old = node.joined.is_none_or(|joined| joined + SETTLED_MEMBER_MS < now);
             node.phase == Phase::Live && !node.is_isolated && is_old
         });
-        let unproven = settled.map(|(number, node)| (number, node.boot)).find(|(node, boot)| {
-            self.witnesses.get(&(caller, *node, held.login)) != Some(&(*boot, held.password))
-        });
+        let unproven = settled
+            .map(|(number, node)| (number, node.boot))
+            .find(|(node, boot)| self.witnesses.get(&(caller, *node, held.login)) != Some(&(*boot, held.password)));
         if let Some((node, _)) = unproven {
             let (login, password) = (LOGINS[held.login], word(held.password));
             self.violate(format!("{password} of {login} is promoted, and node {node} has not accepted it"));
@@ -547,7 +548,10 @@ impl Model {
         let found = &self.cluster.nodes[node];
         let default = (0..BUILT_IN).find(|login| found.would_accept(*login, FACTORY_DEFAULT, now));
         if let (Some(login), false) = (default, self.interfered.is_some_and(|at| at >= begun)) {
-            self.violate(format!("sidecar {node} is done, and its node accepts the factory default of {}", LOGINS[login]));
+            self.violate(format!(
+                "sidecar {node} is done, and its node accepts the factory default of {}",
+                LOGINS[login]
+            ));
         }
     }
 
@@ -614,7 +618,8 @@ fn secret_in_words(secret: &Secret) -> String {
             format!("{} {} details {details}", LOGINS[held.login], word(held.password))
         });
         let labels = [(1, " CURRENT"), (2, " PENDING"), (4, " PREVIOUS")];
-        let labels: String = labels.iter().filter(|(bit, _)| version.labels & bit != 0).map(|(_, name)| *name).collect();
+        let labels: String =
+            labels.iter().filter(|(bit, _)| version.labels & bit != 0).map(|(_, name)| *name).collect();
         format!("{}({held}){labels}", short(&version.id))
     });
     versions.collect::<Vec<_>>().join(", ")
@@ -629,4 +634,3 @@ fn accounts_in_words(accounts: &crate::cluster::Accounts) -> String {
     let found = accounts.iter().zip(LOGINS).filter_map(|(account, login)| Some((login, (*account)?)));
     found.map(|(login, account)| format!("{login} {}", word(account.password))).collect::<Vec<_>>().join(", ")
 }
-
