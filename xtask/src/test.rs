@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -38,6 +38,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     report.step("format", || cargo(root, &["fmt", "--all", "--check"], &[]));
     report.step("build", || cargo(root, &["build", "--quiet", "--locked", "--workspace", "--all-targets"], &[]));
     report.step("tests", || tests(root, &tools, options));
+    report.step("rotation model", || rotation_model(root));
     report.step("clippy", || {
         cargo(root, &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])
     });
@@ -80,23 +81,51 @@ fn tests(root: &Path, tools: &Tools, options: &Options) -> Result<String, Failur
     if options.require_all {
         cargo.env("TESTKIT_REQUIRE_ALL", "1");
     }
-    let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(Failure::io("run cargo test"))?;
     let (mut passed, mut failed) = (0, 0);
-    for line in BufReader::new(child.stdout.take().expect("stdout is piped")).lines() {
-        let line = line.map_err(Failure::io("read the output of cargo test"))?;
-        eprintln!("{line}");
+    let status = read_lines(&mut cargo, |line| {
         if let Some(summary) = line.strip_prefix("test result: ") {
             passed += count(summary, " passed");
             failed += count(summary, " failed");
         }
-    }
-    let status = child.wait().map_err(Failure::io("wait for cargo test"))?;
+    })?;
     let summary = format!("{passed} passed, {failed} failed");
     if status.success() && failed == 0 && passed > 0 {
         Ok(summary)
     } else {
         Err(Failure::new(format!("{summary}; {status}")))
     }
+}
+
+/// Schedules of the model of password rotation that are played here; a plain `cargo test` plays few of them.
+const SCHEDULES: &str = "100000";
+
+/// Gives how many schedules were played in a second.
+fn rotation_model(root: &Path) -> Result<String, Failure> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--quiet", "--locked", "--workspace", "--test", "rotation_model", "--"]);
+    cargo.args(["--exact", "--nocapture", "nobody_is_locked_out"]);
+    cargo.env("ROTATION_SCHEDULES", SCHEDULES).current_dir(root);
+    let mut summary = None;
+    let status = read_lines(&mut cargo, |line| {
+        if line.ends_with("schedules/s") {
+            summary = Some(line.to_owned());
+        }
+    })?;
+    match summary {
+        Some(summary) if status.success() => Ok(summary),
+        _ => Err(Failure::new(format!("cargo test ended with {status}"))),
+    }
+}
+
+/// Runs `cargo`, shows what it prints and hands on every line of it.
+fn read_lines(cargo: &mut Command, mut each: impl FnMut(&str)) -> Result<ExitStatus, Failure> {
+    let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(Failure::io("run cargo test"))?;
+    for line in BufReader::new(child.stdout.take().expect("stdout is piped")).lines() {
+        let line = line.map_err(Failure::io("read the output of cargo test"))?;
+        eprintln!("{line}");
+        each(&line);
+    }
+    child.wait().map_err(Failure::io("wait for cargo test"))
 }
 
 /// The number before `what` in a line like `ok. 12 passed; 0 failed; …`.

@@ -8,10 +8,10 @@ use tracing::{info, warn};
 
 use crate::converge::World;
 use crate::error::Error;
-use crate::observe::Seen;
+use crate::observe::{Known, Seen};
 use crate::password::Password;
 use crate::ports::{AwsError, Login, Requester, SecretStore, Server, ServerError, VersionId};
-use crate::rotation::{Accepted, Caller, Candidate, Observed, Ours, Pending, Protocol, Role, Step};
+use crate::rotation::{Accepted, Caller, Candidate, Observed, Protocol, Role, Step};
 use crate::secret::{Credentials, SecretText};
 use crate::user::User;
 
@@ -59,6 +59,13 @@ impl From<AwsError> for Failure {
     }
 }
 
+/// The server's word for a password.
+pub(crate) struct Confirmed {
+    pub(crate) pending: VersionId,
+    pub(crate) login: String,
+    pub(crate) password: Password,
+}
+
 pub(crate) struct Attempt<'a, S, V, P> {
     pub(crate) world: &'a World<S, V, P>,
     pub(crate) user: &'a User,
@@ -68,8 +75,8 @@ pub(crate) struct Attempt<'a, S, V, P> {
     pub(crate) accepted_before: Vec<(String, Password)>,
     /// Since when every candidate has been refused.
     pub(crate) refused_since: Option<Instant>,
-    /// The foreign version since whose sight the server has confirmed the current password.
-    pub(crate) settled: Option<VersionId>,
+    /// What the server has confirmed to have set last, and which version was pending then.
+    pub(crate) confirmed: Option<Confirmed>,
     pub(crate) last_resort: bool,
     /// The slot that this run has stored a version in, or found taken.
     filled: Option<VersionId>,
@@ -77,8 +84,8 @@ pub(crate) struct Attempt<'a, S, V, P> {
 
 impl<'a, S: SecretStore, V: Server, P: Protocol> Attempt<'a, S, V, P> {
     pub(crate) fn new(world: &'a World<S, V, P>, user: &'a User, admin: Option<&'a Password>) -> Self {
-        let (accepted_before, refused_since, settled, filled) = (Vec::new(), None, None, None);
-        Self { world, user, admin, accepted_before, refused_since, settled, last_resort: false, filled }
+        let (accepted_before, refused_since, confirmed, filled) = (Vec::new(), None, None, None);
+        Self { world, user, admin, accepted_before, refused_since, confirmed, last_resort: false, filled }
     }
 
     pub(crate) fn is_last_resort(&self) -> bool {
@@ -189,7 +196,7 @@ impl<'a, S: SecretStore, V: Server, P: Protocol> Attempt<'a, S, V, P> {
             }
         };
         match self.world.server.reset_password(requester, user, &target.password).await {
-            Ok(()) => {}
+            Ok(()) => self.confirmed = confirmed(seen, target),
             Err(ServerError::Refused(_)) if self.admin.is_some() => return Progress::Blocked(Obstacle::AdminChanged),
             Err(error) => {
                 warn!(user, "the password may have been set or not, it will be set again: {error}");
@@ -201,7 +208,6 @@ impl<'a, S: SecretStore, V: Server, P: Protocol> Attempt<'a, S, V, P> {
             let taken = self.world.server.login(user, &target.password).await == Login::Accepted;
             let verdict = if taken { Some(self.try_logins(&seen.candidates, Role::Leader).await) } else { None };
             if verdict.is_some_and(|verdict| verdict.accepted == Accepted::Proven(to)) {
-                self.note_settled(seen, to);
                 return Progress::Stepped;
             }
             sleep(PROOF_POLL).await;
@@ -211,17 +217,15 @@ impl<'a, S: SecretStore, V: Server, P: Protocol> Attempt<'a, S, V, P> {
         Progress::Blocked(Obstacle::Server(reason))
     }
 
-    fn note_settled(&mut self, seen: &Seen, to: Candidate) {
-        if let (Observed::Stored { pending: Pending::Foreign(Ours::Unsettled), .. }, Candidate::Current) =
-            (seen.observed, to)
-        {
-            self.settled = Some(seen.pending().clone());
-        }
-    }
-
     fn text(&self, login: &str, password: &Password) -> SecretText {
         Credentials::to_text(login, password, &self.world.details)
     }
+}
+
+/// Without a pending version there is nothing that the server's word decides.
+fn confirmed(seen: &Seen, target: &Known) -> Option<Confirmed> {
+    let pending = seen.labels().pending.clone()?;
+    Some(Confirmed { pending, login: target.login.clone(), password: target.password.clone() })
 }
 
 fn fresh() -> Result<Password, Failure> {

@@ -130,9 +130,10 @@ impl<S: SecretStore, V: Server, P: Protocol> Attempt<'_, S, V, P> {
             _ => Accounts { account: Account::Given, outdated: None, doubt: None },
         };
         let Accounts { account, outdated, doubt } = accounts;
+        let confirmed = self.confirmed(&labels, &candidates);
         let accepted = if doubt.is_some() { Accepted::Unclear } else { verdict.accepted };
         let doubt = doubt.or(verdict.doubt.map(Obstacle::Server));
-        let observed = Observed::Stored { pending, accepted, account, due, help: self.help() };
+        let observed = Observed::Stored { pending, accepted, confirmed, account, due, help: self.help() };
         Ok(Seen { observed, candidates, outdated, doubt, labels: Some(labels) })
     }
 
@@ -147,9 +148,16 @@ impl<S: SecretStore, V: Server, P: Protocol> Attempt<'_, S, V, P> {
         let slot = self.world.protocol.slot(&labels.arn, Some(current));
         Ok(Pending::Foreign(match self.world.secrets.read(&self.user.secret, &slot).await? {
             Some(_) => Ours::Robbed,
-            None if self.settled.as_ref() == Some(version) => Ours::Settled,
-            None => Ours::Unsettled,
+            None => Ours::Absent,
         }))
+    }
+
+    /// The first candidate that the server has confirmed while the same version was pending: two with one password count
+    /// as the first of them here as well.
+    fn confirmed(&self, labels: &Labels, candidates: &[Known]) -> Option<Candidate> {
+        let word = self.confirmed.as_ref().filter(|word| labels.pending.as_ref() == Some(&word.pending))?;
+        let is_it = |known: &&Known| known.login == word.login && known.password == word.password;
+        candidates.iter().find(is_it).map(|known| known.candidate)
     }
 
     /// The credentials in a version and when they were stored, or `None` if it cannot be read yet.

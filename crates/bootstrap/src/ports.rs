@@ -178,7 +178,8 @@ pub trait Server: Sized {
     /// What the node says it is (`/info`).
     fn role(&self) -> impl Future<Output = Result<Role, ServerError>>;
 
-    /// All other members that the node's gossip calls alive; none beside a single node.
+    /// All other members that the node's gossip calls alive; none beside a single node. An error if these and itself are
+    /// not the majority of the members: a node that is cut off sees nobody, and the others go on without it.
     fn peers(&self) -> impl Future<Output = Result<Vec<Self>, ServerError>>;
 
     /// Whether this node accepts the password.

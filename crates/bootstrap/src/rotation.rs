@@ -53,10 +53,8 @@ pub enum Pending {
 pub enum Ours {
     /// The slot holds a version, which may have been sent: the label was taken from it.
     Robbed,
-    /// The slot is empty. The foreign value may have been sent by whoever stored it, so that a restart would bring it out.
-    Unsettled,
-    /// The slot is empty, and since the foreign value was seen the server has confirmed the current one.
-    Settled,
+    /// The slot is empty.
+    Absent,
 }
 
 /// The user's account in the database.
@@ -107,6 +105,9 @@ pub enum Observed {
         pending: Pending,
         /// What the server said.
         accepted: Accepted,
+        /// The candidate that the server has confirmed to have set, during this run and since it saw the pending version.
+        /// Whatever else may have been sent before, by whomever, a restart does not bring out any more.
+        confirmed: Option<Candidate>,
         /// The account that the password is for.
         account: Account,
         /// What is to change even if all is well.
@@ -217,10 +218,12 @@ pub fn next(seen: &Observed, role: Role) -> Step {
 }
 
 fn leaders_next(seen: &Observed) -> Step {
-    let (pending, accepted, account, due, help) = match *seen {
+    let (pending, accepted, confirmed, account, due, help) = match *seen {
         Observed::NoSecret => return Step::CreateSecret,
         Observed::NoValue => return Step::StoreFirst,
-        Observed::Stored { pending, accepted, account, due, help } => (pending, accepted, account, due, help),
+        Observed::Stored { pending, accepted, confirmed, account, due, help } => {
+            (pending, accepted, confirmed, account, due, help)
+        }
     };
     let target = if pending == Pending::Waiting { Candidate::Pending } else { Candidate::Current };
     match (pending, accepted, account) {
@@ -237,15 +240,16 @@ fn leaders_next(seen: &Observed) -> Step {
             Help::NodeCertificate => Step::Reset { to: target, by: Caller::NodeCertificate },
         },
         (pending, Accepted::Only(as_), _) => unproven(pending, as_),
-        (pending, Accepted::Proven(as_), _) => proven(pending, as_, due),
+        (pending, Accepted::Proven(as_), _) => proven(pending, as_, confirmed == Some(as_), due),
     }
 }
 
-fn proven(pending: Pending, as_: Candidate, due: Due) -> Step {
+/// Caches prove only what clients may log in with. A version loses its label only on the server's word for another one.
+fn proven(pending: Pending, as_: Candidate, is_confirmed: bool, due: Due) -> Step {
     match (pending, as_) {
-        (Pending::Waiting | Pending::Foreign(_), Candidate::Pending) => Step::MoveCurrent,
+        (Pending::Waiting | Pending::Foreign(_), Candidate::Pending) if is_confirmed => Step::MoveCurrent,
         // We did not send it and it does not open the database: the version stays, without the label.
-        (Pending::Foreign(Ours::Settled), Candidate::Current) => Step::DropPending,
+        (Pending::Foreign(Ours::Absent), Candidate::Current) if is_confirmed => Step::DropPending,
         (Pending::Absent, Candidate::Current) => match due {
             Due::Nothing => Step::Done,
             Due::Details => Step::StorePending { fresh: false },
@@ -280,25 +284,26 @@ mod tests {
     use super::*;
     use Candidate::{Current, FactoryDefault, Older};
 
-    const FOREIGN: [Pending; 3] =
-        [Pending::Foreign(Ours::Robbed), Pending::Foreign(Ours::Unsettled), Pending::Foreign(Ours::Settled)];
-
-    fn seen(pending: Pending, accepted: Accepted) -> Observed {
-        Observed::Stored { pending, accepted, account: Account::Given, due: Due::Nothing, help: Help::Nobody }
-    }
+    const FOREIGN: [Pending; 2] = [Pending::Foreign(Ours::Robbed), Pending::Foreign(Ours::Absent)];
 
     fn step(pending: Pending, accepted: Accepted) -> Step {
-        next(&seen(pending, accepted), Role::Leader)
+        step_after(None, pending, accepted)
+    }
+
+    /// The step once the server has confirmed a candidate.
+    fn step_after(confirmed: Option<Candidate>, pending: Pending, accepted: Accepted) -> Step {
+        let (account, due, help) = (Account::Given, Due::Nothing, Help::Nobody);
+        next(&Observed::Stored { pending, accepted, confirmed, account, due, help }, Role::Leader)
     }
 
     fn due(due: Due, accepted: Accepted) -> Step {
-        let (pending, account, help) = (Pending::Absent, Account::Given, Help::Nobody);
-        next(&Observed::Stored { pending, accepted, account, due, help }, Role::Leader)
+        let (pending, confirmed, account, help) = (Pending::Absent, None, Account::Given, Help::Nobody);
+        next(&Observed::Stored { pending, accepted, confirmed, account, due, help }, Role::Leader)
     }
 
     fn helped(pending: Pending, help: Help) -> Step {
-        let (accepted, account, due) = (Accepted::Nothing, Account::Given, Due::Nothing);
-        next(&Observed::Stored { pending, accepted, account, due, help }, Role::Leader)
+        let (accepted, confirmed, account, due) = (Accepted::Nothing, None, Account::Given, Due::Nothing);
+        next(&Observed::Stored { pending, accepted, confirmed, account, due, help }, Role::Leader)
     }
 
     fn reset(to: Candidate, as_: Candidate) -> Step {
@@ -333,14 +338,13 @@ mod tests {
     #[test]
     fn a_foreign_pending_version_counts_only_if_it_opens_the_database() {
         for pending in FOREIGN {
-            assert_eq!(step(pending, Accepted::Proven(Candidate::Pending)), Step::MoveCurrent);
-            assert_eq!(
-                step(pending, Accepted::Only(Candidate::Pending)),
-                reset(Candidate::Pending, Candidate::Pending)
-            );
+            let (only, proven) = (Accepted::Only(Candidate::Pending), Accepted::Proven(Candidate::Pending));
+            assert_eq!(step(pending, only), reset(Candidate::Pending, Candidate::Pending));
+            assert_eq!(step_after(Some(Candidate::Pending), pending, proven), Step::MoveCurrent);
             assert_eq!(step(pending, Accepted::Unclear), Step::Wait);
         }
-        assert_eq!(step(Pending::Foreign(Ours::Settled), Accepted::Proven(Current)), Step::DropPending);
+        let foreign = Pending::Foreign(Ours::Absent);
+        assert_eq!(step_after(Some(Current), foreign, Accepted::Proven(Current)), Step::DropPending);
     }
 
     #[test]
@@ -352,15 +356,28 @@ mod tests {
 
     #[test]
     fn before_a_foreign_label_is_taken_the_server_confirms_the_current_password() {
+        let foreign = Pending::Foreign(Ours::Absent);
         for accepted in [Accepted::Only(Current), Accepted::Proven(Current)] {
-            assert_eq!(step(Pending::Foreign(Ours::Unsettled), accepted), reset(Current, Current));
+            assert_eq!(step(foreign, accepted), reset(Current, Current));
         }
-        assert_eq!(step(Pending::Foreign(Ours::Settled), Accepted::Only(Current)), reset(Current, Current));
+        assert_eq!(step_after(Some(Current), foreign, Accepted::Only(Current)), reset(Current, Current));
+    }
+
+    #[test]
+    fn before_a_version_is_promoted_the_server_confirms_its_password() {
+        for pending in [Pending::Waiting].into_iter().chain(FOREIGN) {
+            for confirmed in [None, Some(Current)] {
+                let step = step_after(confirmed, pending, Accepted::Proven(Candidate::Pending));
+                assert_eq!(step, reset(Candidate::Pending, Candidate::Pending));
+            }
+        }
     }
 
     #[test]
     fn labels_move_only_after_proof() {
-        assert_eq!(step(Pending::Waiting, Accepted::Proven(Candidate::Pending)), Step::MoveCurrent);
+        let pending = Candidate::Pending;
+        assert_eq!(step_after(Some(pending), Pending::Waiting, Accepted::Proven(pending)), Step::MoveCurrent);
+        assert_eq!(step_after(Some(pending), Pending::Waiting, Accepted::Only(pending)), reset(pending, pending));
         assert_eq!(step(Pending::LeftBehind, Accepted::Proven(Current)), Step::DropPending);
     }
 
@@ -391,8 +408,8 @@ mod tests {
     #[test]
     fn an_account_is_made_with_the_password_that_is_to_hold() {
         let account = |pending, account| {
-            let (accepted, due, help) = (Accepted::Nothing, Due::Nothing, Help::Admin);
-            next(&Observed::Stored { pending, accepted, account, due, help }, Role::Leader)
+            let (accepted, confirmed, due, help) = (Accepted::Nothing, None, Due::Nothing, Help::Admin);
+            next(&Observed::Stored { pending, accepted, confirmed, account, due, help }, Role::Leader)
         };
         assert_eq!(account(Pending::Absent, Account::Missing), Step::CreateAccount(Current));
         assert_eq!(account(Pending::Waiting, Account::Missing), Step::CreateAccount(Candidate::Pending));
@@ -409,8 +426,10 @@ mod tests {
                 {
                     for due in [Due::Nothing, Due::Details, Due::Password] {
                         for help in [Help::Nobody, Help::Admin, Help::NodeCertificate] {
-                            let account = Account::Given;
-                            all.push(Observed::Stored { pending, accepted, account, due, help });
+                            for confirmed in [None, Some(candidate)] {
+                                let account = Account::Given;
+                                all.push(Observed::Stored { pending, accepted, confirmed, account, due, help });
+                            }
                         }
                     }
                 }

@@ -143,11 +143,23 @@ struct Gossip {
 #[serde(rename_all = "camelCase")]
 struct Member {
     is_alive: bool,
+    #[serde(default)]
+    is_read_only_replica: bool,
     http_end_point_ip: String,
     http_end_point_port: u16,
 }
 
 impl Gossip {
+    /// A cut-off leader says for another 3.2 s that it leads (observed §5); the dead stay in its list.
+    fn require_majority(&self) -> Result<(), ServerError> {
+        let voting = || self.members.iter().filter(|member| !member.is_read_only_replica);
+        let (alive, all) = (voting().filter(|member| member.is_alive).count(), voting().count());
+        if alive * 2 > all {
+            return Ok(());
+        }
+        Err(ServerError::Answer(format!("that {alive} of {all} members are alive, which is no majority")))
+    }
+
     /// Host and port of the living members but for the one that was asked.
     fn others(self) -> impl Iterator<Item = String> {
         let own = (self.server_ip, self.server_port);
@@ -223,6 +235,7 @@ impl Server for HttpServer {
 
     async fn peers(&self) -> Result<Vec<Self>, ServerError> {
         let gossip: Gossip = self.get_json("/gossip").await?;
+        gossip.require_majority()?;
         Ok(gossip
             .others()
             .map(|authority| Self { client: self.client.clone(), client_of_node: None, authority })
@@ -335,6 +348,15 @@ mod tests {
     #[test]
     fn peers_are_the_living_members_but_for_oneself() {
         let gossip: Gossip = serde_json::from_str(GOSSIP).unwrap();
+        gossip.require_majority().unwrap();
         assert_eq!(gossip.others().collect::<Vec<_>>(), ["es-node-1.db.internal:2113"]);
+    }
+
+    #[test]
+    fn a_node_that_sees_no_majority_knows_no_peers() {
+        let cut_off = GOSSIP.replace(r#""Leader","isAlive":true"#, r#""Unknown","isAlive":false"#);
+        let gossip: Gossip = serde_json::from_str(&cut_off).unwrap();
+        let error = gossip.require_majority().unwrap_err().to_string();
+        assert_eq!(error, "it answered that 1 of 3 members are alive, which is no majority");
     }
 }
