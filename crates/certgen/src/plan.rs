@@ -161,7 +161,7 @@ impl FromStr for DnsName {
         }
         if domain.is_some_and(|domain| !domain.contains('.')) {
             return Err(format!(
-                "`{text}` stands for no name: OpenSSL, which servers dial with, wants two labels after `*.`; give the names"
+                "`{text}` stands for no name: OpenSSL takes `*.` only before two labels; give the names"
             ));
         }
         Ok(Self(text.to_ascii_lowercase()))
