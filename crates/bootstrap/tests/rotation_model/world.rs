@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::cluster::{Account, BUILT_IN, Cluster, Extent, FACTORY_DEFAULT, LOGINS, Phase};
 use crate::faults::Rates;
-use crate::store::{CURRENT, Held, Refusal, Secret, Store, Stored};
+use crate::store::{CURRENT, Held, PENDING, Refusal, Secret, Store, Stored};
 use crate::tape::{Chooser, Tape};
 
 /// The secrets, and the logins that each may hold.
@@ -500,12 +500,12 @@ impl Model {
             self.violate(format!("consumers of {} find no credentials", SECRETS[secret].0));
         }
         let Some(before) = before else { return Ok(()) };
-        // The login of a pair that is not in use gets a new password at its next turn, whatever it has.
-        let in_use = after.holder(CURRENT).and_then(|version| version.held).map(|held| held.login);
-        let lost = self
-            .sent
-            .iter()
-            .find(|sent| in_use == Some(sent.login) && is_kept(&before, sent, way) && !is_kept(&after, sent, way));
+        // The other login of a pair, neither in use nor about to be, gets a new password at its turn, whatever it has.
+        let login = |version: Option<&Stored>| version.and_then(|version| version.held).map(|held| held.login);
+        let in_use = [login(after.holder(CURRENT)), login(before.holder(PENDING))];
+        let lost = self.sent.iter().find(|sent| {
+            in_use.contains(&Some(sent.login)) && is_kept(&before, sent, way) && !is_kept(&after, sent, way)
+        });
         if let Some(sent) = lost.copied() {
             let (login, password) = (LOGINS[sent.login], word(sent.password));
             self.violate(format!("{password} may have been sent for {login} and is dropped unresolved"));
