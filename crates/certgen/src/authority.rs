@@ -17,11 +17,12 @@ use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::Tag;
 use x509_parser::parse_x509_certificate;
+use x509_parser::public_key::PublicKey;
 use zeroize::Zeroizing;
 
 use crate::issue::{BACKDATED, IssueError, common_name, encode, random_serial};
-use crate::keys::RsaKey;
-use crate::plan::Validity;
+use crate::keys::{RsaKey, RsaKeys};
+use crate::plan::{CaKeyAlgorithm, NewAuthority, Validity};
 
 /// What the common name of an authority that is made here begins with.
 pub(crate) const MADE_HERE: &str = "eventstore-fargate CA ";
@@ -259,6 +260,14 @@ pub(crate) fn issue_rsa_authority(
     issue_authority_for(key.to_signer().map_err(library)?, validity, now)
 }
 
+/// Makes what is asked for, looking for an RSA key with all cores if it is to have one.
+pub(crate) fn issue_new_authority(new: NewAuthority, now: OffsetDateTime) -> Result<Authority, IssueError> {
+    match new.key_algorithm.rsa() {
+        None => issue_authority(new.validity, now),
+        Some(size) => issue_rsa_authority(&RsaKeys::search(size, 1).take()?, new.validity, now),
+    }
+}
+
 fn issue_authority_for(key: KeyPair, validity: Validity, now: OffsetDateTime) -> Result<Authority, IssueError> {
     let serial = random_serial()?;
     let mut params = CertificateParams::default();
@@ -275,6 +284,15 @@ fn issue_authority_for(key: KeyPair, validity: Validity, now: OffsetDateTime) ->
         not_after: params.not_after,
         issuer: Issuer::new(params, key),
     })
+}
+
+/// The kind of key of a certificate, or what certgen makes that is nearest to it.
+pub(crate) fn key_algorithm(der: &[u8]) -> CaKeyAlgorithm {
+    let key = parse(der).ok().and_then(|certificate| match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => Some(CaKeyAlgorithm::of_rsa(key.key_size())),
+        _ => None,
+    });
+    key.unwrap_or_default()
 }
 
 /// Whether it is an authority that may sign certificates, and whose name they can repeat.

@@ -117,7 +117,9 @@ pub use authority::{Authority, AuthorityError, Root, issue_authority};
 pub use due::{Reason, Signer, Wanted, due};
 pub use error::{CaFile, Error, Errors};
 pub use issue::{IssueError, NodeCertificate, issue_node};
-pub use plan::{CaKeyAlgorithm, CaSource, DnsName, MetadataUri, Names, Owner, Plan, RenewBefore, RsaBits, Validity};
+pub use plan::{
+    CaKeyAlgorithm, CaSource, DnsName, MetadataUri, Names, NewAuthority, Owner, Plan, RenewBefore, RsaBits, Validity,
+};
 pub use publish::{Generation, PublishError, publish};
 pub use published::Published;
 pub use run::{Report, kept_authority, run};

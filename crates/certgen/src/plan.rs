@@ -388,7 +388,31 @@ pub enum CaKeyAlgorithm {
     Rsa4096,
 }
 
+/// An authority that is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewAuthority {
+    /// Its key.
+    pub key_algorithm: CaKeyAlgorithm,
+    /// How long it is valid.
+    pub validity: Validity,
+}
+
+impl Default for NewAuthority {
+    fn default() -> Self {
+        Self { key_algorithm: CaKeyAlgorithm::default(), validity: Validity::AUTHORITY }
+    }
+}
+
 impl CaKeyAlgorithm {
+    /// The kind that is nearest to RSA keys of this size.
+    pub(crate) fn of_rsa(bits: usize) -> Self {
+        match bits {
+            ..=2048 => Self::Rsa2048,
+            ..=3072 => Self::Rsa3072,
+            _ => Self::Rsa4096,
+        }
+    }
+
     /// The size of an RSA key.
     pub(crate) fn rsa(self) -> Option<RsaBits> {
         match self {

@@ -9,14 +9,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::authority::{Authority, Root, issue_authority, issue_rsa_authority};
+use crate::authority::{Authority, Root, issue_new_authority, issue_rsa_authority};
 use crate::ca::{self, CaError, Phase};
 use crate::due::{Reason, Signer, Wanted, due};
 use crate::error::{CaFile, Error, Errors};
 use crate::issue::{IssueError, issue_node_for};
 use crate::keys::RsaKeys;
 use crate::metadata::task_address;
-use crate::plan::{CaSource, Names, Owner, Plan, RsaBits, Validity};
+use crate::plan::{CaSource, Names, NewAuthority, Owner, Plan, RsaBits, Validity};
 use crate::publish::{Generation, PublishError, Staged, Volume};
 use crate::published::Published;
 
@@ -300,11 +300,11 @@ fn issue_and_publish(plan: &Plan, seen: &Seen, now: OffsetDateTime) -> Result<Of
 
 /// All RSA keys of a run are looked for at once.
 fn new_authority(plan: &Plan, keys: &RsaKeys, now: OffsetDateTime) -> Result<Authority, IssueError> {
-    match plan.ca_key_algorithm.rsa() {
-        None => issue_authority(Validity::AUTHORITY, now),
-        Some(size) if size == plan.key_size => issue_rsa_authority(&keys.take()?, Validity::AUTHORITY, now),
-        Some(size) => issue_rsa_authority(&RsaKeys::search(size, 1).take()?, Validity::AUTHORITY, now),
+    let new = NewAuthority { key_algorithm: plan.ca_key_algorithm, validity: Validity::AUTHORITY };
+    if new.key_algorithm.rsa() == Some(plan.key_size) {
+        return issue_rsa_authority(&keys.take()?, new.validity, now);
     }
+    issue_new_authority(new, now)
 }
 
 fn stage(volume: &Volume) -> Result<Staged<'_>, Error> {
@@ -361,11 +361,9 @@ fn signing(plan: &Plan, now: OffsetDateTime) -> Result<Signing, Error> {
 }
 
 fn in_secret(id: &str, plan: &Plan, now: OffsetDateTime) -> Result<Known, CaError> {
-    let document = if plan.dry_run {
-        ca::look_into_secret(id, now)?
-    } else {
-        ca::obtain_from_secret(id, now)?
-    };
+    let new = NewAuthority { key_algorithm: plan.ca_key_algorithm, validity: Validity::AUTHORITY };
+    let document =
+        if plan.dry_run { ca::look_into_secret(id, new, now)? } else { ca::obtain_from_secret(id, new, now)? };
     Ok(Known {
         authority: document.authority(now).map_err(CaError::Authority)?,
         roots: document.roots().iter().map(|root| root.pem.clone()).collect(),

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_secretsmanager::config::Credentials;
-use certgen::Validity;
 use certgen::aws::{Secret, loader};
 use certgen::ca::{
     Begin, CaError, Document, Evidence, NodeEvidence, Outcome, Phase, PublishedRoots, StoreErrorKind, advance, obtain,
     read,
 };
+use certgen::{NewAuthority, Validity};
 use serde_json::{Value, json};
 use testkit::aws::{Aws, Lag, Refusal};
 use testkit::consumer;
@@ -36,7 +36,7 @@ async fn start_within(endpoint: &str, id: &str, time: Duration) -> Result<Docume
 
 async fn start_with(configuration: &SdkConfig, id: &str, time: Duration) -> Result<Document, CaError> {
     let secret = Secret::new(configuration, id, time);
-    obtain(&secret, Validity::AUTHORITY, OffsetDateTime::now_utc()).await
+    obtain(&secret, NewAuthority::default(), OffsetDateTime::now_utc()).await
 }
 
 /// All at once, each with a client of its own.

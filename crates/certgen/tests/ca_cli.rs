@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use certgen::ca::{Document, roots_fingerprint};
-use certgen::{Root, Validity};
+use certgen::{NewAuthority, Root};
 use serde_json::{Value, json};
 use testkit::aws::{Aws, Refusal};
 use time::OffsetDateTime;
@@ -55,7 +55,7 @@ fn user_follows(double: &Aws) {
 async fn an_operator_rotates_the_authority() {
     let double = Aws::start().await.unwrap();
     let service = double.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "es"));
-    let document = Document::new(Validity::AUTHORITY, OffsetDateTime::now_utc()).unwrap();
+    let document = Document::new(NewAuthority::default(), OffsetDateTime::now_utc()).unwrap();
     double.secrets(|secrets| {
         secrets.create("es/ca", Some(document.to_text().expose()));
         secrets.create("es/admin", Some(r#"{"username":"admin","password":"hunter2"}"#));

@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use ca_world::{Fault, Secret, Task, User, World, alone, run};
-use certgen::Validity;
 use certgen::ca::{
     Begin, CaError, Document, Evidence, NodeEvidence, Outcome, Phase, PublishedRoots, SecretText, advance, obtain, read,
 };
+use certgen::{NewAuthority, Validity};
 use time::{Duration, OffsetDateTime};
 
 const SCHEDULES: u64 = 300;
@@ -22,7 +22,7 @@ fn now() -> OffsetDateTime {
 fn starts(world: &Rc<World>, count: usize) -> Vec<Task<Result<Document, CaError>>> {
     let one = |_| {
         let user = User::of(world);
-        Box::pin(async move { obtain(&user, Validity::AUTHORITY, now()).await }) as Task<_>
+        Box::pin(async move { obtain(&user, NewAuthority::default(), now()).await }) as Task<_>
     };
     (0..count).map(one).collect()
 }
@@ -49,7 +49,7 @@ fn any_number_of_tasks_agree_on_one_authority() {
         world.failures.set(0);
         world.lag.set(0);
         let (before, calls) = (world.now(), world.calls.get());
-        alone(obtain(&User::of(&world), Validity::AUTHORITY, now())).unwrap();
+        alone(obtain(&User::of(&world), NewAuthority::default(), now())).unwrap();
         assert_eq!((world.now(), world.calls.get()), (before, calls + 1), "a later task reads once and writes nothing");
     }
 }
@@ -70,7 +70,7 @@ fn killed_at_any_call_the_next_run_ends_in_the_same_state() {
                     world.calls.get()
                 };
                 world.fault.set(None);
-                let document = alone(obtain(&User::of(&world), Validity::AUTHORITY, now())).unwrap();
+                let document = alone(obtain(&User::of(&world), NewAuthority::default(), now())).unwrap();
                 assert_eq!(world.ever_current(), [document.to_text()]);
                 world.assert_nothing_was_overwritten();
                 if calls_of_first < call {
@@ -83,10 +83,10 @@ fn killed_at_any_call_the_next_run_ends_in_the_same_state() {
 
 #[test]
 fn what_somebody_else_stored_is_named_and_left() {
-    let ours = Document::new(Validity::AUTHORITY, now()).unwrap();
+    let ours = Document::new(NewAuthority::default(), now()).unwrap();
     let text = ours.to_text();
     let text = text.expose();
-    let another = Document::new(Validity::AUTHORITY, now()).unwrap();
+    let another = Document::new(NewAuthority::default(), now()).unwrap();
     let key = |document: &Document| {
         let value: serde_json::Value = serde_json::from_str(document.to_text().expose()).unwrap();
         (value["signing"]["cert"].as_str().unwrap().to_owned(), value["signing"]["key"].as_str().unwrap().to_owned())
@@ -122,7 +122,7 @@ fn what_somebody_else_stored_is_named_and_left() {
         let world = World::holding(value, 1);
         let before = world.now();
         let errors = [
-            alone(obtain(&User::of(&world), Validity::AUTHORITY, now())).unwrap_err(),
+            alone(obtain(&User::of(&world), NewAuthority::default(), now())).unwrap_err(),
             alone(read(&User::of(&world))).unwrap_err(),
             alone(advance(&User::of(&world), &Evidence::default(), Begin::Yes(Validity::AUTHORITY), now()))
                 .unwrap_err(),
@@ -150,7 +150,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[test]
 fn no_key_is_shown() {
-    let document = Document::new(Validity::AUTHORITY, now()).unwrap().trusting_a_new_root(Validity::AUTHORITY, now());
+    let document =
+        Document::new(NewAuthority::default(), now()).unwrap().trusting_a_new_root(Validity::AUTHORITY, now());
     let shown = format!("{:?}", document.unwrap());
     assert!(!shown.contains("PRIVATE"), "{shown}");
 }
@@ -166,7 +167,7 @@ struct Deployment {
 
 impl Deployment {
     fn steady(nodes: usize, seed: u64) -> Rc<Self> {
-        let document = Document::new(Validity::AUTHORITY, now()).unwrap();
+        let document = Document::new(NewAuthority::default(), now()).unwrap();
         let world = World::holding(document.to_text().expose(), seed);
         let nodes = RefCell::new(vec![Some(document.clone()); nodes]);
         let known = RefCell::new((document.to_text(), document.clone()));
@@ -374,7 +375,7 @@ fn a_slot_that_somebody_else_has_filled_is_named_and_left() {
     let world = &deployment.world;
     let current = world.now().current.unwrap();
     let slot = certgen::ca::slot(ca_world::ARN, Some(&current));
-    let foreign = Document::new(Validity::AUTHORITY, now()).unwrap();
+    let foreign = Document::new(NewAuthority::default(), now()).unwrap();
     let mut secret: Secret = world.now();
     secret.versions.push((slot.clone(), foreign.to_text()));
     world.history.borrow_mut().push(secret.clone());

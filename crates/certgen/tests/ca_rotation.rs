@@ -18,7 +18,7 @@ use certgen::ca::{
     Begin, Document, Evidence, NodeEvidence, Outcome, Phase, PublishedRoots, advance, obtain, roots_fingerprint,
     signer_fingerprint,
 };
-use certgen::{Names, NodeCertificate, RsaBits, Validity, issue_node};
+use certgen::{Names, NewAuthority, NodeCertificate, RsaBits, Validity, issue_node};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -193,7 +193,7 @@ async fn a_cluster_goes_through_a_rotation_without_a_failed_handshake() {
     let configuration = loader().region(Region::new("eu-west-1")).endpoint_url(double.endpoint());
     let configuration = configuration.credentials_provider(credentials).load().await;
     let secret = Secret::new(&configuration, "es/ca", Duration::from_mins(2));
-    let first = obtain(&secret, Validity::AUTHORITY, OffsetDateTime::now_utc()).await.unwrap();
+    let first = obtain(&secret, NewAuthority::default(), OffsetDateTime::now_utc()).await.unwrap();
 
     let mut cluster = DatabaseCluster::prepare(Line::V24_10, NODES, 0.05);
     let held: Vec<_> = (0..NODES).map(|node| give(&cluster, node, &first)).collect();

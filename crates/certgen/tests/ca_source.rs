@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use certgen::Validity;
-use certgen::ca::Document;
+use certgen::ca::{Document, SecretText, TrustedRoot};
+use certgen::{CaKeyAlgorithm, NewAuthority, Validity};
 use common::TwoNodes;
 use testkit::aws::{Aws, Refusal};
 use time::OffsetDateTime;
@@ -31,6 +31,11 @@ fn told(output: &Output) -> String {
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     assert!(!text.contains("PRIVATE KEY") && !text.contains("hunter2"), "{text}");
     text
+}
+
+fn stored(double: &Aws, secret: &str) -> Document {
+    let text = double.secrets(|secrets| secrets.current(secret)).unwrap();
+    Document::from_text(&SecretText::from(text)).unwrap().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +66,7 @@ async fn tasks_that_start_together_trust_each_other() {
 async fn every_root_of_the_document_gets_a_file() {
     let double = Aws::start().await.unwrap();
     let now = OffsetDateTime::now_utc();
-    let document = Document::new(Validity::AUTHORITY, now).unwrap().trusting_a_new_root(Validity::AUTHORITY, now);
+    let document = Document::new(NewAuthority::default(), now).unwrap().trusting_a_new_root(Validity::AUTHORITY, now);
     let document = document.unwrap();
     double.secrets(|secrets| secrets.create("es/ca", Some(document.to_text().expose())));
     let directory = tempfile::tempdir().unwrap();
@@ -98,4 +103,42 @@ async fn what_cannot_be_used_leaves_the_volume_as_it_was() {
     assert!(told(&output).contains("would issue"));
     assert!(double.secrets(|secrets| secrets.versions("es/empty").is_empty()), "a dry run writes nothing");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// Whoever chose RSA, for consumers that know nothing else, has RSA after a rotation as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_root_has_the_kind_of_key_that_was_asked_for_first() {
+    let double = Aws::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    for (secret, algorithm) in [("es/rsa", CaKeyAlgorithm::Rsa2048), ("es/ec", CaKeyAlgorithm::P256)] {
+        let asked = ["--ca-key-algorithm", &algorithm.to_string()];
+        let output = run(certgen(&double.endpoint(), directory.path(), secret, &asked)).await;
+        assert!(output.status.success(), "{}", told(&output));
+        let document = stored(&double, secret);
+        let rotated = document.trusting_a_new_root(Validity::AUTHORITY, OffsetDateTime::now_utc()).unwrap();
+        let kinds: Vec<_> = rotated.roots().iter().map(TrustedRoot::key_algorithm).collect();
+        assert_eq!(kinds, [algorithm, algorithm]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_again_it_keeps_the_certificate_until_another_root_signs() {
+    let double = Aws::start().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let again = async || {
+        let output = run(certgen(&double.endpoint(), directory.path(), "es/ca", &[])).await;
+        assert!(output.status.success(), "{}", told(&output));
+        told(&output)
+    };
+    assert!(again().await.contains("issued a certificate"));
+    assert!(again().await.contains("kept the certificate"));
+    let store = |document: &Document| double.secrets(|secrets| secrets.put("es/ca", document.to_text().expose()));
+    let both = stored(&double, "es/ca").trusting_a_new_root(Validity::AUTHORITY, OffsetDateTime::now_utc()).unwrap();
+    store(&both);
+    assert!(again().await.contains("the trusted roots differ"));
+    assert!(again().await.contains("kept the certificate"));
+    store(&both.advanced().unwrap());
+    let told = again().await;
+    assert!(told.contains("another authority signed the certificate"), "{told}");
+    assert!(again().await.contains("kept the certificate"));
 }

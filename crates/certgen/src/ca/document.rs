@@ -18,9 +18,9 @@ use zeroize::Zeroizing;
 
 use super::fingerprint::{roots_fingerprint, sha256};
 use super::store::SecretText;
-use crate::authority::{Authority, AuthorityError, Root, issue_authority};
+use crate::authority::{Authority, AuthorityError, Root, issue_new_authority, key_algorithm};
 use crate::issue::IssueError;
-use crate::plan::Validity;
+use crate::plan::{CaKeyAlgorithm, NewAuthority, Validity};
 
 /// The number of the shape; it changes when a member changes its meaning or is new.
 const SCHEMA: u64 = 1;
@@ -138,6 +138,11 @@ impl TrustedRoot {
         Ok(Self { pem: root.pem(), sha256: sha256(root.der()), not_before, not_after, der: root.der().to_vec() })
     }
 
+    /// The kind of its key, or what certgen makes that is nearest to it.
+    pub fn key_algorithm(&self) -> CaKeyAlgorithm {
+        key_algorithm(&self.der)
+    }
+
     /// The certificate as DER.
     pub fn der(&self) -> &[u8] {
         &self.der
@@ -182,8 +187,8 @@ impl Document {
     /// # Errors
     ///
     /// Only if the cryptographic library fails.
-    pub fn new(validity: Validity, now: OffsetDateTime) -> Result<Self, DocumentError> {
-        let (root, signing) = new_root(validity, now, 0)?;
+    pub fn new(new: NewAuthority, now: OffsetDateTime) -> Result<Self, DocumentError> {
+        let (root, signing) = new_root(new, now, 0)?;
         Ok(Self { phase: Phase::Steady, roots: vec![root], signing, next: None })
     }
 
@@ -227,7 +232,7 @@ impl Document {
         roots_fingerprint(self.roots.iter().map(TrustedRoot::der))
     }
 
-    /// The document with which a rotation begins: a new root is trusted too.
+    /// The document with which a rotation begins: a new root, with a key of the same kind, is trusted too.
     ///
     /// # Errors
     ///
@@ -236,7 +241,8 @@ impl Document {
         if self.phase != Phase::Steady {
             return Err(DocumentError::WrongPhase(self.phase));
         }
-        let (root, next) = new_root(validity, now, self.roots.len())?;
+        let new = NewAuthority { key_algorithm: self.roots[self.signing.root].key_algorithm(), validity };
+        let (root, next) = new_root(new, now, self.roots.len())?;
         let mut roots = self.roots.clone();
         roots.push(root);
         Ok(Self { phase: Phase::TrustBoth, roots, signing: self.signing.clone(), next: Some(next) })
@@ -293,6 +299,18 @@ impl Document {
         serde_json::to_writer(&mut *bytes, &text).expect("strings and a number always serialise");
         let text = std::str::from_utf8(&bytes).expect("JSON is UTF-8");
         SecretText::from(text.to_owned())
+    }
+
+    /// Reads the value of a secret; `None` if nobody has stored an authority in it.
+    ///
+    /// # Errors
+    ///
+    /// [`ContentsError`] if it holds something else, or is damaged.
+    pub fn from_text(text: &SecretText) -> Result<Option<Self>, ContentsError> {
+        match Self::read(text)? {
+            Contents::Empty => Ok(None),
+            Contents::Authority(document) => Ok(Some(*document)),
+        }
     }
 
     pub(super) fn read(text: &SecretText) -> Result<Contents, ContentsError> {
@@ -373,8 +391,8 @@ pub enum DocumentError {
     WrongPhase(Phase),
 }
 
-fn new_root(validity: Validity, now: OffsetDateTime, root: usize) -> Result<(TrustedRoot, Signer), DocumentError> {
-    let authority = issue_authority(validity, now).map_err(DocumentError::Issue)?;
+fn new_root(new: NewAuthority, now: OffsetDateTime, root: usize) -> Result<(TrustedRoot, Signer), DocumentError> {
+    let authority = issue_new_authority(new, now).map_err(DocumentError::Issue)?;
     let certificate = TrustedRoot::of(authority.certificate()).map_err(DocumentError::Unusable)?;
     Ok((certificate, Signer { root, key: authority.key() }))
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::document::{Contents, Document};
 use super::error::CaError;
 use super::store::{Current, Pauses, Store, StoreErrorKind, VersionId, slot};
-use crate::plan::Validity;
+use crate::plan::NewAuthority;
 
 /// What came of one look.
 enum Look {
@@ -18,7 +18,7 @@ enum Look {
     Again,
 }
 
-/// The certificate authority of the secret; a new one, valid for `validity` from `now` on, if the secret is absent or empty.
+/// The certificate authority of the secret; a new one like `new`, valid from `now` on, if the secret is absent or empty.
 ///
 /// A secret without any value, and one whose value is blank or the JSON object `{}`, is empty. Safe to run again, and to be
 /// killed, at any moment.
@@ -26,11 +26,11 @@ enum Look {
 /// # Errors
 ///
 /// [`CaError`] says what is in the way. Then nothing of what was found has been changed.
-pub async fn obtain(store: &impl Store, validity: Validity, now: OffsetDateTime) -> Result<Document, CaError> {
+pub async fn obtain(store: &impl Store, new: NewAuthority, now: OffsetDateTime) -> Result<Document, CaError> {
     let mut pauses = Pauses::default();
     let mut made = None;
     loop {
-        let passing = match look(store, &mut made, validity, now).await {
+        let passing = match look(store, &mut made, new, now).await {
             Ok(Look::Found(document, current)) => {
                 if made.is_some() {
                     tidy(store, &current).await;
@@ -50,7 +50,7 @@ pub async fn obtain(store: &impl Store, validity: Validity, now: OffsetDateTime)
 async fn look(
     store: &impl Store,
     made: &mut Option<Document>,
-    validity: Validity,
+    new: NewAuthority,
     now: OffsetDateTime,
 ) -> Result<Look, CaError> {
     const READ: &str = "read the certificate authority";
@@ -69,7 +69,7 @@ async fn look(
     // Made once: who looks again stores the same.
     let document = match made {
         Some(document) => document,
-        None => made.insert(Document::new(validity, now).map_err(CaError::Make)?),
+        None => made.insert(Document::new(new, now).map_err(CaError::Make)?),
     };
     let Some(arn) = arn else {
         store

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 
 use super::document::Document;
 use super::error::CaError;
+use crate::plan::NewAuthority;
 
 /// [`super::obtain`] from the secret with this name or ARN, with the credentials and the region of the environment. Ends
 /// within two minutes, whatever AWS does: an ECS task has so long to start (`startTimeout`).
@@ -11,12 +12,12 @@ use super::error::CaError;
 /// # Errors
 ///
 /// [`CaError`]; [`CaError::WithoutAws`] if certgen was built without the feature `aws`.
-pub fn obtain_from_secret(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
+pub fn obtain_from_secret(id: &str, new: NewAuthority, now: OffsetDateTime) -> Result<Document, CaError> {
     #[cfg(feature = "aws")]
-    return with_aws::obtain(id, now);
+    return with_aws::obtain(id, new, now);
     #[cfg(not(feature = "aws"))]
     {
-        let _ = (id, now);
+        let _ = (id, new, now);
         Err(CaError::WithoutAws)
     }
 }
@@ -26,12 +27,12 @@ pub fn obtain_from_secret(id: &str, now: OffsetDateTime) -> Result<Document, CaE
 /// # Errors
 ///
 /// As [`obtain_from_secret`].
-pub fn look_into_secret(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
+pub fn look_into_secret(id: &str, new: NewAuthority, now: OffsetDateTime) -> Result<Document, CaError> {
     #[cfg(feature = "aws")]
-    return with_aws::look(id, now);
+    return with_aws::look(id, new, now);
     #[cfg(not(feature = "aws"))]
     {
-        let _ = (id, now);
+        let _ = (id, new, now);
         Err(CaError::WithoutAws)
     }
 }
@@ -42,24 +43,23 @@ mod with_aws {
 
     use tokio::time::timeout;
 
-    use super::{CaError, Document, OffsetDateTime};
+    use super::{CaError, Document, NewAuthority, OffsetDateTime};
     use crate::aws::{Secret, block_on, configuration};
     use crate::ca::obtain::obtain as obtain_from;
     use crate::ca::rotate::read;
-    use crate::plan::Validity;
 
     /// Pauses end then.
     const TIME: Duration = Duration::from_mins(1);
     /// Calls that are slow, and answered all the same, end then.
     const LONGEST: Duration = Duration::from_secs(110);
 
-    pub(super) fn obtain(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
-        with_secret(id, async |secret| obtain_from(&secret, Validity::AUTHORITY, now).await)
+    pub(super) fn obtain(id: &str, new: NewAuthority, now: OffsetDateTime) -> Result<Document, CaError> {
+        with_secret(id, async |secret| obtain_from(&secret, new, now).await)
     }
 
-    pub(super) fn look(id: &str, now: OffsetDateTime) -> Result<Document, CaError> {
+    pub(super) fn look(id: &str, new: NewAuthority, now: OffsetDateTime) -> Result<Document, CaError> {
         match with_secret(id, async |secret| read(&secret).await) {
-            Err(CaError::NoAuthority) => Document::new(Validity::AUTHORITY, now).map_err(CaError::Make),
+            Err(CaError::NoAuthority) => Document::new(new, now).map_err(CaError::Make),
             found => found,
         }
     }
