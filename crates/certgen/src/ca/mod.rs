@@ -1,6 +1,6 @@
 //! The certificate authority of a deployment, in a secret of AWS Secrets Manager, and its rotation.
 //!
-//! [`obtain`] is what a task does when it starts: however many do it at once, they agree on one authority. [`advance`] takes
+//! [`obtain()`] is what a task does when it starts: however many do it at once, they agree on one authority. [`advance`] takes
 //! a rotation one phase further; [`next`] is the rule, without any call. Both run on any [`Store`]; the one of AWS is in
 //! `aws/`, behind the feature `aws`.
 //!

@@ -6,7 +6,7 @@ use super::document::Document;
 use super::error::CaError;
 use crate::plan::NewAuthority;
 
-/// [`super::obtain`] from the secret with this name or ARN, with the credentials and the region of the environment. Ends
+/// [`super::obtain()`] from the secret with this name or ARN, with the credentials and the region of the environment. Ends
 /// within two minutes, whatever AWS does: an ECS task has so long to start (`startTimeout`).
 ///
 /// # Errors
