@@ -29,7 +29,7 @@ fn end(mut demo: Child) -> (i32, String) {
 
 #[test]
 fn two_demos_run_side_by_side_and_hide_the_password() {
-    let (one, two) = (demo(&programs(), &[]), demo(&programs(), &["--show-secrets"]));
+    let (one, two) = (demo(&programs(), &["--ca", "files"]), demo(&programs(), &["--show-secrets"]));
     let (code, hidden) = end(one);
     assert_eq!(code, 0, "{hidden}");
     let (code, shown) = end(two);

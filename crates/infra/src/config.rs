@@ -56,6 +56,8 @@ impl ApplicationUser {
 /// Where the certificate authority comes from that signs the nodes' certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CaSource {
+    /// All tasks share one, in a secret of the deployment.
+    Secret,
     /// Every task makes its own.
     Ephemeral,
     /// Files in the certgen container.
@@ -203,12 +205,13 @@ fn user(section: &mut Section<'_>) -> Option<ApplicationUser> {
 
 /// Every login is one user's, and none is built in.
 fn taken_logins(root: &mut Section<'_>, users: &[Option<ApplicationUser>]) {
-    let mut taken: BTreeSet<String> = ["admin", "ops"].map(str::to_owned).into();
+    // `<name>/ca` is the secret of the certificate authority.
+    let mut taken: BTreeSet<String> = ["admin", "ops", "ca"].map(str::to_owned).into();
     for (index, user) in users.iter().enumerate().filter_map(|(index, user)| Some((index, user.as_ref()?))) {
         for login in user.logins() {
             if !taken.insert(login.to_string()) {
                 let message = format!(
-                    "`{login}` is taken; allowed is each login once, besides admin and ops, and `<login>-b` belongs to a \
+                    "`{login}` is taken; allowed is each login once, besides admin, ops and ca, and `<login>-b` belongs to a \
                      login that alternates"
                 );
                 root.mistake(&format!("users[{index}].login"), message);
@@ -221,34 +224,44 @@ const CA_FILES: [&str; 2] = ["ca_certificate", "ca_key"];
 
 /// A source that fits the number of nodes and has all that belongs to it and nothing else.
 fn ca_source(section: &mut Section<'_>, nodes: Option<ClusterSize>) -> Option<CaSource> {
-    let from_files = section.text("ca", "ephemeral", |source| match source {
-        "ephemeral" => Ok(false),
-        "files" => Ok(true),
-        "secret" => Err("`secret` is not supported yet; allowed are ephemeral and files".to_owned()),
-        other => Err(format!("`{other}` is not a source of a certificate authority; allowed are ephemeral and files")),
+    enum Source {
+        Secret,
+        Ephemeral,
+        Files,
+    }
+    let source = section.text("ca", "secret", |source| match source {
+        "secret" => Ok(Source::Secret),
+        "ephemeral" => Ok(Source::Ephemeral),
+        "files" => Ok(Source::Files),
+        other => Err(format!(
+            "`{other}` is not a source of a certificate authority; allowed are secret, ephemeral and files"
+        )),
     });
     let [certificate, key] = CA_FILES.map(|file| section.optional(file, ContainerPath::parse));
-    let from_files = from_files?;
+    let source = source?;
     for file in CA_FILES {
-        match (from_files, section.table.contains_key(file)) {
-            (true, false) => section.mistake(file, "it is missing; ca = \"files\" needs it".to_owned()),
-            (false, true) => section.mistake(file, "it belongs to ca = \"files\" only".to_owned()),
+        match (&source, section.table.contains_key(file)) {
+            (Source::Files, false) => section.mistake(file, "it is missing; ca = \"files\" needs it".to_owned()),
+            (Source::Secret | Source::Ephemeral, true) => {
+                section.mistake(file, "it belongs to ca = \"files\" only".to_owned());
+            }
             _ => {}
         }
     }
-    if from_files {
-        return Some(CaSource::Files { certificate: certificate?, key: key? });
-    }
-    if let Some(nodes) = nodes.filter(|nodes| nodes.is_cluster()) {
+    if let (Source::Ephemeral, Some(nodes)) = (&source, nodes.filter(|nodes| nodes.is_cluster())) {
         section.mistake(
             "ca",
             format!(
                 "`ephemeral` does not go with {nodes} nodes: each task would make a certificate authority of its own, and no \
-                 node would trust another; allowed is files, with ca_certificate and ca_key"
+                 node would trust another; allowed are secret, and files with ca_certificate and ca_key"
             ),
         );
     }
-    Some(CaSource::Ephemeral)
+    Some(match source {
+        Source::Secret => CaSource::Secret,
+        Source::Ephemeral => CaSource::Ephemeral,
+        Source::Files => CaSource::Files { certificate: certificate?, key: key? },
+    })
 }
 
 /// A table of the file, whose keys are taken one by one so that none passes unnoticed.
@@ -446,10 +459,11 @@ mod tests {
         for nodes in ["", "nodes = 1", "nodes = 3", "nodes = 5", "nodes = 7"] {
             assert!(Config::parse(&config(nodes, files)).is_ok(), "{nodes}");
         }
-        assert_eq!(keys(&config("nodes = 3", "")), ["certificates.ca"]);
+        assert!(Config::parse(&config("nodes = 3", "")).is_ok(), "by default all share the one in a secret");
         assert_eq!(keys(&config("nodes = 3", "ca = \"ephemeral\"")), ["certificates.ca"]);
-        assert_eq!(keys(&config("nodes = 4", "ca = \"secret\"")), ["cluster.nodes", "certificates.ca"]);
-        assert_eq!(keys(&config("nodes = 4", "")), ["cluster.nodes"], "whether it is a cluster is not known");
+        assert_eq!(keys(&config("nodes = 4", "ca = \"vault\"")), ["cluster.nodes", "certificates.ca"]);
+        let unknown = keys(&config("nodes = 4", "ca = \"ephemeral\""));
+        assert_eq!(unknown, ["cluster.nodes"], "whether it is a cluster is not known");
     }
 
     #[test]

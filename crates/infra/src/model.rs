@@ -38,6 +38,8 @@ pub enum Value {
     Region,
     /// The ARN of a user's secret.
     Secret(BuiltInUser),
+    /// The ARN of the secret with the certificate authority.
+    CaSecret,
     /// The id of the Cloud Map service that clients look up.
     ClientService,
 }
@@ -269,6 +271,12 @@ impl Deployment {
         secret_name(&self.config, login)
     }
 
+    /// The name of the secret in which the tasks keep their certificate authority, if they share one. It is made empty; the
+    /// first task fills it.
+    pub fn ca_secret_name(&self) -> Option<String> {
+        (self.config.ca == CaSource::Secret).then(|| secret_name(&self.config, "ca"))
+    }
+
     /// What CloudFormation generates a user's first password into (`AWS::SecretsManager::Secret`): template and key.
     pub fn secret_template(login: &str) -> (String, &'static str) {
         (format!(r#"{{"username":"{login}"}}"#), PASSWORD_KEY)
@@ -333,6 +341,12 @@ fn own_image(given: Option<&ImageReference>, program: &'static str) -> Image {
 
 fn certgen(config: &Config, host: &str) -> Container {
     let mut environment = match &config.ca {
+        CaSource::Secret => {
+            let mut environment = variables([("CERTGEN_CA_SOURCE", "secret".to_owned())]);
+            environment.push(("CERTGEN_CA_SECRET".to_owned(), Value::CaSecret));
+            environment.push(("AWS_REGION".to_owned(), Value::Region));
+            environment
+        }
         CaSource::Ephemeral => {
             variables([("CERTGEN_CA_SOURCE", "ephemeral".to_owned()), ("CERTGEN_CA_STATE", "/ca-state".to_owned())])
         }

@@ -116,7 +116,7 @@ fn what_holds_state_is_retained_under_ids_that_never_change() {
     };
     assert_eq!(retained("EventStore"), ["Node1EventStoreLogs"]);
     let retained = retained("StatefulResources");
-    assert_eq!(retained, ["AdminSecret", "FileSystem", "Node1DataAccessPoint", "OpsSecret"]);
+    assert_eq!(retained, ["AdminSecret", "CaSecret", "FileSystem", "Node1DataAccessPoint", "OpsSecret"]);
     let template = template("StatefulResources");
     for kind in ["AWS::EFS::FileSystem", "AWS::EFS::AccessPoint", "AWS::SecretsManager::Secret"] {
         for (id, _) in resources(&template).filter(|(_, resource)| resource["Type"] == kind) {
@@ -247,7 +247,8 @@ fn the_task_is_the_one_of_the_design() {
             assert!((2..=120).contains(&seconds), "{name}: Fargate allows 2 to 120 s");
         }
     }
-    let data = &task["Volumes"].as_array().unwrap()[4]["EFSVolumeConfiguration"];
+    let data = task["Volumes"].as_array().unwrap().iter().find(|volume| volume["Name"] == "data").unwrap();
+    let data = &data["EFSVolumeConfiguration"];
     assert_eq!(data["TransitEncryption"], "ENABLED");
     assert_eq!(data["AuthorizationConfig"]["IAM"], "ENABLED");
     assert!(data["RootDirectory"].is_null(), "not allowed together with an access point");
@@ -264,7 +265,7 @@ fn statements(template: &Value, role: &str) -> Vec<(String, Vec<String>, bool)> 
     statements.unwrap().iter().map(statement).collect()
 }
 
-/// Exactly the calls of `bootstrap/src/aws.rs`, what Cloud Map does in its caller's name (aws-contract §3.2), and the
+/// Exactly the calls of `bootstrap/src/aws.rs` and `certgen/src/aws/secrets.rs`, what Cloud Map does in its caller's name (aws-contract §3.2), and the
 /// mount. For every resource only what takes none.
 #[test]
 fn the_task_role_allows_what_the_programs_call() {
@@ -287,6 +288,12 @@ fn the_task_role_allows_what_the_programs_call() {
         ("FollowRegistration", "servicediscovery:GetOperation", true),
         ("WriteDnsRecords", "route53:ChangeResourceRecordSets route53:GetHostedZone", false),
         ("FindHostedZone", "route53:ListHostedZonesByName", true),
+        (
+            "ShareAuthority",
+            "secretsmanager:DescribeSecret secretsmanager:GetSecretValue secretsmanager:PutSecretValue \
+             secretsmanager:UpdateSecretVersionStage",
+            false,
+        ),
     ]
     .map(|(sid, actions, all)| (sid, actions.to_owned(), all));
     assert_eq!(granted, expected);
@@ -354,6 +361,7 @@ fn the_exports_are_a_stable_interface() {
         exports("StatefulResources"),
         [
             "eventstore:AdminSecretArn",
+            "eventstore:CaSecretArn",
             "eventstore:FileSystemId",
             "eventstore:Node1DataAccessPointId",
             "eventstore:NodeSecurityGroupId",

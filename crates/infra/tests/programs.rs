@@ -13,9 +13,13 @@ fn certgen_of(configuration: &str) -> Plan {
     let certgen = task.containers.iter().find(|container| container.name == ContainerName::Certgen).unwrap();
     let mut arguments = vec![OsString::from("certgen")];
     arguments.extend(certgen.command.iter().map(OsString::from));
-    for (name, value) in &certgen.environment {
+    for (name, value) in certgen.environment.iter().filter(|(name, _)| name != "AWS_REGION") {
         let name = name.strip_prefix("CERTGEN_").unwrap().to_ascii_lowercase().replace('_', "-");
-        let Value::Literal(value) = value else { panic!("--{name} is not known before the deployment") };
+        let value = match value {
+            Value::Literal(value) => value,
+            Value::CaSecret => "arn:aws:secretsmanager:eu-west-1:123456789012:secret:eventstore/ca-abcdef",
+            other => panic!("{other:?} for --{name}"),
+        };
         arguments.push(format!("--{name}={value}").into());
     }
     certgen::cli::parse(arguments).unwrap()
@@ -24,7 +28,7 @@ fn certgen_of(configuration: &str) -> Plan {
 #[test]
 fn certgen_understands_its_container() {
     let plan = certgen_of(infra::TEMPLATE);
-    assert_eq!(plan.ca, CaSource::Ephemeral { state: Some("/ca-state".into()) });
+    assert!(matches!(plan.ca, CaSource::Secret { .. }), "{:?}", plan.ca);
     assert_eq!(plan.server_line.map(certgen::inspect::Line::as_str), Some("24.10"));
     assert_eq!(plan.out.to_str(), Some("/certs"));
     assert!(plan.owner.is_none(), "the container runs as the server's uid");
@@ -32,5 +36,6 @@ fn certgen_understands_its_container() {
     let plan = certgen_of(include_str!("golden/cluster/eventstore.toml"));
     assert!(matches!(plan.ca, CaSource::Files { .. }));
     assert!(plan.names.dns().len() > 2, "the node's name, the clients' name and localhost: {}", plan.names);
-    certgen_of(include_str!("golden/everything/eventstore.toml"));
+    let plan = certgen_of(include_str!("golden/everything/eventstore.toml"));
+    assert_eq!(plan.ca, CaSource::Ephemeral { state: Some("/ca-state".into()) });
 }

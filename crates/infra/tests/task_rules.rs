@@ -181,12 +181,12 @@ fn every_rule_is_seen_to_be_broken() {
         ),
         (format!("{task}/Volumes/0/Host"), json!({"SourcePath": "/etc"}), "no path of the host"),
         (
-            format!("{task}/Volumes/4/EFSVolumeConfiguration/TransitEncryption"),
+            format!("{task}/Volumes/3/EFSVolumeConfiguration/TransitEncryption"),
             json!("DISABLED"),
             "authorized means encrypted",
         ),
         (
-            format!("{task}/Volumes/4/EFSVolumeConfiguration/RootDirectory"),
+            format!("{task}/Volumes/3/EFSVolumeConfiguration/RootDirectory"),
             json!("/data"),
             "no root directory beside an access point",
         ),

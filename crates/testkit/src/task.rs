@@ -33,6 +33,8 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 pub struct Deployed {
     /// Name and ARN of each user's secret.
     secrets: BTreeMap<String, (String, String)>,
+    /// ARN of the secret of the certificate authority.
+    ca_secret: Option<String>,
     client_service: String,
     node_services: BTreeMap<String, String>,
 }
@@ -52,6 +54,7 @@ impl Deployed {
             |node: &Node| (node.name().to_owned(), service(&format!("{}-{}", deployment.name(), node.name())));
         Self {
             secrets: deployment.logins().map(secret).collect(),
+            ca_secret: deployment.ca_secret_name().map(|name| aws.secrets(|secrets| secrets.create(&name, None))),
             client_service: service(deployment.name().as_str()),
             node_services: deployment.nodes().iter().map(node_service).collect(),
         }
@@ -76,6 +79,7 @@ impl Deployed {
             Value::Literal(text) => text.clone(),
             Value::Region => REGION.to_owned(),
             Value::Secret(user) => self.secrets[user.as_str()].1.clone(),
+            Value::CaSecret => self.ca_secret.clone().expect("a model that names the secret has it"),
             Value::ClientService => self.client_service.clone(),
         }
     }

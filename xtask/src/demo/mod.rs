@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Server line of the stand-in.
     #[arg(long, default_value = "24.10")]
     line: String,
+    /// Source of the certificate authority: secret, files, or for a single node ephemeral.
+    #[arg(long, default_value = "secret")]
+    ca: String,
     /// Run the programs in this directory instead of building them.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -123,14 +126,16 @@ async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As `infra init` would write it, but for its port and with the user that it shows in a comment; a cluster with a
-/// certificate authority in certgen's image.
+/// As `infra init` would write it, but for its port and with the user that it shows in a comment.
 fn deployment(options: &Options, port: u16) -> Result<Deployment, Failure> {
     let mut text = infra::TEMPLATE.replace("line = \"24.10\"", &format!("line = {:?}", options.line));
     text = text.replace("# [[users]]\n# login", "[[users]]\nlogin");
+    text = text.replace("ca = \"secret\"", &format!("ca = {:?}", options.ca));
+    if options.ca == "files" {
+        text = text.replace("# ca_", "ca_");
+    }
     if options.nodes != 1 {
         text = text.replace("nodes = 1", &format!("nodes = {}", options.nodes));
-        text = text.replace("ca = \"ephemeral\"", "ca = \"files\"").replace("# ca_", "ca_");
     }
     let config = Config::parse(&text).map_err(failed("read the configuration"))?;
     Ok(Deployment::new(config.with_port(port)))

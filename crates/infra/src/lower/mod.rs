@@ -40,6 +40,9 @@ fn secret_id(login: &str) -> String {
     format!("UserSecret{}", escaped.collect::<String>())
 }
 
+/// The output with the ARN of the secret of the certificate authority.
+const CA_SECRET_ARN: &str = "CaSecretArn";
+
 /// The export name of a value that crosses from one stack to another. A stable interface.
 fn export_name(deployment: &Deployment, value: &str) -> String {
     format!("{}:{value}", deployment.name())

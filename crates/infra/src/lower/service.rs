@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{export_name, policy, secret_id, statement, trust, zones};
+use super::{CA_SECRET_ARN, export_name, policy, secret_id, statement, trust, zones};
 use crate::cfn::{LogicalId, Resource, Template, import, sub};
 use crate::image::EcrRepository;
 use crate::model::{
@@ -238,7 +238,7 @@ impl<'a> Lowering<'a> {
             &file_system,
         );
         mount["Condition"] = json!({"StringEquals": {"elasticfilesystem:AccessPointArn": access_point}});
-        let statements = [
+        let mut statements = vec![
             mount,
             statement(
                 "KeepCredentials",
@@ -266,6 +266,18 @@ impl<'a> Lowering<'a> {
             statement("WriteDnsRecords", &["route53:ChangeResourceRecordSets", "route53:GetHostedZone"], &zone),
             statement("FindHostedZone", &["route53:ListHostedZonesByName"], &json!("*")),
         ];
+        if self.deployment.ca_secret_name().is_some() {
+            statements.push(statement(
+                "ShareAuthority",
+                &[
+                    "secretsmanager:DescribeSecret",
+                    "secretsmanager:GetSecretValue",
+                    "secretsmanager:PutSecretValue",
+                    "secretsmanager:UpdateSecretVersionStage",
+                ],
+                &self.import(CA_SECRET_ARN),
+            ));
+        }
         template.add(
             id,
             Resource::new(
@@ -379,6 +391,7 @@ impl<'a> Lowering<'a> {
             Setting::Literal(text) => json!(text),
             Setting::Region => json!({"Ref": "AWS::Region"}),
             Setting::Secret(user) => self.secret_arn(user.as_str()),
+            Setting::CaSecret => self.import(CA_SECRET_ARN),
             Setting::ClientService => self.client_service.attribute("Id"),
         }
     }

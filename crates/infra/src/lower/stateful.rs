@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{export_name, name_tag, secret_id, zones};
+use super::{CA_SECRET_ARN, export_name, name_tag, secret_id, zones};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::model::{DATA_UID, Deployment, PASSWORD_LENGTH};
 use crate::server::REPLICATION_PORT;
@@ -13,6 +13,7 @@ pub(crate) fn lower(deployment: &Deployment) -> Template {
     let network = network(&mut template, deployment);
     file_system(&mut template, deployment, &network);
     secrets(&mut template, deployment);
+    ca_secret(&mut template, deployment);
     template
 }
 
@@ -347,4 +348,16 @@ fn secrets(template: &mut Template, deployment: &Deployment) {
         let export = export_name(deployment, &value);
         template.export(&value, format!("Secret with the credentials of {login}"), secret.reference(), export);
     }
+}
+
+/// Made without a value: certgen makes the authority, so that its key is nowhere else.
+fn ca_secret(template: &mut Template, deployment: &Deployment) {
+    let Some(name) = deployment.ca_secret_name() else { return };
+    let properties = json!({
+        "Name": name,
+        "Description": "Certificate authority of the nodes of EventStoreDB, kept by certgen",
+    });
+    let secret = template.add("CaSecret", Resource::new("AWS::SecretsManager::Secret", properties).retained());
+    let export = export_name(deployment, CA_SECRET_ARN);
+    template.export(CA_SECRET_ARN, "Secret with the certificate authority", secret.reference(), export);
 }
