@@ -502,7 +502,8 @@ impl Model {
         let Some(before) = before else { return Ok(()) };
         // The other login of a pair, neither in use nor about to be, gets a new password at its turn, whatever it has.
         let login = |version: Option<&Stored>| version.and_then(|version| version.held).map(|held| held.login);
-        let in_use = [login(after.holder(CURRENT)), login(before.holder(PENDING))];
+        let next = before.holder(PENDING).filter(|pending| *pending.id == *next_of(&before));
+        let in_use = [login(after.holder(CURRENT)), login(next)];
         let lost = self.sent.iter().find(|sent| {
             in_use.contains(&Some(sent.login)) && is_kept(&before, sent, way) && !is_kept(&after, sent, way)
         });
@@ -606,9 +607,13 @@ fn is_kept(secret: &Secret, sent: &Sent, way: Way) -> bool {
     if holders.peek().is_none() {
         return false;
     }
+    holders.any(|version| version.labels != 0 || (way == Way::Put && *version.id == *next_of(secret)))
+}
+
+/// The id that may follow the current version.
+fn next_of(secret: &Secret) -> String {
     let current = secret.holder(CURRENT).map(|version| bootstrap::ports::VersionId(version.id.to_string()));
-    let slot = bootstrap::rotation::slot(&secret.arn, current.as_ref()).0;
-    holders.any(|version| version.labels != 0 || (way == Way::Put && *version.id == *slot))
+    bootstrap::rotation::slot(&secret.arn, current.as_ref()).0
 }
 
 fn secret_in_words(secret: &Secret) -> String {
