@@ -594,7 +594,9 @@ pub(crate) enum Way {
     /// It stores a version. That takes the label off another one, which AWS cannot prevent; a version in the slot of the
     /// current one gets it back.
     Put,
-    /// It moves a label from where it has seen it.
+    /// It moves `AWSCURRENT`: what is in the slot of the current version is then in no slot any more.
+    Promote,
+    /// It moves `AWSPENDING` from where it has seen it.
     Label,
 }
 
@@ -607,7 +609,7 @@ fn is_kept(secret: &Secret, sent: &Sent, way: Way) -> bool {
     if holders.peek().is_none() {
         return false;
     }
-    holders.any(|version| version.labels != 0 || (way == Way::Put && *version.id == *next_of(secret)))
+    holders.any(|version| version.labels != 0 || (way != Way::Label && *version.id == *next_of(secret)))
 }
 
 /// The id that may follow the current version.
