@@ -500,6 +500,7 @@ impl Model {
             self.violate(format!("consumers of {} find no credentials", SECRETS[secret].0));
         }
         let Some(before) = before else { return Ok(()) };
+        self.check_slot(secret, &before, &after);
         // The other login of a pair, neither in use nor about to be, gets a new password at its turn, whatever it has.
         let login = |version: Option<&Stored>| version.and_then(|version| version.held).map(|held| held.login);
         let next = before.holder(PENDING).filter(|pending| *pending.id == *next_of(&before));
@@ -512,6 +513,16 @@ impl Model {
             self.violate(format!("{password} may have been sent for {login} and is dropped unresolved"));
         }
         Ok(())
+    }
+
+    /// A change that waits in the slot of the current version is not passed over by another change of ours.
+    fn check_slot(&mut self, secret: usize, before: &Secret, after: &Secret) {
+        let (Some(from), Some(to)) = (before.holder(CURRENT), after.holder(CURRENT)) else { return };
+        let slot = next_of(before);
+        let is_passed_over = from.id != to.id && to.is_ours && *to.id != *slot && before.version(&slot).is_some();
+        if is_passed_over && self.interfered.is_none() {
+            self.violate(format!("what waits for {} is passed over", SECRETS[secret].0));
+        }
     }
 
     pub(crate) fn witnessed(&mut self, caller: usize, node: usize, login: usize, password: u32) {
