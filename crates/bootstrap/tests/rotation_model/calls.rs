@@ -111,15 +111,14 @@ impl Caller {
         }
         let until = |at| self.model.borrow().instant(at);
         sleep_until(until(back_at)).await;
-        let result = match why {
-            Some(why) => Err(why),
-            None => {
-                let answer = reply.take();
-                if answer.is_none() {
-                    sleep_until(until(begun + timeout)).await;
-                }
-                answer.ok_or(Why::NoAnswer)
+        let result = if let Some(why) = why {
+            Err(why)
+        } else {
+            let answer = reply.take();
+            if answer.is_none() {
+                sleep_until(until(begun + timeout)).await;
             }
+            answer.ok_or(Why::NoAnswer)
         };
         self.model.borrow_mut().note(|_| {
             let outcome = result.as_ref().map_or_else(|why| format!("{why:?}"), |_| "answered".to_owned());
