@@ -250,6 +250,7 @@ fn proven(pending: Pending, as_: Candidate, is_confirmed: bool, due: Due) -> Ste
         (Pending::Waiting | Pending::Foreign(_), Candidate::Pending) if is_confirmed => Step::MoveCurrent,
         // We did not send it and it does not open the database: the version stays, without the label.
         (Pending::Foreign(Ours::Absent), Candidate::Current) if is_confirmed => Step::DropPending,
+        (Pending::Foreign(Ours::Robbed), Candidate::Current) if is_confirmed => Step::ReclaimPending,
         (Pending::Absent, Candidate::Current) => match due {
             Due::Nothing => Step::Done,
             Due::Details => Step::StorePending { fresh: false },
@@ -263,7 +264,6 @@ fn unproven(pending: Pending, as_: Candidate) -> Step {
     let by = Caller::Admin(Some(as_));
     match (pending, as_) {
         (Pending::Waiting, _) | (Pending::Foreign(_), Candidate::Pending) => Step::Reset { to: Candidate::Pending, by },
-        (Pending::Foreign(Ours::Robbed), _) => Step::ReclaimPending,
         // A new volume, a restored backup or a secret replaced from outside: the secret is right, the database follows.
         _ => Step::Reset { to: Candidate::Current, by },
     }
@@ -348,9 +348,13 @@ mod tests {
     }
 
     #[test]
-    fn the_label_goes_back_to_a_version_of_ours_that_may_have_been_sent() {
-        for accepted in [Accepted::Only(Current), Accepted::Proven(Current), Accepted::Proven(Older(1))] {
-            assert_eq!(step(Pending::Foreign(Ours::Robbed), accepted), Step::ReclaimPending);
+    fn the_label_goes_back_to_a_version_of_ours_on_the_servers_word_for_the_current_password() {
+        let robbed = Pending::Foreign(Ours::Robbed);
+        assert_eq!(step_after(Some(Current), robbed, Accepted::Proven(Current)), Step::ReclaimPending);
+        // The version that has the label may be ours too: somebody has moved AWSCURRENT back, and it may have been sent.
+        for as_ in [Current, Older(1)] {
+            assert_eq!(step(robbed, Accepted::Proven(as_)), reset(Current, as_));
+            assert_eq!(step(robbed, Accepted::Only(as_)), reset(Current, as_));
         }
     }
 

@@ -111,15 +111,14 @@ impl Caller {
         }
         let until = |at| self.model.borrow().instant(at);
         sleep_until(until(back_at)).await;
-        let result = match why {
-            Some(why) => Err(why),
-            None => {
-                let answer = reply.take();
-                if answer.is_none() {
-                    sleep_until(until(begun + timeout)).await;
-                }
-                answer.ok_or(Why::NoAnswer)
+        let result = if let Some(why) = why {
+            Err(why)
+        } else {
+            let answer = reply.take();
+            if answer.is_none() {
+                sleep_until(until(begun + timeout)).await;
             }
+            answer.ok_or(Why::NoAnswer)
         };
         self.model.borrow_mut().note(|_| {
             let outcome = result.as_ref().map_or_else(|why| format!("{why:?}"), |_| "answered".to_owned());
@@ -294,10 +293,11 @@ impl ModelSecrets {
     ) -> Result<(), AwsError> {
         let (from, to) = (from.map(|from| from.0.clone()), to.map(|to| to.0.clone()));
         let name = |id: &Option<String>| id.as_deref().map_or("nowhere".to_owned(), |id| short(id).to_owned());
-        let label_name = if label == CURRENT { "AWSCURRENT" } else { "AWSPENDING" };
+        let (label_name, way) =
+            if label == CURRENT { ("AWSCURRENT", Way::Promote) } else { ("AWSPENDING", Way::Label) };
         let what = format!("{label_name} from {} to {}", name(&from), name(&to));
         self.write("UpdateSecretVersionStage", id, what, move |model, secret| {
-            model.change_secret(secret, Way::Label, |store, now| {
+            model.change_secret(secret, way, |store, now| {
                 store.stage(secret, now, label, from.as_deref(), to.as_deref())
             })
         })

@@ -25,7 +25,9 @@ mod tape;
 mod world;
 
 use explore::{explore, report};
-use mutants::{Adapter, Backwards, CachesAreProof, DatabaseFirst, DetailsDiscard, OneRefusal, OwnNode, RandomToken};
+use mutants::{
+    Adapter, Backwards, CachesAreProof, DatabaseFirst, DetailsDiscard, OneRefusal, OwnNode, RandomToken, ReclaimAtOnce,
+};
 use schedule::{play, runtime};
 use subject::{AsItIs, Subject};
 use tape::{Choices, Tape};
@@ -125,5 +127,16 @@ fn labels_do_not_move_on_the_word_of_caches() {
         CachesAreProof,
         "20*.1.1.2*.2.2.2.1.1.3*.133.18//2.11*.1.6*.3.2*.2.4*.2.0.2.3*.4.4*.1.2.12*.1.0.2.3*.1.3.11*.1.5*.1.19*.5/1.3//\
          156*.1.1.1.5*.3.17*.2.5*.3.0.1.4.33*.3.0.1.13*.3.0.1.116*.3.76*.13",
+    );
+}
+
+/// Somebody had moved `AWSCURRENT` back. The pending version, which a sidecar had sent, was then no longer in the slot of the
+/// current one, and what was in it got the label.
+#[test]
+fn a_label_is_not_taken_back_from_what_may_have_been_sent() {
+    is_caught_in(
+        ReclaimAtOnce,
+        "20*.8.3.3*.4.1.7*.131.7.0.158.1.0.195.12//7*.3.12*.3.36*.1.0.1.0.1.0.2.16*.5//69*.2///\
+         81*.3.43*.3.9*.3.2*.14.42*.1",
     );
 }

@@ -6,7 +6,7 @@ use bootstrap::ports::{
     AccountRecord, AwsError, Labels, Login, Requester, SecretId, SecretStore, Server, ServerError, Version, VersionId,
 };
 use bootstrap::rotation::{
-    Accepted, Candidate, Due, Forwards, Observed, Pending, Protocol, Role, Step, Witnesses, next, slot,
+    Accepted, Candidate, Due, Forwards, Observed, Ours, Pending, Protocol, Role, Step, Witnesses, next, slot,
 };
 use bootstrap::{ADMIN, Credentials, Password, SecretText};
 
@@ -124,6 +124,27 @@ impl Protocol for CachesAreProofProtocol {
             }
             _ => next(seen, role),
         }
+    }
+}
+
+mutant!(
+    /// A version of ours that has lost its label gets it back at once, whoever has it.
+    ReclaimAtOnce, ReclaimAtOnceProtocol, |_| ReclaimAtOnceProtocol
+);
+
+pub(crate) struct ReclaimAtOnceProtocol;
+
+impl Protocol for ReclaimAtOnceProtocol {
+    fn next(&self, seen: &Observed, role: Role) -> Step {
+        let is_robbed = matches!(
+            seen,
+            Observed::Stored {
+                pending: Pending::Foreign(Ours::Robbed),
+                accepted: Accepted::Only(as_) | Accepted::Proven(as_),
+                ..
+            } if *as_ != Candidate::Pending
+        );
+        if role == Role::Leader && is_robbed { Step::ReclaimPending } else { next(seen, role) }
     }
 }
 

@@ -500,9 +500,11 @@ impl Model {
             self.violate(format!("consumers of {} find no credentials", SECRETS[secret].0));
         }
         let Some(before) = before else { return Ok(()) };
+        self.check_slot(secret, &before, &after);
         // The other login of a pair, neither in use nor about to be, gets a new password at its turn, whatever it has.
         let login = |version: Option<&Stored>| version.and_then(|version| version.held).map(|held| held.login);
-        let in_use = [login(after.holder(CURRENT)), login(before.holder(PENDING))];
+        let next = before.holder(PENDING).filter(|pending| *pending.id == *next_of(&before));
+        let in_use = [login(after.holder(CURRENT)), login(next)];
         let lost = self.sent.iter().find(|sent| {
             in_use.contains(&Some(sent.login)) && is_kept(&before, sent, way) && !is_kept(&after, sent, way)
         });
@@ -511,6 +513,16 @@ impl Model {
             self.violate(format!("{password} may have been sent for {login} and is dropped unresolved"));
         }
         Ok(())
+    }
+
+    /// A change that waits in the slot of the current version is not passed over by another change of ours.
+    fn check_slot(&mut self, secret: usize, before: &Secret, after: &Secret) {
+        let (Some(from), Some(to)) = (before.holder(CURRENT), after.holder(CURRENT)) else { return };
+        let slot = next_of(before);
+        let is_passed_over = from.id != to.id && to.is_ours && *to.id != *slot && before.version(&slot).is_some();
+        if is_passed_over && self.interfered.is_none() {
+            self.violate(format!("what waits for {} is passed over", SECRETS[secret].0));
+        }
     }
 
     pub(crate) fn witnessed(&mut self, caller: usize, node: usize, login: usize, password: u32) {
@@ -593,7 +605,9 @@ pub(crate) enum Way {
     /// It stores a version. That takes the label off another one, which AWS cannot prevent; a version in the slot of the
     /// current one gets it back.
     Put,
-    /// It moves a label from where it has seen it.
+    /// It moves `AWSCURRENT`: what is in the slot of the current version is then in no slot any more.
+    Promote,
+    /// It moves `AWSPENDING` from where it has seen it.
     Label,
 }
 
@@ -606,9 +620,13 @@ fn is_kept(secret: &Secret, sent: &Sent, way: Way) -> bool {
     if holders.peek().is_none() {
         return false;
     }
+    holders.any(|version| version.labels != 0 || (way != Way::Label && *version.id == *next_of(secret)))
+}
+
+/// The id that may follow the current version.
+fn next_of(secret: &Secret) -> String {
     let current = secret.holder(CURRENT).map(|version| bootstrap::ports::VersionId(version.id.to_string()));
-    let slot = bootstrap::rotation::slot(&secret.arn, current.as_ref()).0;
-    holders.any(|version| version.labels != 0 || (way == Way::Put && *version.id == *slot))
+    bootstrap::rotation::slot(&secret.arn, current.as_ref()).0
 }
 
 fn secret_in_words(secret: &Secret) -> String {
