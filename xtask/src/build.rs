@@ -16,11 +16,22 @@ pub(crate) fn programs(root: &Path) -> Result<PathBuf, Failure> {
 
 /// Builds one static binary, in a target directory of its own because its flags are others. Gives its path.
 pub(crate) fn static_binary(root: &Path, package: &str, binary: &str, profile: &str) -> Result<PathBuf, Failure> {
+    static_binary_with(root, package, binary, profile, &[])
+}
+
+/// The same with further arguments for cargo. The next build of the same binary takes its place.
+pub(crate) fn static_binary_with(
+    root: &Path,
+    package: &str,
+    binary: &str,
+    profile: &str,
+    arguments: &[&str],
+) -> Result<PathBuf, Failure> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let directory = target(root).join("dist");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--locked", "--profile", profile, "--target", TARGET, "-p", package, "--bin", binary]);
-    cargo.arg("--target-dir").arg(&directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.args(arguments).arg("--target-dir").arg(&directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
     run(cargo.current_dir(root), "cargo build")?;
     Ok(directory.join(TARGET).join(profile).join(binary))
 }

@@ -10,16 +10,23 @@ use flate2::write::GzEncoder;
 use crate::build;
 use crate::{Failure, table};
 
+/// What builds certgen without AWS and without `certgen verify`.
+pub(crate) const WITHOUT_FEATURES: &[&str] = &["--no-default-features"];
+
 /// Builds and prints.
 pub(crate) fn run(root: &Path) -> Result<(), Failure> {
     let mut rows = vec![vec!["binary".to_owned(), "raw".to_owned(), "gzip -9".to_owned()]];
     // A panicking bootstrap restarts what panicked; the others have nothing to restart.
-    for (package, profile) in
-        [("certgen", "dist-abort"), ("guard", "dist-abort"), ("bootstrap", "dist"), ("infra", "dist")]
-    {
-        let path = build::static_binary(root, package, package, profile)?;
+    for (name, package, profile, arguments) in [
+        ("certgen without features", "certgen", "dist-abort", WITHOUT_FEATURES),
+        ("certgen", "certgen", "dist-abort", &[]),
+        ("guard", "guard", "dist-abort", &[]),
+        ("bootstrap", "bootstrap", "dist", &[]),
+        ("infra", "infra", "dist", &[]),
+    ] {
+        let path = build::static_binary_with(root, package, package, profile, arguments)?;
         let (raw, compressed) = of(&path)?;
-        rows.push(vec![package.to_owned(), mebibytes(raw), mebibytes(compressed)]);
+        rows.push(vec![name.to_owned(), mebibytes(raw), mebibytes(compressed)]);
     }
     eprint!("{}", table(&rows));
     Ok(())

@@ -44,11 +44,14 @@ struct Row {
 
 /// Builds, measures, prints.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
-    let certgen = build::static_binary(root, "certgen", "certgen", "dist-abort")?;
     let files = tempfile::tempdir().map_err(Failure::io("create a directory"))?;
+    let built = build::static_binary_with(root, "certgen", "certgen", "dist-abort", size::WITHOUT_FEATURES)?;
+    let plain = files.path().join("certgen-without-features");
+    fs::copy(built, &plain).map_err(Failure::io("keep a program"))?;
+    let certgen = build::static_binary(root, "certgen", "certgen", "dist-abort")?;
     let three = write_config(files.path(), 3)?;
     let two_hundred = write_config(files.path(), 200)?;
-    let mut rows = rows(&certgen, &three, &two_hundred);
+    let mut rows = rows(&certgen, &plain, &three, &two_hundred);
     for turn in 0..options.runs.max(options.runs_of_200) {
         for row in &mut rows {
             let wanted = if row.is_large { options.runs_of_200 } else { options.runs };
@@ -60,12 +63,14 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     for row in &mut rows {
         row.peak_kib = row.run(How::Memory)?.peak_kib;
     }
-    let sizes = size::of(&certgen)?;
+    let (sizes, plain_sizes) = (size::of(&certgen)?, size::of(&plain)?);
     if options.json {
-        print(&as_json(&rows, sizes));
+        print(&as_json(&rows, sizes, plain_sizes));
     } else {
         eprint!("{}", as_table(&rows));
-        eprintln!("certgen: {} bytes, {} compressed; mean ± standard error of the mean", sizes.0, sizes.1);
+        eprintln!("certgen: {} bytes, {} compressed", sizes.0, sizes.1);
+        eprintln!("without features: {} bytes, {} compressed", plain_sizes.0, plain_sizes.1);
+        eprintln!("mean ± standard error of the mean");
     }
     Ok(())
 }
@@ -75,7 +80,7 @@ fn print(text: &str) {
     println!("{text}");
 }
 
-fn rows(certgen: &Path, three: &Path, two_hundred: &Path) -> Vec<Row> {
+fn rows(certgen: &Path, plain: &Path, three: &Path, two_hundred: &Path) -> Vec<Row> {
     let words = |program: &Path, arguments: &str| {
         let arguments = arguments.split(' ').map(OsString::from);
         [program.as_os_str().to_owned()].into_iter().chain(arguments).collect::<Vec<_>>()
@@ -109,10 +114,12 @@ fn rows(certgen: &Path, three: &Path, two_hundred: &Path) -> Vec<Row> {
             before: Some(as_in_a_task()),
             ..row("the same, run again: nothing is due", "< 5 ms", vec![as_in_a_task()])
         },
+        row("certgen --out, built without features", "", vec![words(plain, "--out .")]),
         row("create-ca, create-node: two RSA keys", "", two_commands(certgen)),
         row("create-certs: CA and 3 nodes", "", vec![with_file(three)]),
         Row { is_large: true, ..row("create-certs: CA and 200 nodes", "<= 26", vec![with_file(two_hundred)]) },
         row("certgen --version", "< 5 ms", vec![words(certgen, "--version")]),
+        row("the same, built without features", "< 5 ms", vec![words(plain, "--version")]),
     ];
     let peer = Path::new("es-gencert-cli");
     if std::process::Command::new(peer).arg("--version").output().is_ok() {
@@ -170,7 +177,7 @@ fn as_table(rows: &[Row]) -> String {
     table(&[title].into_iter().chain(rows.iter().map(line)).collect::<Vec<_>>())
 }
 
-fn as_json(rows: &[Row], (bytes, compressed): (usize, usize)) -> String {
+fn as_json(rows: &[Row], (bytes, compressed): (usize, usize), plain: (usize, usize)) -> String {
     let unit = rows[0].mean();
     let measured = rows.iter().map(|row| {
         let (mean, ratio) = (row.mean(), row.mean().over(unit));
@@ -181,5 +188,10 @@ fn as_json(rows: &[Row], (bytes, compressed): (usize, usize)) -> String {
         })
     });
     let measured: Vec<_> = measured.collect();
-    json!({"unit": rows[0].what, "rows": measured, "bytes": bytes, "bytes_compressed": compressed}).to_string()
+    let without = json!({"bytes": plain.0, "bytes_compressed": plain.1});
+    json!({
+        "unit": rows[0].what, "rows": measured, "bytes": bytes, "bytes_compressed": compressed,
+        "without_features": without,
+    })
+    .to_string()
 }
