@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, ValueEnum};
 
+use crate::console;
 use crate::inspect::Line;
 use crate::plan::{CaKeyAlgorithm, CaSource, DnsName, MetadataUri, Names, Owner, Plan, RenewBefore, RsaBits, Validity};
 
@@ -134,12 +135,7 @@ pub fn is_configured(mut environment: impl Iterator<Item = (OsString, OsString)>
 ///
 /// The exit code of a program that has already said everything: 0 after `--help` and `--version`, 2 after a mistake.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, ExitCode> {
-    let cli = Cli::try_parse_from(args).map_err(|error| {
-        let code = if error.use_stderr() { 2 } else { 0 };
-        // There is nobody left to tell if this cannot be printed.
-        let _ = error.print();
-        ExitCode::from(code)
-    })?;
+    let cli: Cli = console::parse(args)?;
     plan(cli).map_err(|mistakes| {
         for mistake in mistakes {
             eprintln!("error: {mistake}");

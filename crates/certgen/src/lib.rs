@@ -97,6 +97,7 @@ mod authority;
 pub mod aws;
 pub mod ca;
 pub mod cli;
+mod console;
 mod due;
 mod error;
 #[doc(hidden)]

@@ -1,7 +1,6 @@
 //! The command line of `certgen ca`.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::error::CaError;
 use super::status::Status;
+use crate::console;
 use crate::error::one_line;
 use crate::plan::Validity;
 
@@ -70,13 +70,9 @@ struct Place {
 
 /// Reads the arguments after the program's name, which begin with `ca`, does it, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli: Cli = match console::parse(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // There is nobody left to tell if this cannot be printed.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(code) => return code,
     };
     let (place, is_rotation) = match &cli.command {
         Command::Status { place } => (place, false),
@@ -87,7 +83,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -
             if let Some(from) = status.advanced_from {
                 eprintln!("certgen: the authority in `{}` went from {from} to {}", place.secret, status.phase);
             }
-            print(&status, place.json);
+            console::print(&status, place.json);
             let is_blocked = is_rotation && status.advanced_from.is_none() && !status.blocked_by.is_empty();
             ExitCode::from(if is_blocked { BLOCKED } else { 0 })
         }
@@ -99,16 +95,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// A closed or full stdout is not what was asked about.
-fn print(status: &Status, as_json: bool) {
-    let mut stdout = io::stdout().lock();
-    let _ = if as_json {
-        serde_json::to_writer_pretty(&mut stdout, status).map_err(io::Error::from).and_then(|()| writeln!(stdout))
-    } else {
-        write!(stdout, "{status}")
-    };
 }
 
 #[cfg(not(feature = "aws"))]

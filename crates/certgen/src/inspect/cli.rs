@@ -1,7 +1,6 @@
 //! The command line of `certgen inspect`.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use time::OffsetDateTime;
 use super::files;
 use super::line::Line;
 use super::{Question, Report, inspect};
+use crate::console;
 
 const REFUSED: u8 = 1;
 const UNREADABLE: u8 = 74;
@@ -45,18 +45,14 @@ struct Cli {
 
 /// Reads the arguments after the program's name, which begin with `inspect`, looks, tells, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli: Cli = match console::parse(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // There is nobody left to tell if this cannot be printed.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(code) => return code,
     };
     let found = files::read(&cli.paths);
     let question = Question { lines: cli.line, cluster: cli.cluster, hosts: cli.host };
     let report = inspect(&found, &question, now);
-    print(&report, cli.json);
+    console::print(&report, cli.json);
     for unreadable in &report.unreadable {
         eprintln!("error: could not read `{}`: {}", unreadable.file, unreadable.reason);
     }
@@ -70,16 +66,6 @@ fn exit_code(report: &Report) -> u8 {
         (true, false) => REFUSED,
         (true, true) => 0,
     }
-}
-
-/// A closed or full stdout is not what was asked about.
-fn print(report: &Report, as_json: bool) {
-    let mut stdout = io::stdout().lock();
-    let _ = if as_json {
-        serde_json::to_writer_pretty(&mut stdout, report).map_err(io::Error::from).and_then(|()| writeln!(stdout))
-    } else {
-        write!(stdout, "{report}")
-    };
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The command line of `certgen verify`.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +10,8 @@ use clap::Parser;
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
-use super::{Roots, Target, Verdict, judge, present};
+use super::{Roots, Target, judge, present};
+use crate::console;
 use crate::error::one_line;
 use crate::inspect::Line;
 
@@ -72,13 +72,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Reads the arguments after the program's name, which begin with `verify`, shakes hands, tells, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli: Cli = match console::parse(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // There is nobody left to tell if this cannot be printed.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(code) => return code,
     };
     let roots = match cli.ca.as_deref().map(Roots::read).transpose() {
         Ok(roots) => roots.unwrap_or_default(),
@@ -93,7 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -
     match present(&target, cli.timeout) {
         Ok(presented) => {
             let verdict = judge(&target, &presented, &roots, cli.server_line, now);
-            print(&verdict, cli.json);
+            console::print(&verdict, cli.json);
             ExitCode::from(if verdict.is_good() { 0 } else { REFUSED })
         }
         Err(error) => {
@@ -102,16 +98,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -
             ExitCode::from(NOT_READY)
         }
     }
-}
-
-/// A closed or full stdout is not what was asked about.
-fn print(verdict: &Verdict, as_json: bool) {
-    let mut stdout = io::stdout().lock();
-    let _ = if as_json {
-        serde_json::to_writer_pretty(&mut stdout, verdict).map_err(io::Error::from).and_then(|()| writeln!(stdout))
-    } else {
-        write!(stdout, "{verdict}")
-    };
 }
 
 #[cfg(test)]
