@@ -407,8 +407,8 @@ impl CaKeyAlgorithm {
     /// The kind that is nearest to RSA keys of this size.
     pub(crate) fn of_rsa(bits: usize) -> Self {
         match bits {
-            ..=2048 => Self::Rsa2048,
-            ..=3072 => Self::Rsa3072,
+            ..2049 => Self::Rsa2048,
+            2049..3073 => Self::Rsa3072,
             _ => Self::Rsa4096,
         }
     }
