@@ -36,6 +36,7 @@ mod life;
 mod observe;
 mod password;
 pub mod ports;
+mod protection;
 mod resolver;
 mod rotate;
 pub mod rotation;
@@ -43,6 +44,7 @@ mod secret;
 mod server;
 mod trust;
 mod user;
+mod watch;
 
 pub use converge::{Policy, World};
 pub use ecs::Task;
