@@ -147,6 +147,7 @@ struct Gossip {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Member {
+    #[serde(default)]
     state: String,
     is_alive: bool,
     #[serde(default)]

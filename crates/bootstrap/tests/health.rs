@@ -22,7 +22,7 @@ use testkit::node::{DatabaseCluster, DatabaseNode};
 const SCALE: f64 = 0.1;
 /// A look every 100 ms, a server may be away for 2.4 s, and protection is renewed after 6 s.
 const FAST: &str = "--time-scale=0.02";
-/// An "unhealthy" may be said in between.
+/// What the sidecar logs when the verdict turns: two health checks alone would miss what was between them.
 const NO_LONGER: &str = "is not healthy any more";
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
