@@ -71,6 +71,11 @@ struct RunArgs {
     #[arg(long, env = "BOOTSTRAP_CLUSTER_SIZE", value_name = "COUNT", default_value = "1", help_heading = "Server")]
     cluster_size: String,
 
+    /// Names of the other nodes of the cluster, separated by commas. While too few of them have an address for a cluster
+    /// to form, a server that waits for them counts as healthy; not given, only a ready one does.
+    #[arg(long, env = "BOOTSTRAP_PEERS", value_name = "NAMES", help_heading = "Server")]
+    peers: Option<String>,
+
     /// Name server that knows the names of the other nodes; not given, the system's are asked.
     #[arg(long, env = "BOOTSTRAP_DNS", value_name = "IP:PORT", help_heading = "Server")]
     dns: Option<String>,
@@ -143,6 +148,15 @@ struct RunArgs {
     /// The task metadata endpoint; ECS sets the variable.
     #[arg(long, env = "ECS_CONTAINER_METADATA_URI_V4", value_name = "URI", help_heading = "Discovery")]
     metadata_uri: Option<String>,
+
+    /// The endpoint of the ECS agent, at which a task of a cluster is protected from scale-in while the others would be
+    /// no quorum; ECS sets the variable. Not given, the task is not protected.
+    #[arg(long, env = "ECS_AGENT_URI", value_name = "URI", help_heading = "Server")]
+    agent_uri: Option<String>,
+
+    /// Stretches how often and for how long the own server is looked at, for tests: 0.1 is ten times as fast.
+    #[arg(long, env = "BOOTSTRAP_TIME_SCALE", value_name = "FACTOR", default_value = "1", hide = true)]
+    time_scale: f64,
 }
 
 #[derive(Debug, Args)]
@@ -211,6 +225,10 @@ pub struct RunSettings {
     pub server: SocketAddr,
     /// The name in the server's certificate.
     pub server_name: String,
+    /// Nodes of the cluster, this one included; 1 is a single node.
+    pub cluster_size: usize,
+    /// The names of the other nodes, if they are known.
+    pub peers: Vec<String>,
     /// The name server to ask for peers, instead of the system's.
     pub dns: Option<SocketAddr>,
     /// What certgen wrote.
@@ -235,6 +253,10 @@ pub struct RunSettings {
     pub client_port: u16,
     /// Where the task's identity comes from.
     pub task: TaskSource,
+    /// The base address of the ECS agent's endpoint, on ECS.
+    pub agent_uri: Option<String>,
+    /// Stretches the times of health and protection; 1 but in tests.
+    pub time_scale: f64,
 }
 
 impl RunSettings {
@@ -242,6 +264,16 @@ impl RunSettings {
     pub(crate) fn logins(&self) -> String {
         let logins: Vec<_> = std::iter::once(&self.admin).chain(&self.others).map(|user| user.login.as_str()).collect();
         logins.join(",")
+    }
+
+    /// How many nodes are a majority.
+    pub(crate) fn quorum(&self) -> usize {
+        self.cluster_size / 2 + 1
+    }
+
+    /// A time of health or protection, as it is for this run.
+    pub(crate) fn scaled(&self, time: Duration) -> Duration {
+        time.mul_f64(self.time_scale)
     }
 }
 
@@ -309,11 +341,14 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let server = mistakes.parse("--server", &args.server, "an IP address and a port, for example 127.0.0.1:2113");
     let dns = args.dns.as_deref().filter(|dns| !dns.is_empty());
     let dns = dns.and_then(|dns| mistakes.parse("--dns", dns, "an IP address and a port, for example 10.0.0.2:53"));
-    let scheme =
-        mistakes.parse::<u8>("--cluster-size", &args.cluster_size, "a number of nodes from 1 to 7").map(|size| {
-            mistakes.check("--cluster-size", (1..=7).contains(&size), &format!("`{size}` nodes; allowed are 1 to 7"));
-            if size > 1 { Scheme::Discover } else { Scheme::Direct }
-        });
+    let cluster_size = mistakes.parse::<usize>("--cluster-size", &args.cluster_size, "a number of nodes from 1 to 7");
+    let cluster_size = cluster_size.filter(|size| {
+        mistakes.check("--cluster-size", (1..=7).contains(size), &format!("`{size}` nodes; allowed are 1 to 7"))
+    });
+    let peers = mistakes.peers(args.peers.as_deref().unwrap_or_default(), cluster_size);
+    let time_scale = args.time_scale;
+    let is_factor = time_scale.is_finite() && time_scale > 0.0 && time_scale <= 1.0;
+    mistakes.check("--time-scale", is_factor, &format!("`{time_scale}` is not a factor above 0 and up to 1"));
     let client_port = mistakes
         .parse("--client-port", &args.client_port, "a port from 1 to 65535")
         .filter(|port| mistakes.check("--client-port", *port != 0, "`0` is not a port that clients can connect to"));
@@ -343,10 +378,10 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
         }
     };
     let times = ready_timeout.zip(converge_timeout).zip(poll_interval);
-    match (server, scheme, client_port, times, task) {
+    match (server, cluster_size, client_port, times, task) {
         (
             Some(server),
-            Some(scheme),
+            Some(cluster_size),
             Some(client_port),
             Some(((ready_timeout, timeout), poll_interval)),
             Some(task),
@@ -357,6 +392,8 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 health_file: args.health_file,
                 server,
                 server_name: args.server_name,
+                cluster_size,
+                peers,
                 dns,
                 certs: args.certs,
                 ready_timeout,
@@ -365,10 +402,12 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 policy: Policy { timeout, rotate_every, recover_with_node_certificate, now: SystemTime::now },
                 poll_interval,
                 cloud_map_service: args.cloud_map_service,
-                scheme,
+                scheme: if cluster_size > 1 { Scheme::Discover } else { Scheme::Direct },
                 client_host: args.client_host,
                 client_port,
                 task,
+                agent_uri: args.agent_uri.filter(|uri| !uri.is_empty()),
+                time_scale,
             })
         }
         _ => Err(mistakes.0),
@@ -390,6 +429,27 @@ impl Mistakes {
         let value = text.parse().ok();
         self.check(flag, value.is_some(), &format!("`{text}` is not {allowed}"));
         value
+    }
+
+    /// The other nodes of a cluster of `size` nodes; none if nothing was given.
+    fn peers(&mut self, text: &str, size: Option<usize>) -> Vec<String> {
+        if text.is_empty() {
+            return Vec::new();
+        }
+        let names: Vec<_> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+        let is_name = |name: &String| {
+            let allowed = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+            !name.is_empty() && name.len() <= 253 && name.chars().all(allowed)
+        };
+        for (number, name) in names.iter().enumerate() {
+            self.check("--peers", is_name(name), &format!("`{name}` is not a host name; ports are left out"));
+            self.check("--peers", !names[..number].contains(name), &format!("`{name}` stands there twice"));
+        }
+        if let Some(size) = size {
+            let mistake = format!("{} names; the other nodes of a cluster of {size} are {}", names.len(), size - 1);
+            self.check("--peers", names.len() == size - 1, &mistake);
+        }
+        names
     }
 
     /// The built-in users and those of applications, each with a secret of its own.
@@ -512,6 +572,25 @@ mod tests {
     #[test]
     fn clients_of_a_cluster_discover_its_members() {
         assert_eq!(parse(&[("--cluster-size", "3")]).unwrap().scheme, Scheme::Discover);
+    }
+
+    #[test]
+    fn peers_are_the_names_of_all_other_nodes() {
+        let peers = |size: &str, names: &str| parse(&[("--cluster-size", size), ("--peers", names)]);
+        assert_eq!(
+            peers("3", "n-2.db.internal,N-3.db.internal").unwrap().peers,
+            ["n-2.db.internal", "n-3.db.internal"]
+        );
+        assert!(peers("3", "").unwrap().peers.is_empty());
+        for (size, names, mistake) in [
+            ("1", "n-2", "--peers: 1 names; the other nodes of a cluster of 1 are 0"),
+            ("3", "n-2", "--peers: 1 names; the other nodes of a cluster of 3 are 2"),
+            ("3", "n-2,n-2", "--peers: `n-2` stands there twice"),
+            ("3", "n-2:2113,n-3", "--peers: `n-2:2113` is not a host name; ports are left out"),
+            ("3", "n-2,", "--peers: `` is not a host name; ports are left out"),
+        ] {
+            assert_eq!(peers(size, names).unwrap_err(), [mistake], "{names}");
+        }
     }
 
     #[test]

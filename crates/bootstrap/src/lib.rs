@@ -2,7 +2,8 @@
 //!
 //! `bootstrap run` waits for the server beside it, moves the built-in users `admin` and `ops` off their default
 //! passwords into AWS Secrets Manager, registers the ready node in AWS Cloud Map, stays, and withdraws the node on
-//! SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy.
+//! SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy: whether its server is there, whatever becomes of
+//! AWS, DNS and the other nodes. A task that its cluster cannot do without is protected from scale-in.
 //!
 //! Killed at any instant and run again it goes on where it was: a password is stored before the database gets it, and
 //! what may have been sent is sent again until the server confirms it ([`rotation`]).
@@ -36,6 +37,7 @@ mod life;
 mod observe;
 mod password;
 pub mod ports;
+mod protection;
 mod resolver;
 mod rotate;
 pub mod rotation;
@@ -43,6 +45,7 @@ mod secret;
 mod server;
 mod trust;
 mod user;
+mod watch;
 
 pub use converge::{Policy, World};
 pub use ecs::Task;

@@ -13,13 +13,15 @@ use crate::cli::RunSettings;
 use crate::converge::World;
 use crate::ecs::{self, Task};
 use crate::error::Error;
-use crate::health::Health;
+use crate::health::{Health, Observation, PATIENCE, Rules};
 use crate::ports::{AwsError, AwsErrorKind, Instance, Registry, Server, ServerError};
+use crate::protection::protect;
 use crate::resolver::Resolver;
 use crate::rotation::Forwards;
 use crate::secret::Details;
 use crate::server::HttpServer;
 use crate::trust::{NodeIdentity, Trust, node_certificate_fingerprint};
+use crate::watch::{OwnServer, watch};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -36,7 +38,9 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     let signals = |source| Error::System { action: "listen for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let health = Health::new(settings.health_file.clone())?;
+    let rules = Rules { quorum: settings.quorum(), patience: settings.scaled(PATIENCE) };
+    let health = Health::new(settings.health_file.clone(), rules)?;
+    let server = OwnServer::new(&settings);
     let configuration = aws::configuration().await;
     let life = Life {
         health: &health,
@@ -52,7 +56,8 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
         error = life.work() => Err(error),
-        never = health.keep_fresh() => match never {},
+        never = watch(&server, &health) => match never {},
+        never = protect(&server) => match never {},
     };
     if let Ok(signal) = &ended {
         info!("{signal}: leaving");
@@ -108,7 +113,7 @@ impl Life<'_> {
         let trust = Trust::read(&settings.certs).map_err(untrusted)?;
         let server = self.server(&trust)?;
         self.wait_until_live(&server).await?;
-        self.health.ready();
+        self.health.observe(Observation::Ready);
         info!(after_ms = started.elapsed().as_millis(), "the server is ready");
 
         let details = Details {

@@ -33,16 +33,25 @@ impl Resolver {
         Self(Err("only the own node is asked".to_owned()))
     }
 
+    /// Whether a name server said that `name` has no address. That nobody could be asked, or knew, is no such word.
+    pub(crate) async fn lacks(&self, name: &str) -> bool {
+        let Ok(resolver) = &self.0 else { return false };
+        resolver.lookup_ip(complete(name)).await.is_err_and(|error| error.is_no_records_found())
+    }
+
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, String> {
         let resolver = self.0.as_ref().map_err(Clone::clone)?;
-        // A name with a dot is complete; search domains would only hide what the name server said about it.
-        let asked = if name.contains('.') && !name.ends_with('.') { format!("{name}.") } else { name.to_owned() };
-        match resolver.lookup_ip(asked).await {
+        match resolver.lookup_ip(complete(name)).await {
             Ok(found) => Ok(found.iter().collect()),
             Err(error) if error.is_no_records_found() => Err(format!("`{name}` has no address")),
             Err(error) => Err(format!("`{name}` could not be resolved: {error}")),
         }
     }
+}
+
+/// A name with a dot is complete; search domains would only hide what the name server said about it.
+fn complete(name: &str) -> String {
+    if name.contains('.') && !name.ends_with('.') { format!("{name}.") } else { name.to_owned() }
 }
 
 fn at(server: SocketAddr) -> Result<TokioResolver, NetError> {
@@ -90,6 +99,9 @@ impl Resolve for Resolver {
 mod tests {
     use std::net::UdpSocket;
 
+    use testkit::aws::Aws;
+    use testkit::dns::{Disturbance, DnsServer};
+
     use super::*;
 
     #[tokio::test]
@@ -99,6 +111,28 @@ mod tests {
         let said = Resolver::new(Some(silent.local_addr().unwrap())).addresses("node-1.db.internal").await.unwrap_err();
         assert!(said.starts_with("`node-1.db.internal` could not be resolved: "), "{said}");
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn only_a_name_servers_word_says_that_a_name_has_no_address() {
+        let aws = Aws::start().await.unwrap();
+        let service = aws.cloud_map(|cloud_map| cloud_map.create_service("db.internal", "node-1"));
+        aws.cloud_map(|cloud_map| cloud_map.register(&service, "node-1", &[("AWS_INSTANCE_IPV4", "127.0.0.2")]));
+        let dns = DnsServer::start(&aws).await.unwrap();
+        let resolver = Resolver::new(Some(dns.address()));
+        let name = "node-1.db.internal";
+        assert!(!resolver.lacks(name).await);
+        assert!(resolver.lacks("node-2.db.internal").await);
+        for (disturbance, lacks) in
+            [(Disturbance::NxDomain, true), (Disturbance::ServFail, false), (Disturbance::Silence, false)]
+        {
+            dns.disturb_all(disturbance);
+            assert_eq!(resolver.lacks(name).await, lacks, "{disturbance:?}");
+        }
+        assert!(!resolver.lacks("node-1.elsewhere").await, "silence");
+        dns.heal_all();
+        assert!(!resolver.lacks("node-1.elsewhere").await, "refused");
+        assert!(!Resolver::nobody().lacks(name).await);
     }
 
     #[tokio::test]

@@ -82,6 +82,11 @@ impl HttpServer {
         answer.json().await.map_err(|error| failure(&error))
     }
 
+    /// The voting members as the node's gossip has them.
+    pub(crate) async fn census(&self) -> Result<Census, ServerError> {
+        Ok(self.get_json::<Gossip>("/gossip").await?.census())
+    }
+
     /// A change of users, or a question about them.
     async fn user_call(&self, call: RequestBuilder, body: Option<&impl Serialize>) -> Result<Reply, ServerError> {
         let mut call = call;
@@ -142,6 +147,8 @@ struct Gossip {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Member {
+    #[serde(default)]
+    state: String,
     is_alive: bool,
     #[serde(default)]
     is_read_only_replica: bool,
@@ -149,7 +156,34 @@ struct Member {
     http_end_point_port: u16,
 }
 
+/// Who of the voting members is alive and up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Census {
+    /// So many are alive, and lead or follow. Who copies what it lacks is neither yet.
+    pub(crate) caught_up: usize,
+    /// Whether the node that was asked is one of them.
+    pub(crate) own_among_them: bool,
+    /// Whether one of them leads.
+    pub(crate) has_leader: bool,
+}
+
 impl Gossip {
+    fn census(&self) -> Census {
+        let is_voter = |member: &&Member| member.is_alive && !member.is_read_only_replica;
+        let in_state = |state: &'static str| move |member: &Member| member.state == state;
+        let (leads, follows) = (in_state("Leader"), in_state("Follower"));
+        let caught_up: Vec<_> =
+            self.members.iter().filter(is_voter).filter(|member| leads(member) || follows(member)).collect();
+        let is_own = |member: &Member| {
+            (member.http_end_point_ip.as_str(), member.http_end_point_port) == (&self.server_ip, self.server_port)
+        };
+        Census {
+            caught_up: caught_up.len(),
+            own_among_them: caught_up.iter().any(|member| is_own(member)),
+            has_leader: caught_up.iter().any(|member| leads(member)),
+        }
+    }
+
     /// A cut-off leader says for another 3.2 s that it leads (observed §5); the dead stay in its list.
     fn require_majority(&self) -> Result<(), ServerError> {
         let voting = || self.members.iter().filter(|member| !member.is_read_only_replica);
@@ -350,6 +384,22 @@ mod tests {
         let gossip: Gossip = serde_json::from_str(GOSSIP).unwrap();
         gossip.require_majority().unwrap();
         assert_eq!(gossip.others().collect::<Vec<_>>(), ["es-node-1.db.internal:2113"]);
+    }
+
+    #[test]
+    fn the_census_counts_voters_that_lead_or_follow() {
+        let census = |changes: &[(&str, &str)]| {
+            let text = changes.iter().fold(GOSSIP.to_owned(), |text, (from, to)| text.replace(from, to));
+            let Census { caught_up, own_among_them, has_leader } =
+                serde_json::from_str::<Gossip>(&text).unwrap().census();
+            (caught_up, own_among_them, has_leader)
+        };
+        assert_eq!(census(&[]), (2, true, true));
+        assert_eq!(census(&[("Follower", "CatchingUp")]), (1, false, true));
+        assert_eq!(census(&[(r#""Leader","isAlive":true"#, r#""Unknown","isAlive":false"#)]), (1, true, false));
+        assert_eq!(census(&[(r#""Unknown","isAlive":false"#, r#""Follower","isAlive":true"#)]), (3, true, true));
+        let replica = (r#""isReadOnlyReplica":false"#, r#""isReadOnlyReplica":true"#);
+        assert_eq!(census(&[replica, ("Leader", "ReadOnlyReplica")]), (1, true, false));
     }
 
     #[test]

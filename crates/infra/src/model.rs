@@ -310,7 +310,7 @@ fn containers(config: &Config, node: &str, host: &str, others: &[String]) -> Vec
     vec![
         certgen(config, host),
         eventstore(config, &Member { host, port: config.port, others }),
-        bootstrap(config, node),
+        bootstrap(config, node, others),
     ]
 }
 
@@ -434,7 +434,7 @@ fn application_users(config: &Config) -> String {
     users.collect::<serde_json::Value>().to_string()
 }
 
-fn bootstrap(config: &Config, node: &str) -> Container {
+fn bootstrap(config: &Config, node: &str, others: &[String]) -> Container {
     let mut environment = variables([
         ("BOOTSTRAP_NODE_NAME", node.to_owned()),
         ("BOOTSTRAP_SERVER", format!("127.0.0.1:{}", config.port)),
@@ -445,7 +445,10 @@ fn bootstrap(config: &Config, node: &str) -> Container {
         ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
     ]);
     if config.nodes.is_cluster() {
-        environment.extend(variables([("BOOTSTRAP_CLUSTER_SIZE", config.nodes.to_string())]));
+        environment.extend(variables([
+            ("BOOTSTRAP_CLUSTER_SIZE", config.nodes.to_string()),
+            ("BOOTSTRAP_PEERS", others.join(",")),
+        ]));
     }
     if let RotationPeriod::Days(days) = config.rotate_every {
         environment.extend(variables([("BOOTSTRAP_ROTATE_EVERY", format!("{days}d"))]));

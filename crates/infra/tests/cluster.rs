@@ -58,7 +58,10 @@ fn every_node_is_told_its_own_name_and_where_the_others_are() {
             assert_eq!(server("REPLICATION_HOST_ADVERTISE_AS"), Some(host.as_str()));
             let names = variable(node, ContainerName::Certgen, "CERTGEN_DNS_NAMES");
             assert_eq!(names, Some(format!("{host},es.db.internal").as_str()));
-            assert_eq!(variable(node, ContainerName::Bootstrap, "BOOTSTRAP_NODE_NAME"), Some(node.name()));
+            let sidecar = |name: &str| variable(node, ContainerName::Bootstrap, &format!("BOOTSTRAP_{name}"));
+            assert_eq!(sidecar("NODE_NAME"), Some(node.name()));
+            assert_eq!(sidecar("CLUSTER_SIZE"), Some(nodes.to_string().as_str()));
+            assert_eq!(sidecar("PEERS"), Some(others.join(",").replace(":3000", "").as_str()));
         }
     }
 }
@@ -75,6 +78,29 @@ fn a_single_node_knows_nothing_of_others() {
     }
     let ports: Vec<_> = node.task().containers.iter().flat_map(|container| container.ports.clone()).collect();
     assert_eq!(ports, [3000]);
+    assert_eq!(variable(node, ContainerName::Bootstrap, "BOOTSTRAP_PEERS"), None);
+}
+
+/// Without it the agent is refused, and nothing keeps a deployment from taking the quorum.
+#[test]
+fn only_the_tasks_of_a_cluster_may_protect_tasks_and_only_those_of_their_own() {
+    for nodes in [1, 3] {
+        let template = template(&deployment(nodes, "24.10"), "EventStore");
+        for number in 1..=nodes {
+            let role = &template["Resources"][format!("Node{number}TaskRole")]["Properties"];
+            let statements = role["Policies"][0]["PolicyDocument"]["Statement"].as_array().unwrap();
+            let protect: Vec<_> = statements.iter().filter(|statement| statement["Sid"] == "ProtectTask").collect();
+            if nodes == 1 {
+                assert!(protect.is_empty(), "{protect:?}");
+                continue;
+            }
+            assert_eq!(protect.len(), 1);
+            assert_eq!(protect[0]["Action"], json!(["ecs:UpdateTaskProtection"]));
+            let [text, cluster] = protect[0]["Resource"]["Fn::Sub"].as_array().unwrap().as_slice() else { panic!() };
+            assert!(text.as_str().unwrap().ends_with(":task/${Cluster}/*"), "{text}");
+            assert_eq!(*cluster, json!({"Cluster": {"Ref": "Cluster"}}));
+        }
+    }
 }
 
 #[test]

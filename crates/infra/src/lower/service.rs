@@ -117,9 +117,9 @@ impl<'a> Lowering<'a> {
                 }),
             ),
         );
-        // No service waits for another: CloudFormation may hold it to be made only when its task is healthy, and no node of a
-        // new cluster is before others have started. So an update replaces all tasks at once, which costs a cluster the
-        // time of a restart and no data: each node keeps its directory, and guard keeps it to one writer.
+        // No service waits for another. So an update replaces all tasks at once, which costs a cluster the time of a restart
+        // and no data: each node keeps its directory, and guard keeps it to one writer. Health would allow a chain: the
+        // first nodes of a new cluster are healthy while there cannot be one yet.
         template.add(
             id("Service"),
             Resource::new(
@@ -266,6 +266,14 @@ impl<'a> Lowering<'a> {
             statement("WriteDnsRecords", &["route53:ChangeResourceRecordSets", "route53:GetHostedZone"], &zone),
             statement("FindHostedZone", &["route53:ListHostedZonesByName"], &json!("*")),
         ];
+        if self.deployment.nodes().len() > 1 {
+            // The agent asks ECS with this role. A task's own ARN is known only once it runs.
+            let tasks = json!({"Fn::Sub": [
+                "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
+                {"Cluster": self.cluster.reference()},
+            ]});
+            statements.push(statement("ProtectTask", &["ecs:UpdateTaskProtection"], &tasks));
+        }
         if self.deployment.ca_secret_name().is_some() {
             statements.push(statement(
                 "ShareAuthority",

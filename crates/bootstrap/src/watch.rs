@@ -1,0 +1,104 @@
+//! The loop that looks at the task's own server and tells [`Health`] what it found. It depends on nothing else that the
+//! sidecar does: neither AWS nor credentials have a say in whether the task is healthy.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::net::TcpStream;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::cli::RunSettings;
+use crate::health::{Health, Observation};
+use crate::ports::{Server as _, ServerError};
+use crate::resolver::Resolver;
+use crate::server::{Census, HttpServer};
+use crate::trust::Trust;
+
+/// Between two looks.
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A name server that says nothing for this long has not said that there is no such name.
+const NAME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The node's own server, as the watcher asks it.
+#[derive(Debug)]
+pub(crate) struct OwnServer {
+    address: SocketAddr,
+    client: RefCell<Option<HttpServer>>,
+    settings: RunSettings,
+}
+
+impl OwnServer {
+    pub(crate) fn new(settings: &RunSettings) -> Self {
+        Self { address: settings.server, client: RefCell::new(None), settings: settings.clone() }
+    }
+
+    pub(crate) fn settings(&self) -> &RunSettings {
+        &self.settings
+    }
+
+    /// A client that trusts the roots on the volume; nobody while these cannot be read.
+    fn client(&self) -> Option<HttpServer> {
+        if let Some(client) = &*self.client.borrow() {
+            return Some(client.clone());
+        }
+        let RunSettings { server, server_name, certs, .. } = &self.settings;
+        let trust = Trust::read(certs).ok()?;
+        let client = HttpServer::new(*server, server_name, &trust, Resolver::nobody()).ok()?;
+        self.client.replace(Some(client.clone()));
+        Some(client)
+    }
+
+    /// After a certificate was refused the roots are read again: they may have been replaced.
+    fn note(&self, error: &ServerError) {
+        if matches!(error, ServerError::Certificate(_)) {
+            self.client.replace(None);
+        }
+    }
+
+    /// The voting members as the server has them, if it says.
+    pub(crate) async fn census(&self) -> Option<Census> {
+        let census = self.client()?.census().await;
+        census.inspect_err(|error| self.note(error)).ok()
+    }
+
+    async fn listens(&self) -> bool {
+        matches!(timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await, Ok(Ok(_)))
+    }
+}
+
+/// Looks at the server as long as the sidecar lives.
+pub(crate) async fn watch(server: &OwnServer, health: &Health) -> Infallible {
+    let resolver = Resolver::new(server.settings.dns);
+    let mut ticks = interval(server.settings.scaled(LOOK));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        health.observe(look(server, &resolver, &server.settings.peers).await);
+    }
+}
+
+async fn look(server: &OwnServer, resolver: &Resolver, peers: &[String]) -> Observation {
+    if let Some(client) = server.client() {
+        match client.is_live().await {
+            Ok(true) => return Observation::Ready,
+            // Without names of peers nobody can say that there is no cluster yet.
+            Ok(false) if !peers.is_empty() && client.role().await.is_ok() => {
+                return Observation::Waiting { peers: may_be_there(resolver, peers).await };
+            }
+            Ok(false) => return Observation::Present,
+            Err(error) => server.note(&error),
+        }
+    }
+    // A bad answer, or none, comes from somebody; only who accepts no connection is not there.
+    if server.listens().await { Observation::Present } else { Observation::Absent }
+}
+
+/// How many of the names have an address, or may have one for all that is known.
+async fn may_be_there(resolver: &Resolver, peers: &[String]) -> usize {
+    let answers = join_all(peers.iter().map(async |name| timeout(NAME_TIMEOUT, resolver.lacks(name)).await));
+    answers.await.into_iter().filter(|lacks| !matches!(lacks, Ok(true))).count()
+}
