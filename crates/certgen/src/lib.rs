@@ -32,7 +32,7 @@
 //! # As a library
 //!
 //! Whoever renews a certificate while the server runs looks at what is published ([`Published::read`]), asks whether and why
-//! it is [`due`], has the kept authority sign a new key ([`issue_node`]) and replaces all at once ([`publish`](fn@publish)):
+//! it is [`due`](fn@due), has the kept authority sign a new key ([`issue_node`]) and replaces all at once ([`publish`](fn@publish)):
 //!
 //! ```
 //! use certgen::{Generation, Names, Owner, Published, Reason, RenewBefore, RsaBits, Signer, Validity, Wanted};

@@ -49,7 +49,7 @@ impl Published {
     /// [`PublishError::Missing`] and [`PublishError::NotADirectory`] if there is no such directory,
     /// [`PublishError::Foreign`] if a file of somebody else has a name that certgen writes, [`PublishError::Io`] if it cannot
     /// be read. A file that cannot be read, or is missing, is no error but a reason to publish anew
-    /// ([`due`](crate::due)).
+    /// ([`due`](fn@crate::due)).
     pub fn read(volume: &Path) -> Result<Self, PublishError> {
         Self::read_in(&Volume::open(volume, None)?)
     }
