@@ -1,8 +1,8 @@
 //! Sidecar of an EventStoreDB node on ECS.
 //!
 //! `bootstrap run` waits for the server beside it, moves the built-in users `admin` and `ops` off their default
-//! passwords into AWS Secrets Manager, registers the ready node in AWS Cloud Map, stays, and withdraws the node on
-//! SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy.
+//! passwords into AWS Secrets Manager, registers the ready node in AWS Cloud Map, keeps its entry right, and withdraws
+//! the node on SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy.
 //!
 //! Killed at any instant and run again it goes on where it was: a password is stored before the database gets it, and
 //! what may have been sent is sent again until the server confirms it ([`rotation`]).
@@ -23,7 +23,8 @@
 //! # What it never does
 //!
 //! It shows no password in a log, an error or its arguments, overwrites no secret that holds something else than
-//! credentials, registers no node on which a default password works, and removes no entry of another task.
+//! credentials, registers no node on which a default password works, and removes no entry of another
+//! task but, beside the leader, that of a dead one.
 
 mod attempt;
 pub mod aws;
