@@ -1,6 +1,7 @@
 //! The adapters to AWS; the only file that names an `aws-sdk-*` crate.
 #![expect(clippy::redundant_closure_for_method_calls, reason = "the full paths of the SDK's errors hide what is asked")]
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
@@ -15,7 +16,9 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::error::root_cause;
-use crate::ports::{AwsError, AwsErrorKind, Instance, Labels, Registry, SecretId, SecretStore, Version, VersionId};
+use crate::ports::{
+    AwsError, AwsErrorKind, Entry, Instance, Labels, Registry, SecretId, SecretStore, Version, VersionId,
+};
 use crate::secret::SecretText;
 
 /// Cloud Map works asynchronously; an operation that takes longer than this is looked at as failed.
@@ -162,33 +165,41 @@ impl CloudMap {
         Self { client: aws_sdk_servicediscovery::Client::new(configuration), service: service.into() }
     }
 
-    /// Repeats `call` while another operation on the same instance is under way, then waits for its own operation.
-    async fn complete<E, F>(
+    /// Waits for the operation that `call` starts, or for the one that was under way instead.
+    async fn complete<E>(
         &self,
         operation: &'static str,
         node: &str,
-        mut call: impl FnMut() -> F,
-        is_duplicate: impl Fn(&E) -> bool,
+        call: impl Future<Output = Result<Option<String>, SdkError<E>>>,
+        duplicate: impl Fn(&E) -> Option<String>,
     ) -> Result<(), AwsError>
     where
-        F: Future<Output = Result<Option<String>, SdkError<E>>>,
         E: ProvideErrorMetadata + fmt::Debug + std::error::Error + 'static,
     {
-        let deadline = Instant::now() + OPERATION_TIMEOUT;
-        let id = loop {
-            match call().await {
-                Ok(id) => break id,
-                Err(error) if is(&error, &is_duplicate) && Instant::now() < deadline => sleep(OPERATION_POLL).await,
-                Err(error) => return Err(aws_error(operation, node, &error)),
+        let failed = |message: String, kind| AwsError { operation, subject: node.to_owned(), message, kind };
+        let id = match call.await {
+            Ok(Some(id)) => id,
+            Ok(None) => return Err(failed("AWS gave no operation id".to_owned(), AwsErrorKind::Unavailable)),
+            Err(error) => {
+                let Some(other) = error.as_service_error().and_then(duplicate) else {
+                    return Err(aws_error(operation, node, &error));
+                };
+                // How it ended is not our affair; that it ended is.
+                let ended = self.follow(operation, node, &other).await.err();
+                let ended = ended.map_or_else(|| "it has ended".to_owned(), |error| error.message);
+                let message = format!("another operation on the entry was under way ({ended})");
+                return Err(failed(message, AwsErrorKind::Changed));
             }
         };
+        self.follow(operation, node, &id).await
+    }
+
+    async fn follow(&self, operation: &'static str, node: &str, id: &str) -> Result<(), AwsError> {
+        let deadline = Instant::now() + OPERATION_TIMEOUT;
         let failed = |message: String, kind| AwsError { operation, subject: node.to_owned(), message, kind };
-        let Some(id) = id else {
-            return Err(failed("AWS gave no operation id".to_owned(), AwsErrorKind::Unavailable));
-        };
         loop {
-            let answer = self.client.get_operation().operation_id(&id).send().await;
-            let answer = answer.map_err(|error| aws_error("GetOperation", &id, &error))?;
+            let answer = self.client.get_operation().operation_id(id).send().await;
+            let answer = answer.map_err(|error| aws_error("GetOperation", id, &error))?;
             let Some(found) = answer.operation() else {
                 return Err(failed(format!("operation {id} is not known"), AwsErrorKind::Unavailable));
             };
@@ -215,51 +226,54 @@ impl CloudMap {
 
 impl Registry for CloudMap {
     async fn register(&self, instance: &Instance) -> Result<(), AwsError> {
-        let address = instance.address.to_string();
-        let address_attribute = if instance.address.is_ipv6() { "AWS_INSTANCE_IPV6" } else { "AWS_INSTANCE_IPV4" };
-        let call = || async {
+        let call = async {
             let call = self.client.register_instance().service_id(&self.service).instance_id(&instance.node);
-            let call = match &instance.signer_sha256 {
-                Some(signer) => call.attributes("SIGNER_SHA256", signer),
-                None => call,
-            };
-            let answer = call
-                .creator_request_id(Uuid::new_v4().to_string())
-                .attributes(address_attribute, &address)
-                .attributes("AWS_INSTANCE_PORT", instance.port.to_string())
-                .attributes("TASK_ARN", &instance.task_arn)
-                .attributes("STATE", "READY")
-                .attributes("CERTIFICATE_SHA256", &instance.certificate_sha256)
-                .attributes("ROOTS_SHA256", &instance.roots_sha256)
-                .send()
-                .await?;
-            Ok(answer.operation_id().map(str::to_owned))
+            let attributes = Some(instance.attributes().into_iter().collect());
+            let call = call.creator_request_id(Uuid::new_v4().to_string()).set_attributes(attributes);
+            Ok(call.send().await?.operation_id().map(str::to_owned))
         };
-        self.complete("RegisterInstance", &instance.node, call, RegisterInstanceError::is_duplicate_request).await
+        let duplicate = |error: &RegisterInstanceError| match error {
+            RegisterInstanceError::DuplicateRequest(busy) => busy.duplicate_operation_id().map(str::to_owned),
+            _ => None,
+        };
+        self.complete("RegisterInstance", &instance.node, call, duplicate).await
     }
 
-    async fn owner(&self, node: &str) -> Result<Option<String>, AwsError> {
+    async fn entry(&self, node: &str) -> Result<Option<Entry>, AwsError> {
         match self.client.get_instance().service_id(&self.service).instance_id(node).send().await {
-            Ok(found) => Ok(found
-                .instance()
-                .and_then(|instance| instance.attributes())
-                .map(|attributes| attributes.get("TASK_ARN").cloned().unwrap_or_default())),
+            Ok(found) => Ok(found.instance().map(|found| entry(node, found.attributes()))),
             Err(error) if is(&error, |error| error.is_instance_not_found()) => Ok(None),
             Err(error) => Err(aws_error("GetInstance", node, &error)),
         }
     }
 
+    async fn entries(&self) -> Result<Vec<Entry>, AwsError> {
+        let mut pages = self.client.list_instances().service_id(&self.service).into_paginator().send();
+        let mut entries = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| aws_error("ListInstances", &self.service, &error))?;
+            let found = page.instances().iter();
+            entries.extend(found.filter_map(|found| Some(entry(found.id()?, found.attributes()))));
+        }
+        Ok(entries)
+    }
+
     async fn withdraw(&self, node: &str) -> Result<(), AwsError> {
-        let call = || async {
+        let call = async {
             let answer = self.client.deregister_instance().service_id(&self.service).instance_id(node).send().await?;
             Ok(answer.operation_id().map(str::to_owned))
         };
-        match self.complete("DeregisterInstance", node, call, DeregisterInstanceError::is_duplicate_request).await {
-            // It is gone already.
-            Err(error) if error.kind == AwsErrorKind::Changed => Ok(()),
-            other => other,
-        }
+        let duplicate = |error: &DeregisterInstanceError| match error {
+            DeregisterInstanceError::DuplicateRequest(busy) => busy.duplicate_operation_id().map(str::to_owned),
+            _ => None,
+        };
+        self.complete("DeregisterInstance", node, call, duplicate).await
     }
+}
+
+fn entry(node: &str, attributes: Option<&HashMap<String, String>>) -> Entry {
+    let attributes = attributes.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone()));
+    Entry { node: node.to_owned(), attributes: attributes.collect() }
 }
 
 fn is<E>(error: &SdkError<E>, test: impl Fn(&E) -> bool) -> bool {

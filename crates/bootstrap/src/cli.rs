@@ -127,6 +127,16 @@ struct RunArgs {
     #[arg(long, env = "BOOTSTRAP_CLIENT_HOST", value_name = "NAME", help_heading = "Discovery")]
     client_host: String,
 
+    /// How often the node's entry in Cloud Map is looked at and put right, plus up to a quarter.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_REGISTRATION_INTERVAL",
+        value_name = "TIME",
+        default_value = "30s",
+        help_heading = "Discovery"
+    )]
+    registration_interval: String,
+
     /// Port that clients connect to.
     #[arg(
         long,
@@ -245,6 +255,8 @@ pub struct RunSettings {
     pub poll_interval: Duration,
     /// The Cloud Map service.
     pub cloud_map_service: String,
+    /// How often the node's entry in it is looked at.
+    pub registration_interval: Duration,
     /// How clients find a node.
     pub scheme: Scheme,
     /// The name clients use.
@@ -355,6 +367,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let ready_timeout = mistakes.duration("--ready-timeout", &args.ready_timeout);
     let converge_timeout = mistakes.duration("--converge-timeout", &args.converge_timeout);
     let poll_interval = mistakes.duration("--poll-interval", &args.poll_interval);
+    let registration_interval = mistakes.duration("--registration-interval", &args.registration_interval);
     let rotate_every = args.rotate_every.as_deref().filter(|text| !text.is_empty());
     let rotate_every = rotate_every.and_then(|text| mistakes.days("--rotate-every", text));
     let (admin, others) = mistakes.users(args.users);
@@ -377,13 +390,13 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             None
         }
     };
-    let times = ready_timeout.zip(converge_timeout).zip(poll_interval);
+    let times = ready_timeout.zip(converge_timeout).zip(poll_interval.zip(registration_interval));
     match (server, cluster_size, client_port, times, task) {
         (
             Some(server),
             Some(cluster_size),
             Some(client_port),
-            Some(((ready_timeout, timeout), poll_interval)),
+            Some(((ready_timeout, timeout), (poll_interval, registration_interval))),
             Some(task),
         ) if mistakes.0.is_empty() => {
             let recover_with_node_certificate = args.recover_with_node_certificate;
@@ -402,6 +415,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 policy: Policy { timeout, rotate_every, recover_with_node_certificate, now: SystemTime::now },
                 poll_interval,
                 cloud_map_service: args.cloud_map_service,
+                registration_interval,
                 scheme: if cluster_size > 1 { Scheme::Discover } else { Scheme::Direct },
                 client_host: args.client_host,
                 client_port,
@@ -565,6 +579,7 @@ mod tests {
         assert_eq!(settings.ready_timeout, Duration::from_hours(3));
         assert_eq!(settings.policy.timeout, Duration::from_mins(10));
         assert_eq!(settings.poll_interval, Duration::from_mins(5));
+        assert_eq!(settings.registration_interval, Duration::from_secs(30));
         assert_eq!((settings.policy.rotate_every, settings.policy.recover_with_node_certificate), (None, false));
         assert_eq!((settings.scheme, settings.dns), (Scheme::Direct, None));
     }

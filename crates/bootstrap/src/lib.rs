@@ -1,9 +1,9 @@
 //! Sidecar of an EventStoreDB node on ECS.
 //!
 //! `bootstrap run` waits for the server beside it, moves the built-in users `admin` and `ops` off their default
-//! passwords into AWS Secrets Manager, registers the ready node in AWS Cloud Map, stays, and withdraws the node on
-//! SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy: whether its server is there, whatever becomes of
-//! AWS, DNS and the other nodes. A task that its cluster cannot do without is protected from scale-in.
+//! passwords into AWS Secrets Manager, registers the ready node in AWS Cloud Map, keeps its entry right, and withdraws the
+//! node on SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy: whether its server is there, whatever
+//! becomes of AWS, DNS and the other nodes. A task that its cluster cannot do without is protected from scale-in.
 //!
 //! Killed at any instant and run again it goes on where it was: a password is stored before the database gets it, and
 //! what may have been sent is sent again until the server confirms it ([`rotation`]).
@@ -24,7 +24,8 @@
 //! # What it never does
 //!
 //! It shows no password in a log, an error or its arguments, overwrites no secret that holds something else than
-//! credentials, registers no node on which a default password works, and removes no entry of another task.
+//! credentials, registers no node on which a default password works, and removes no entry of another
+//! task but, beside the leader, that of a dead one.
 
 mod attempt;
 pub mod aws;
@@ -33,11 +34,13 @@ mod converge;
 mod ecs;
 mod error;
 mod health;
+mod instance;
 mod life;
 mod observe;
 mod password;
 pub mod ports;
 mod protection;
+mod registration;
 mod resolver;
 mod rotate;
 pub mod rotation;
@@ -53,6 +56,7 @@ pub use error::Error;
 pub use health::check as check_health;
 pub use life::run;
 pub use password::{NoRandomness, Password};
+pub use registration::Registration;
 pub use resolver::Resolver;
 pub use rotate::{Asked, ask, rotate};
 pub use secret::{Credentials, Details, NotCredentials, Scheme, SecretText};

@@ -1,11 +1,10 @@
 //! The sidecar's life: wait for the server, secure it, register it, stay, withdraw.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::aws::{self, CloudMap, SecretsManager};
@@ -14,8 +13,9 @@ use crate::converge::World;
 use crate::ecs::{self, Task};
 use crate::error::Error;
 use crate::health::{Health, Observation, PATIENCE, Rules};
-use crate::ports::{AwsError, AwsErrorKind, Instance, Registry, Server, ServerError};
+use crate::ports::{Instance, Membership as _, Server, ServerError};
 use crate::protection::protect;
+use crate::registration::{Registration, jittered};
 use crate::resolver::Resolver;
 use crate::rotation::Forwards;
 use crate::secret::Details;
@@ -24,10 +24,6 @@ use crate::trust::{NodeIdentity, Trust, node_certificate_fingerprint};
 use crate::watch::{OwnServer, watch};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// ECS kills the container 30 s after SIGTERM; the database is not stopped before this program has ended.
-const WITHDRAWAL_BUDGET: Duration = Duration::from_secs(20);
 
 /// Runs until SIGTERM or SIGINT, or until something can never work.
 ///
@@ -45,8 +41,11 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     let life = Life {
         health: &health,
         secrets: SecretsManager::new(&configuration),
-        registry: CloudMap::new(&configuration, &settings.cloud_map_service),
-        registered: Cell::new(None),
+        registration: Registration::new(
+            CloudMap::new(&configuration, &settings.cloud_map_service),
+            &settings.node_name,
+            settings.registration_interval,
+        ),
         settings,
     };
     info!(region = aws::region(&configuration).unwrap_or("none"), "{}", life.settings);
@@ -62,7 +61,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     if let Ok(signal) = &ended {
         info!("{signal}: leaving");
     }
-    life.withdraw().await;
+    life.registration.withdraw().await;
     ended.map(drop)
 }
 
@@ -72,16 +71,17 @@ struct Life<'a> {
     settings: RunSettings,
     health: &'a Health,
     secrets: SecretsManager,
-    registry: CloudMap,
-    /// The ARN of this task, from the moment at which an entry of ours may exist.
-    registered: Cell<Option<String>>,
+    registration: Registration<CloudMap>,
 }
 
 impl Life<'_> {
     /// Ends only with an error, and after it was once secured and registered not at all.
     async fn work(&self) -> Error {
         match self.secure_and_register().await {
-            Ok(world) => match self.keep_secured(&world).await {},
+            Ok(world) => tokio::select! {
+                never = self.keep_secured(&world) => match never {},
+                never = self.registration.keep(&world.server) => match never {},
+            },
             Err(error) => error,
         }
     }
@@ -90,20 +90,18 @@ impl Life<'_> {
     /// database that works is not stopped because this fails.
     async fn keep_secured(&self, world: &Secured) -> Infallible {
         loop {
-            sleep(self.poll_pause()).await;
-            if let Err(error) = world.secure(&self.settings.admin, &self.settings.others).await {
-                let hint = error.hint().unwrap_or("it is looked at again at the next poll");
-                warn!("the credentials are not in order: {} ({hint})", error.one_line());
+            tokio::select! {
+                () = sleep(jittered(self.settings.poll_interval)) => {}
+                () = self.registration.returned() => {}
+            }
+            match world.secure(&self.settings.admin, &self.settings.others).await {
+                Ok(()) => self.registration.secured(),
+                Err(error) => {
+                    let hint = error.hint().unwrap_or("it is looked at again at the next poll");
+                    warn!("the credentials are not in order: {} ({hint})", error.one_line());
+                }
             }
         }
-    }
-
-    /// Up to a quarter longer than asked for, so that the sidecars of a cluster do not ask AWS in step.
-    fn poll_pause(&self) -> Duration {
-        let mut random = [0_u8; 1];
-        // Without random numbers they ask in step, which does no harm.
-        let _ = aws_lc_rs::rand::fill(&mut random);
-        self.settings.poll_interval + self.settings.poll_interval / 1024 * u32::from(random[0])
     }
 
     async fn secure_and_register(&self) -> Result<Secured, Error> {
@@ -133,12 +131,16 @@ impl Life<'_> {
             address: task.address,
             port: settings.client_port,
             task_arn: task.arn,
+            member: world.server.members().await.ok().map(|members| members.own),
+            since: 0,
             certificate_sha256: node_certificate_fingerprint(&settings.certs).map_err(untrusted)?,
             roots_sha256: trust.fingerprint(),
             signer_sha256: trust.signer_of_node(&settings.certs).map_err(untrusted)?,
         };
-        self.register(&instance).await?;
-        info!(node = instance.node, address = %instance.address, after_ms = started.elapsed().as_millis(), "registered");
+        let (node, address) = (instance.node.clone(), instance.address);
+        let unregistered = |source| Error::Aws { action: "register the node in Cloud Map", source };
+        self.registration.register(instance, &world.server, settings.policy.timeout).await.map_err(unregistered)?;
+        info!(node, %address, after_ms = started.elapsed().as_millis(), "registered");
         Ok(world)
     }
 
@@ -182,39 +184,6 @@ impl Life<'_> {
         match &self.settings.task {
             crate::cli::TaskSource::Given(task) => Ok(task.clone()),
             crate::cli::TaskSource::Metadata(uri) => ecs::task(uri).await,
-        }
-    }
-
-    async fn register(&self, instance: &Instance) -> Result<(), Error> {
-        self.registered.set(Some(instance.task_arn.clone()));
-        let deadline = Instant::now() + self.settings.policy.timeout;
-        let mut pause = SHORTEST_PAUSE;
-        loop {
-            let Err(source) = self.registry.register(instance).await else { return Ok(()) };
-            if source.kind == AwsErrorKind::Invalid || Instant::now() >= deadline {
-                return Err(Error::Aws { action: "register the node in Cloud Map", source });
-            }
-            warn!("will be tried again: {source}");
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Takes this task's entry out of the registry, and no other: a successor may have replaced it already.
-    async fn withdraw(&self) {
-        let Some(task_arn) = self.registered.take() else { return };
-        let node = &self.settings.node_name;
-        let withdrawal = async {
-            match self.registry.owner(node).await? {
-                Some(owner) if owner == task_arn => self.registry.withdraw(node).await.map(|()| "withdrawn"),
-                Some(_) => Ok("the entry belongs to another task by now"),
-                None => Ok("there was no entry"),
-            }
-        };
-        match timeout(WITHDRAWAL_BUDGET, withdrawal).await {
-            Ok(Ok(outcome)) => info!(node, "{outcome}"),
-            Ok(Err::<_, AwsError>(error)) => warn!(node, "the entry may remain: {error}"),
-            Err(_) => warn!(node, "the entry may remain: not withdrawn within {} s", WITHDRAWAL_BUDGET.as_secs()),
         }
     }
 }

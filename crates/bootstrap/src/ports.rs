@@ -1,9 +1,9 @@
 //! What bootstrap needs of the world: only the calls it makes, with only the outcomes it tells apart.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::time::SystemTime;
 
+pub use crate::instance::{Entry, Instance};
 use crate::password::Password;
 use crate::rotation::Role;
 use crate::secret::SecretText;
@@ -81,35 +81,42 @@ pub trait SecretStore {
     fn drop_pending(&self, id: &SecretId, from: &VersionId) -> impl Future<Output = Result<(), AwsError>>;
 }
 
-/// A node as it stands in the registry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Instance {
-    /// The instance id: the node's name, so that a successor replaces its predecessor's entry.
-    pub node: String,
-    /// Where clients connect to.
-    pub address: IpAddr,
-    /// The port for HTTP and gRPC.
-    pub port: u16,
-    /// The task that registered it.
-    pub task_arn: String,
-    /// The SHA-256 of the served certificate, in hexadecimal.
-    pub certificate_sha256: String,
-    /// The SHA-256 of the trusted roots, in hexadecimal.
-    pub roots_sha256: String,
-    /// The SHA-256 of the root that signed the served certificate, in hexadecimal, if a root did.
-    pub signer_sha256: Option<String>,
-}
-
-/// AWS Cloud Map, one service of it.
+/// AWS Cloud Map, one service of it. One operation at a time works on an entry (aws-contract §3.1).
 pub trait Registry {
-    /// Creates or replaces the entry and waits until the operation has ended.
+    /// Creates or replaces the entry and waits until the operation has ended. [`AwsErrorKind::Changed`] if somebody
+    /// else's operation was under way: that has ended then, and nothing was written.
     fn register(&self, instance: &Instance) -> impl Future<Output = Result<(), AwsError>>;
 
-    /// The task that the entry of `node` belongs to, or `None` if there is no entry.
-    fn owner(&self, node: &str) -> impl Future<Output = Result<Option<String>, AwsError>>;
+    /// The entry of `node`, or `None` if there is none, or none to be seen yet: what was written a moment ago may not be
+    /// known everywhere.
+    fn entry(&self, node: &str) -> impl Future<Output = Result<Option<Entry>, AwsError>>;
 
-    /// Removes the entry and waits until the operation has ended. No entry is a success.
+    /// All entries.
+    fn entries(&self) -> impl Future<Output = Result<Vec<Entry>, AwsError>>;
+
+    /// Removes the entry and waits until the operation has ended. [`AwsErrorKind::Changed`] if there is none to be seen,
+    /// or somebody else's operation was under way: the entry may be another's by now.
     fn withdraw(&self, node: &str) -> impl Future<Output = Result<(), AwsError>>;
+}
+
+/// What registration asks the node's own server.
+pub trait Membership {
+    /// Whether the node is ready, and does not merely run.
+    fn is_ready(&self) -> impl Future<Output = Result<bool, ServerError>>;
+
+    /// Who is in the cluster, as the node's gossip has it. An error if the living are not the majority.
+    fn members(&self) -> impl Future<Output = Result<Members, ServerError>>;
+}
+
+/// The members of a cluster, each as `host:port` that it advertises to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members {
+    /// The member that was asked.
+    pub own: String,
+    /// Whether that is the leader.
+    pub leads: bool,
+    /// All that are alive, itself too.
+    pub alive: Vec<String>,
 }
 
 /// Why an AWS call did not do what was asked.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::error::root_cause;
 use crate::password::Password;
-use crate::ports::{AccountRecord, Login, Requester, Server, ServerError};
+use crate::ports::{AccountRecord, Login, Members, Membership, Requester, Server, ServerError};
 use crate::resolver::Resolver;
 use crate::rotation::Role;
 use crate::trust::{NodeIdentity, Trust, TrustError};
@@ -194,6 +194,18 @@ impl Gossip {
         Err(ServerError::Answer(format!("that {alive} of {all} members are alive, which is no majority")))
     }
 
+    fn members(self) -> Members {
+        let own = format!("{}:{}", self.server_ip, self.server_port);
+        let alive = self.members.into_iter().filter(|member| member.is_alive);
+        let alive: Vec<_> = alive
+            .map(|member| {
+                (format!("{}:{}", member.http_end_point_ip, member.http_end_point_port), member.state == "Leader")
+            })
+            .collect();
+        let leads = alive.iter().any(|(name, leads)| *leads && *name == own);
+        Members { own, leads, alive: alive.into_iter().map(|(name, _)| name).collect() }
+    }
+
     /// Host and port of the living members but for the one that was asked.
     fn others(self) -> impl Iterator<Item = String> {
         let own = (self.server_ip, self.server_port);
@@ -336,6 +348,18 @@ impl Server for HttpServer {
     }
 }
 
+impl Membership for HttpServer {
+    async fn is_ready(&self) -> Result<bool, ServerError> {
+        self.is_live().await
+    }
+
+    async fn members(&self) -> Result<Members, ServerError> {
+        let gossip: Gossip = self.get_json("/gossip").await?;
+        gossip.require_majority()?;
+        Ok(gossip.members())
+    }
+}
+
 fn challenges_login(answer: &Response) -> bool {
     header(answer, &WWW_AUTHENTICATE).is_some_and(|challenge| challenge.starts_with("X-Basic"))
 }
@@ -400,6 +424,16 @@ mod tests {
         assert_eq!(census(&[(r#""Unknown","isAlive":false"#, r#""Follower","isAlive":true"#)]), (3, true, true));
         let replica = (r#""isReadOnlyReplica":false"#, r#""isReadOnlyReplica":true"#);
         assert_eq!(census(&[replica, ("Leader", "ReadOnlyReplica")]), (1, true, false));
+    }
+
+    #[test]
+    fn the_member_that_was_asked_says_whether_it_leads() {
+        let members = |text: &str| serde_json::from_str::<Gossip>(text).unwrap().members();
+        let alive = ["es-node-1.db.internal:2113", "es-node-2.db.internal:2113"].map(str::to_owned).to_vec();
+        let expected = Members { own: alive[1].clone(), leads: false, alive };
+        assert_eq!(members(GOSSIP), expected);
+        let asked = GOSSIP.replace(r#""serverIp":"es-node-2"#, r#""serverIp":"es-node-1"#);
+        assert_eq!(members(&asked), Members { own: expected.alive[0].clone(), leads: true, ..expected });
     }
 
     #[test]

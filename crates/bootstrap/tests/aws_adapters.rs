@@ -79,19 +79,29 @@ fn instance(task: &str) -> Instance {
         certificate_sha256: "00".to_owned(),
         roots_sha256: "11".to_owned(),
         signer_sha256: Some("22".to_owned()),
+        member: Some("es-node-1.db.internal:2113".to_owned()),
+        since: 1,
     }
+}
+
+async fn owner(registry: &CloudMap) -> Option<String> {
+    registry.entry("node-1").await.unwrap().map(|entry| entry.task_arn().to_owned())
 }
 
 async fn registry(endpoint: &str, service: &str) {
     let registry = CloudMap::new(&configuration(endpoint).await, service);
-    assert_eq!(registry.owner("node-1").await.unwrap(), None);
+    assert_eq!(owner(&registry).await, None);
     registry.register(&instance("arn:one")).await.unwrap();
-    assert_eq!(registry.owner("node-1").await.unwrap().as_deref(), Some("arn:one"));
+    let entry = registry.entry("node-1").await.unwrap().unwrap();
+    assert!(entry.shows(&instance("arn:one")) && !entry.shows(&instance("arn:two")), "{entry:?}");
+    assert_eq!((entry.since(), entry.member()), (1, Some("es-node-1.db.internal:2113")));
+    assert_eq!(registry.entries().await.unwrap(), [entry]);
     registry.register(&instance("arn:two")).await.unwrap();
-    assert_eq!(registry.owner("node-1").await.unwrap().as_deref(), Some("arn:two"), "registering again replaces");
+    assert_eq!(owner(&registry).await.as_deref(), Some("arn:two"), "registering again replaces");
     registry.withdraw("node-1").await.unwrap();
-    assert_eq!(registry.owner("node-1").await.unwrap(), None);
-    registry.withdraw("node-1").await.unwrap();
+    assert_eq!(owner(&registry).await, None);
+    assert_eq!(registry.withdraw("node-1").await.unwrap_err().kind, AwsErrorKind::Changed);
+    assert_eq!(registry.entries().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -186,7 +196,7 @@ async fn an_operation_that_fails_says_why() {
         let error = registry.register(&instance("arn:one")).await.unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
         assert!(error.to_string().contains(code), "{error}");
-        assert_eq!(registry.owner("node-1").await.unwrap(), None);
+        assert_eq!(owner(&registry).await, None);
     }
 }
 
@@ -208,8 +218,11 @@ async fn an_operation_of_somebody_else_is_waited_for() {
     assert_eq!(busy.duplicate_operation_id(), first.operation_id());
 
     let registry = CloudMap::new(&configuration, service);
+    let refused = registry.register(&instance("arn:two")).await.unwrap_err();
+    assert_eq!(refused.kind, AwsErrorKind::Changed, "the entry is to be looked at first: {refused}");
+    assert_eq!(owner(&registry).await.as_deref(), Some(""), "the other operation has ended");
     registry.register(&instance("arn:two")).await.unwrap();
-    assert_eq!(registry.owner("node-1").await.unwrap().as_deref(), Some("arn:two"));
+    assert_eq!(owner(&registry).await.as_deref(), Some("arn:two"));
 }
 
 /// The SDK sends a request again when its reply was lost; the token and the request id make that harmless.
@@ -234,9 +247,10 @@ async fn lost_replies_have_one_effect() {
     assert_eq!(double.secrets(|secrets| secrets.versions("test/x")).len(), 2);
     assert_eq!(stored(&secrets, &id, &slot).await.unwrap(), Some(text("two")));
     registry.register(&instance("arn:one")).await.unwrap();
-    assert_eq!(registry.owner("node-1").await.unwrap().as_deref(), Some("arn:one"));
-    registry.withdraw("node-1").await.unwrap();
-    assert_eq!(registry.owner("node-1").await.unwrap(), None);
+    assert_eq!(owner(&registry).await.as_deref(), Some("arn:one"));
+    // The repetition has no token and meets the first operation, which is waited for.
+    assert_eq!(registry.withdraw("node-1").await.unwrap_err().kind, AwsErrorKind::Changed);
+    assert_eq!(owner(&registry).await, None);
     assert_eq!(proxy.calls().iter().filter(|call| call.fault.is_some()).count(), 8);
 }
 

@@ -45,11 +45,16 @@ impl Scene {
     }
 
     fn sidecar(&self, node: usize) -> Sidecar {
+        self.sidecar_with(node, &[])
+    }
+
+    fn sidecar_with(&self, node: usize, arguments: &[&str]) -> Sidecar {
         let certs = self.cluster.path_of(node).join("certs");
         let name = self.cluster.name(node).split_once('.').unwrap().0;
         let place = Place { name, server: self.cluster.address(node), certs: &certs };
         let dns = format!("--dns={}", self.dns.address());
-        Sidecar::start_beside(&place, &self.aws.endpoint(), &self.service, &["--cluster-size=3", &dns])
+        let arguments = [&["--cluster-size=3", &dns], arguments].concat();
+        Sidecar::start_beside(&place, &self.aws.endpoint(), &self.service, &arguments)
     }
 
     /// On each of these nodes the stored passwords are the only ones that log in.
@@ -152,4 +157,29 @@ async fn what_a_lost_leaders_sidecar_began_is_finished_beside_the_next() {
         let labels: Vec<_> = versions.into_iter().map(|version| version.labels).collect();
         assert_eq!(labels, [vec!["AWSPREVIOUS".to_owned()], vec!["AWSCURRENT".to_owned()]], "{user}");
     }
+}
+
+/// A task that was killed withdraws nothing; the sidecar beside the leader does, and the node comes back by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_entry_of_a_killed_task_is_removed_beside_the_leader() {
+    let mut scene = Scene::start(&[]).await;
+    let arguments = &["--registration-interval=1s"];
+    let mut sidecars: Vec<_> = (0..3).map(|node| scene.sidecar_with(node, arguments)).collect();
+    scene.cluster.wait_until_formed().await;
+    for sidecar in &mut sidecars {
+        tokio::task::block_in_place(|| sidecar.wait_for("registered"));
+    }
+    let killed = scene.cluster.follower().await;
+    sidecars[killed].kill();
+    scene.cluster.kill(killed);
+    let left: Vec<_> = (0..3).filter(|node| *node != killed).map(|node| format!("node-{}", node + 1)).collect();
+    let deadline = Instant::now() + DEADLINE;
+    while scene.registered() != left {
+        assert!(Instant::now() < deadline, "{:?}", scene.registered());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    scene.cluster.restart(killed);
+    let mut successor = scene.sidecar_with(killed, arguments);
+    tokio::task::block_in_place(|| successor.wait_for("registered"));
+    assert_eq!(scene.registered(), ["node-1", "node-2", "node-3"]);
 }

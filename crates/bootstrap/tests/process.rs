@@ -5,11 +5,11 @@ mod common;
 
 use std::fs;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{DEADLINE, HOST, Scene, Settings, Sidecar, TASK, generate_secrets, password};
 use serde_json::{Value, json};
-use testkit::aws::Refusal;
+use testkit::aws::{Lag, Refusal};
 use testkit::consumer;
 use testkit::moto::Moto;
 use testkit::node::DatabaseNode;
@@ -68,7 +68,7 @@ async fn killed_and_started_again_it_changes_nothing_that_is_right() {
         .iter()
         .map(|call| call.operation.clone())
         .filter(|operation| {
-            !["DescribeSecret", "GetSecretValue", "GetOperation", "RegisterInstance"].contains(&operation.as_str())
+            !["DescribeSecret", "GetSecretValue", "GetInstance", "ListInstances"].contains(&operation.as_str())
         })
         .collect();
     assert!(writes.is_empty(), "{writes:?}");
@@ -169,6 +169,73 @@ async fn an_entry_of_another_task_is_not_withdrawn() {
     assert_eq!(sidecar.terminate(), 0);
     assert!(sidecar.log.contains("belongs to another task"), "{}", sidecar.log);
     assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)).len(), 1);
+}
+
+/// Somebody removes the entry by hand; the next look puts it back. What is right is written once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_somebody_removed_or_changed_is_put_right() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let mut sidecar = scene.start(&["--registration-interval=300ms"]);
+    sidecar.wait_for("registered");
+    let entries = || scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service));
+    let right = entries();
+    let input = json!({"ServiceId": scene.service, "InstanceId": "node-1"});
+    consumer::aws(&scene.endpoint, "Route53AutoNaming_v20170314.DeregisterInstance", &input).await.unwrap();
+    sidecar.wait_for("registering the node again");
+    let deadline = Instant::now() + DEADLINE;
+    while entries() != right {
+        assert!(Instant::now() < deadline, "{:?}", entries());
+    }
+    scene.aws.cloud_map(|cloud_map| {
+        cloud_map.register(&scene.service, "node-1", &[("AWS_INSTANCE_IPV4", "127.0.0.9"), ("TASK_ARN", TASK)]);
+    });
+    sidecar.wait_for("registering the node again");
+    while entries() != right {
+        assert!(Instant::now() < deadline, "{:?}", entries());
+    }
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+    assert_eq!(entries(), []);
+    let writes = scene.aws.calls().iter().filter(|call| call.operation == "RegisterInstance").count();
+    assert_eq!(writes, 3, "{}", sidecar.log);
+}
+
+/// SIGTERM while the registration is under way, and while readers do not see it yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_is_not_seen_yet_is_withdrawn() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let time = Duration::from_millis(700);
+    scene.aws.set_operation_time(time);
+    scene.aws.cloud_map(|cloud_map| cloud_map.set_read_lag(Lag::Time(time)));
+    let mut sidecar = scene.start(&[]);
+    let deadline = Instant::now() + DEADLINE;
+    while scene.aws.calls().iter().all(|call| call.operation != "RegisterInstance") {
+        assert!(Instant::now() < deadline, "nothing is registered");
+    }
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+    assert!(sidecar.log.contains("withdrawn"), "{}", sidecar.log);
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);
+}
+
+/// Clients do not find a node whose server is gone; it comes back with its credentials looked at first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_server_is_gone_is_withdrawn_until_it_is_back() {
+    let mut scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let mut sidecar = scene.start(&["--registration-interval=1s"]);
+    sidecar.wait_for("registered");
+    let right = scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service));
+    assert!(Command::new("/bin/kill").arg(scene.node.process_id().to_string()).status().unwrap().success());
+    scene.node.wait_for_end();
+    sidecar.wait_for("the server is gone");
+    let deadline = Instant::now() + DEADLINE;
+    while !scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)).is_empty() {
+        assert!(Instant::now() < deadline, "it is still registered");
+    }
+    scene.node.restart();
+    sidecar.wait_for("registering the node again");
+    while scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)) != right {
+        assert!(Instant::now() < deadline, "it is not registered");
+    }
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -282,7 +282,8 @@ fn the_task_role_allows_what_the_programs_call() {
         ),
         (
             "RegisterNode",
-            "servicediscovery:DeregisterInstance servicediscovery:GetInstance servicediscovery:RegisterInstance",
+            "servicediscovery:DeregisterInstance servicediscovery:GetInstance servicediscovery:ListInstances \
+             servicediscovery:RegisterInstance",
             false,
         ),
         ("FollowRegistration", "servicediscovery:GetOperation", true),
