@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
@@ -15,12 +16,14 @@ use crate::converge::Policy;
 use crate::ecs::Task;
 use crate::ports::SecretId;
 use crate::secret::Scheme;
+use crate::trust::{NodeIdentity, TrustError};
 use crate::user::{ADMIN, OPS, User, parse_users};
 
 /// Sidecar of an EventStoreDB node on ECS.
 ///
 /// Moves the built-in users off their default passwords into AWS Secrets Manager, registers the ready node in AWS
-/// Cloud Map and withdraws it on SIGTERM. Every option has a BOOTSTRAP_* variable; the command line wins.
+/// Cloud Map and withdraws it on SIGTERM. Every option has a BOOTSTRAP_* variable; the command line wins. Given the
+/// CERTGEN_* variables of the init container too, it renews what that published.
 #[derive(Debug, Parser)]
 #[command(name = "bootstrap", version, max_term_width = 120)]
 struct Cli {
@@ -235,9 +238,18 @@ pub struct RunSettings {
     pub client_port: u16,
     /// Where the task's identity comes from.
     pub task: TaskSource,
+    /// How many nodes there are.
+    pub nodes: u8,
+    /// What certgen was asked for, which is renewed; `None` if nobody said.
+    pub certificates: Option<Arc<certgen::Plan>>,
 }
 
 impl RunSettings {
+    /// The node's certificate with its key, if it may be used to ask in the name of the node.
+    pub(crate) fn node_identity(&self) -> Result<Option<NodeIdentity>, TrustError> {
+        self.policy.recover_with_node_certificate.then(|| NodeIdentity::read(&self.certs)).transpose()
+    }
+
     /// All users, for messages.
     pub(crate) fn logins(&self) -> String {
         let logins: Vec<_> = std::iter::once(&self.admin).chain(&self.others).map(|user| user.login.as_str()).collect();
@@ -258,7 +270,11 @@ impl fmt::Display for RunSettings {
             self.cloud_map_service,
             self.client_host,
             self.client_port,
-        )
+        )?;
+        f.write_str(match &self.certificates {
+            Some(_) => " certificates=renewed",
+            None => " certificates=not-renewed",
+        })
     }
 }
 
@@ -309,11 +325,14 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let server = mistakes.parse("--server", &args.server, "an IP address and a port, for example 127.0.0.1:2113");
     let dns = args.dns.as_deref().filter(|dns| !dns.is_empty());
     let dns = dns.and_then(|dns| mistakes.parse("--dns", dns, "an IP address and a port, for example 10.0.0.2:53"));
-    let scheme =
-        mistakes.parse::<u8>("--cluster-size", &args.cluster_size, "a number of nodes from 1 to 7").map(|size| {
-            mistakes.check("--cluster-size", (1..=7).contains(&size), &format!("`{size}` nodes; allowed are 1 to 7"));
-            if size > 1 { Scheme::Discover } else { Scheme::Direct }
-        });
+    let nodes = mistakes.parse::<u8>("--cluster-size", &args.cluster_size, "a number of nodes from 1 to 7");
+    let nodes = nodes.filter(|size| {
+        mistakes.check("--cluster-size", (1..=7).contains(size), &format!("`{size}` nodes; allowed are 1 to 7"))
+    });
+    let certificates = certgen::cli::from_environment(&args.certs).unwrap_or_else(|wrong| {
+        mistakes.0.extend(wrong.into_iter().map(|mistake| format!("CERTGEN_*: {mistake}")));
+        None
+    });
     let client_port = mistakes
         .parse("--client-port", &args.client_port, "a port from 1 to 65535")
         .filter(|port| mistakes.check("--client-port", *port != 0, "`0` is not a port that clients can connect to"));
@@ -343,14 +362,10 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
         }
     };
     let times = ready_timeout.zip(converge_timeout).zip(poll_interval);
-    match (server, scheme, client_port, times, task) {
-        (
-            Some(server),
-            Some(scheme),
-            Some(client_port),
-            Some(((ready_timeout, timeout), poll_interval)),
-            Some(task),
-        ) if mistakes.0.is_empty() => {
+    match (server, nodes, client_port, times, task) {
+        (Some(server), Some(nodes), Some(client_port), Some(((ready_timeout, timeout), poll_interval)), Some(task))
+            if mistakes.0.is_empty() =>
+        {
             let recover_with_node_certificate = args.recover_with_node_certificate;
             Ok(RunSettings {
                 node_name: args.node_name,
@@ -365,10 +380,12 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 policy: Policy { timeout, rotate_every, recover_with_node_certificate, now: SystemTime::now },
                 poll_interval,
                 cloud_map_service: args.cloud_map_service,
-                scheme,
+                scheme: if nodes > 1 { Scheme::Discover } else { Scheme::Direct },
                 client_host: args.client_host,
                 client_port,
                 task,
+                nodes,
+                certificates: certificates.map(Arc::new),
             })
         }
         _ => Err(mistakes.0),

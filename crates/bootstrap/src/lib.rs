@@ -2,7 +2,9 @@
 //!
 //! `bootstrap run` waits for the server beside it, moves the built-in users `admin` and `ops` off their default
 //! passwords into AWS Secrets Manager, registers the ready node in AWS Cloud Map, stays, and withdraws the node on
-//! SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy.
+//! SIGTERM. Meanwhile it renews the node's certificate, and follows a rotation of the certificate authority, if it is given
+//! the `CERTGEN_*` variables of the init container: both must want the same, else each would replace what the other has
+//! published. `bootstrap healthcheck` tells ECS whether the task is healthy.
 //!
 //! Killed at any instant and run again it goes on where it was: a password is stored before the database gets it, and
 //! what may have been sent is sent again until the server confirms it ([`rotation`]).
@@ -36,6 +38,7 @@ mod life;
 mod observe;
 mod password;
 pub mod ports;
+mod renewal;
 mod resolver;
 mod rotate;
 pub mod rotation;

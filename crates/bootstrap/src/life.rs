@@ -2,8 +2,11 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
+use certgen::Plan;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -15,11 +18,12 @@ use crate::ecs::{self, Task};
 use crate::error::Error;
 use crate::health::Health;
 use crate::ports::{AwsError, AwsErrorKind, Instance, Registry, Server, ServerError};
+use crate::renewal::{Renewal, Shown};
 use crate::resolver::Resolver;
 use crate::rotation::Forwards;
 use crate::secret::Details;
 use crate::server::HttpServer;
-use crate::trust::{NodeIdentity, Trust, node_certificate_fingerprint};
+use crate::trust::Trust;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -43,6 +47,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
         secrets: SecretsManager::new(&configuration),
         registry: CloudMap::new(&configuration, &settings.cloud_map_service),
         registered: Cell::new(None),
+        configuration: &configuration,
         settings,
     };
     info!(region = aws::region(&configuration).unwrap_or("none"), "{}", life.settings);
@@ -61,10 +66,17 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     ended.map(drop)
 }
 
-type Secured = World<SecretsManager, HttpServer, Forwards>;
+/// What holds once the node is secured and registered.
+struct Standing {
+    world: World<SecretsManager, HttpServer, Forwards>,
+    trust: Trust,
+    /// As it is registered.
+    instance: Instance,
+}
 
 struct Life<'a> {
     settings: RunSettings,
+    configuration: &'a SdkConfig,
     health: &'a Health,
     secrets: SecretsManager,
     registry: CloudMap,
@@ -76,20 +88,53 @@ impl Life<'_> {
     /// Ends only with an error, and after it was once secured and registered not at all.
     async fn work(&self) -> Error {
         match self.secure_and_register().await {
-            Ok(world) => match self.keep_secured(&world).await {},
+            Ok(standing) => match self.keep_in_order(standing).await {},
             Err(error) => error,
         }
     }
 
     /// What was begun by others is finished, what is due is begun, and what somebody changed by hand is put right. A
     /// database that works is not stopped because this fails.
-    async fn keep_secured(&self, world: &Secured) -> Infallible {
+    async fn keep_in_order(&self, mut standing: Standing) -> Infallible {
+        let renewal = Renewal {
+            settings: &self.settings,
+            configuration: self.configuration,
+            secrets: &self.secrets,
+            is_rotating: Cell::new(false),
+        };
         loop {
             sleep(self.poll_pause()).await;
+            // First, so that the secrets never get roots that are older than what this node shows.
+            if let Some(plan) = &self.settings.certificates {
+                self.follow(&renewal, plan, &mut standing).await;
+            }
+            let world = &standing.world;
             if let Err(error) = world.secure(&self.settings.admin, &self.settings.others).await {
                 let hint = error.hint().unwrap_or("it is looked at again at the next poll");
                 warn!("the credentials are not in order: {} ({hint})", error.one_line());
             }
+            if let Some(plan) = &self.settings.certificates {
+                renewal.advance(plan, &world.server).await;
+            }
+        }
+    }
+
+    async fn follow(&self, renewal: &Renewal<'_, SecretsManager>, plan: &Arc<Plan>, standing: &mut Standing) {
+        let Standing { world, trust, instance } = standing;
+        let Some(followed) = renewal.follow(plan, &world.server, trust).await else { return };
+        world.details.ca_certificate = followed.trust.bundle();
+        *trust = followed.trust;
+        let Some(shown) = followed.shown else { return };
+        let renewed = shown.on(instance);
+        if renewed == *instance {
+            return;
+        }
+        match self.register(&renewed).await {
+            Ok(()) => {
+                info!(node = renewed.node, "registered with its new certificates");
+                *instance = renewed;
+            }
+            Err(error) => warn!("the entry in Cloud Map tells old certificates: {}", error.one_line()),
         }
     }
 
@@ -101,7 +146,7 @@ impl Life<'_> {
         self.settings.poll_interval + self.settings.poll_interval / 1024 * u32::from(random[0])
     }
 
-    async fn secure_and_register(&self) -> Result<Secured, Error> {
+    async fn secure_and_register(&self) -> Result<Standing, Error> {
         let settings = &self.settings;
         let started = Instant::now();
         let untrusted = |source| Error::Trust { certs: settings.certs.clone(), source };
@@ -118,6 +163,7 @@ impl Life<'_> {
             ca_certificate: trust.bundle(),
         };
         let (secrets, policy) = (self.secrets.clone(), settings.policy.clone());
+        let shown = Shown::published(settings, &trust).map_err(untrusted)?;
         let world = World { secrets, server, protocol: Forwards, details, policy };
         world.secure(&settings.admin, &settings.others).await?;
         info!(users = settings.logins(), "the passwords in Secrets Manager are the only ones the server accepts");
@@ -128,24 +174,25 @@ impl Life<'_> {
             address: task.address,
             port: settings.client_port,
             task_arn: task.arn,
-            certificate_sha256: node_certificate_fingerprint(&settings.certs).map_err(untrusted)?,
-            roots_sha256: trust.fingerprint(),
-            signer_sha256: trust.signer_of_node(&settings.certs).map_err(untrusted)?,
+            certificate_sha256: shown.certificate_sha256,
+            roots_sha256: shown.roots_sha256,
+            signer_sha256: shown.signer_sha256,
         };
         self.register(&instance).await?;
         info!(node = instance.node, address = %instance.address, after_ms = started.elapsed().as_millis(), "registered");
-        Ok(world)
+        Ok(Standing { world, trust, instance })
     }
 
     fn server(&self, trust: &Trust) -> Result<HttpServer, Error> {
         let RunSettings { server: address, server_name: name, certs, dns, .. } = &self.settings;
         let unusable = |source| Error::Untrusted { address: address.to_string(), source };
+        let identity = self.settings.node_identity();
+        let identity = identity.map_err(|source| Error::Trust { certs: certs.clone(), source })?;
         let server = HttpServer::new(*address, name, trust, Resolver::new(*dns)).map_err(unusable)?;
-        if !self.settings.policy.recover_with_node_certificate {
-            return Ok(server);
+        if identity.is_some() {
+            server.trust(trust, identity).map_err(unusable)?;
         }
-        let identity = NodeIdentity::read(certs).map_err(|source| Error::Trust { certs: certs.clone(), source })?;
-        server.with_identity(*address, name, trust, identity).map_err(unusable)
+        Ok(server)
     }
 
     /// A 204 from the leader says that both built-in users exist; from a replica it does not (observed §1).

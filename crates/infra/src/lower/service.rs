@@ -256,6 +256,7 @@ impl<'a> Lowering<'a> {
                 &[
                     "servicediscovery:DeregisterInstance",
                     "servicediscovery:GetInstance",
+                    "servicediscovery:ListInstances",
                     "servicediscovery:RegisterInstance",
                 ],
                 &self.client_service.attribute("Arn"),
