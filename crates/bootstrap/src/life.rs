@@ -174,9 +174,9 @@ impl Life<'_> {
             address: task.address,
             port: settings.client_port,
             task_arn: task.arn,
-            certificate_sha256: shown.certificate_sha256,
-            roots_sha256: shown.roots_sha256,
-            signer_sha256: shown.signer_sha256,
+            certificate_sha256: shown.certificate,
+            roots_sha256: shown.roots,
+            signer_sha256: shown.signer,
         };
         self.register(&instance).await?;
         info!(node = instance.node, address = %instance.address, after_ms = started.elapsed().as_millis(), "registered");

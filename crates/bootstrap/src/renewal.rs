@@ -78,27 +78,27 @@ pub(crate) struct Followed {
     pub shown: Option<Shown>,
 }
 
-/// What a node shows of its certificates, as it stands in the registry.
+/// What a node shows of its certificates, as it stands in the registry: each by its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
-    pub certificate_sha256: String,
-    pub roots_sha256: String,
-    pub signer_sha256: Option<String>,
+    pub certificate: String,
+    pub roots: String,
+    pub signer: Option<String>,
 }
 
 impl Shown {
     /// What is published in `certs` together with the roots `trust`.
     pub(crate) fn published(settings: &RunSettings, trust: &Trust) -> Result<Self, TrustError> {
         Ok(Self {
-            certificate_sha256: node_certificate_fingerprint(&settings.certs)?,
-            roots_sha256: trust.fingerprint(),
-            signer_sha256: trust.signer_of_node(&settings.certs)?,
+            certificate: node_certificate_fingerprint(&settings.certs)?,
+            roots: trust.fingerprint(),
+            signer: trust.signer_of_node(&settings.certs)?,
         })
     }
 
     /// An entry of the registry that shows this.
     pub(crate) fn on(self, instance: &Instance) -> Instance {
-        let Self { certificate_sha256, roots_sha256, signer_sha256 } = self;
+        let Self { certificate: certificate_sha256, roots: roots_sha256, signer: signer_sha256 } = self;
         Instance { certificate_sha256, roots_sha256, signer_sha256, ..instance.clone() }
     }
 }
@@ -131,7 +131,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         if both != *trusted && !self.trust(server, &both) {
             return None;
         }
-        if !self.show(server, &both, &shown.certificate_sha256).await {
+        if !self.show(server, &both, &shown.certificate).await {
             return Some(Followed { trust: both, shown: None });
         }
         if both != roots && !self.trust(server, &roots) {
@@ -184,14 +184,14 @@ impl<S: SecretStore> Renewal<'_, S> {
     }
 
     /// Whether the server shows the published certificate in a new handshake, in the end.
-    async fn show(&self, server: &HttpServer, trust: &Trust, published: &str) -> bool {
+    async fn show(&self, node: &HttpServer, trust: &Trust, published: &str) -> bool {
         let deadline = Instant::now() + RELOAD_TIMEOUT.min(self.settings.poll_interval);
         let mut pause = SHORTEST_PAUSE;
         let mut reloads = 0;
         loop {
-            let served = server.served_certificate(trust).await;
+            let shown = node.served_certificate(trust).await;
             let is_late = Instant::now() >= deadline;
-            match step(Seen { published, served: served.as_deref().ok(), is_late }) {
+            match step(Seen { published, served: shown.as_deref().ok(), is_late }) {
                 Step::Settle if reloads > 0 => {
                     info!(certificate = published, reloads, "the server serves the new certificate");
                     return true;
@@ -199,13 +199,13 @@ impl<S: SecretStore> Renewal<'_, S> {
                 Step::Settle => return true,
                 Step::Reload => {
                     reloads += 1;
-                    if let Err(error) = self.reload(server).await {
+                    if let Err(error) = self.reload(node).await {
                         warn!("the server was not told to reload: {error}");
                     }
                 }
                 Step::Wait => {}
                 Step::Alarm => {
-                    let served = served.unwrap_or_default();
+                    let served = shown.unwrap_or_default();
                     error!(
                         published,
                         served,
@@ -216,7 +216,7 @@ impl<S: SecretStore> Renewal<'_, S> {
                     return false;
                 }
                 Step::Leave => {
-                    if let Err(error) = served {
+                    if let Err(error) = shown {
                         warn!("the server shows no certificate: {error}");
                     }
                     return false;
