@@ -39,6 +39,8 @@ struct Seen<'a> {
     published: &'a str,
     /// `None` if there was no handshake.
     served: Option<&'a str>,
+    /// Whether a root signed what is published that consumers have known since the last poll.
+    is_known: bool,
     /// Whether the time for one poll is over.
     is_late: bool,
 }
@@ -48,6 +50,8 @@ struct Seen<'a> {
 enum Step {
     /// The server serves what is published, so it trusts the published roots as well: it loads all or nothing.
     Settle,
+    /// Give consumers the new root, and time to read it, before the server shows a certificate of it.
+    Announce,
     /// Tell the server to load what is published.
     Reload,
     /// Look again in a moment.
@@ -62,6 +66,7 @@ enum Step {
 fn step(seen: Seen<'_>) -> Step {
     match (seen.served, seen.is_late) {
         (Some(served), _) if served == seen.published => Step::Settle,
+        (Some(_), _) if !seen.is_known => Step::Announce,
         (Some(_), false) => Step::Reload,
         (Some(_), true) => Step::Alarm,
         (None, false) => Step::Wait,
@@ -131,7 +136,14 @@ impl<S: SecretStore> Renewal<'_, S> {
         if both != *trusted && !self.trust(server, &both) {
             return None;
         }
-        if !self.show(server, &both, &shown.certificate).await {
+        let is_known = match trusted.signer_of_node(&self.settings.certs) {
+            Ok(signer) => signer.is_some(),
+            Err(source) => {
+                warn!("the certificates cannot be used: {}", chain(&source));
+                return None;
+            }
+        };
+        if !self.show(server, &both, &shown.certificate, is_known).await {
             return Some(Followed { trust: both, shown: None });
         }
         if both != roots && !self.trust(server, &roots) {
@@ -184,19 +196,25 @@ impl<S: SecretStore> Renewal<'_, S> {
     }
 
     /// Whether the server shows the published certificate in a new handshake, in the end.
-    async fn show(&self, node: &HttpServer, trust: &Trust, published: &str) -> bool {
+    async fn show(&self, node: &HttpServer, trust: &Trust, published: &str, is_known: bool) -> bool {
         let deadline = Instant::now() + RELOAD_TIMEOUT.min(self.settings.poll_interval);
         let mut pause = SHORTEST_PAUSE;
         let mut reloads = 0;
         loop {
             let shown = node.served_certificate(trust).await;
             let is_late = Instant::now() >= deadline;
-            match step(Seen { published, served: shown.as_deref().ok(), is_late }) {
+            match step(Seen { published, served: shown.as_deref().ok(), is_known, is_late }) {
                 Step::Settle if reloads > 0 => {
                     info!(certificate = published, reloads, "the server serves the new certificate");
                     return true;
                 }
                 Step::Settle => return true,
+                Step::Announce => {
+                    info!(
+                        "another root signed the new certificate: it is published now, and the server reloads at the next poll"
+                    );
+                    return false;
+                }
                 Step::Reload => {
                     reloads += 1;
                     if let Err(error) = self.reload(node).await {
@@ -304,15 +322,20 @@ mod tests {
 
     #[test]
     fn only_a_handshake_tells_what_is_to_be_done() {
-        for (served, is_late, expected) in [
-            (Some("new"), false, Step::Settle),
-            (Some("new"), true, Step::Settle),
-            (Some("old"), false, Step::Reload),
-            (Some("old"), true, Step::Alarm),
-            (None, false, Step::Wait),
-            (None, true, Step::Leave),
+        for (served, is_known, is_late, expected) in [
+            (Some("new"), true, false, Step::Settle),
+            (Some("new"), true, true, Step::Settle),
+            (Some("new"), false, false, Step::Settle),
+            (Some("old"), true, false, Step::Reload),
+            (Some("old"), true, true, Step::Alarm),
+            (Some("old"), false, false, Step::Announce),
+            (Some("old"), false, true, Step::Announce),
+            (None, true, false, Step::Wait),
+            (None, false, false, Step::Wait),
+            (None, true, true, Step::Leave),
+            (None, false, true, Step::Leave),
         ] {
-            let seen = Seen { published: "new", served, is_late };
+            let seen = Seen { published: "new", served, is_known, is_late };
             assert_eq!(step(seen), expected, "{seen:?}");
         }
     }

@@ -86,7 +86,16 @@ impl Client {
     }
 }
 
-/// A node whose certificate is of an authority that its task keeps, and the variables that want it for half the time.
+/// A sidecar beside the node of `scene` that wants a certificate for its name for 24 h.
+fn sidecar(scene: &Scene, variables: &[(&str, &str)]) -> Sidecar {
+    let certs = scene.node.certs();
+    let place = Place { name: "node-1", server: scene.node.address(), certs: &certs };
+    let wanted = [("CERTGEN_DNS_NAMES", HOST), ("CERTGEN_VALIDITY", "24h")];
+    let variables = [&wanted, variables].concat();
+    Sidecar::start_with(&place, &scene.endpoint, &scene.service, &[POLL], &variables)
+}
+
+/// A node whose certificate is of an authority that its task keeps, and was issued for another time.
 async fn scene_that_is_due(arguments: &[&str]) -> (Scene, TempDir, Sidecar) {
     let mut scene = Scene::with(DatabaseNode::start_with(HOST, 0.1, arguments)).await;
     let state = tempfile::tempdir().unwrap();
@@ -94,15 +103,7 @@ async fn scene_that_is_due(arguments: &[&str]) -> (Scene, TempDir, Sidecar) {
     publish(&scene.node.certs(), HOST, source, "48h", None);
     scene.node.restart();
     scene.node.wait_until_ready().await;
-    let certs = scene.node.certs();
-    let place = Place { name: "node-1", server: scene.node.address(), certs: &certs };
-    let variables = [
-        ("CERTGEN_CA_SOURCE", "ephemeral"),
-        ("CERTGEN_CA_STATE", state.path().to_str().unwrap()),
-        ("CERTGEN_DNS_NAMES", HOST),
-        ("CERTGEN_VALIDITY", "24h"),
-    ];
-    let sidecar = Sidecar::start_with(&place, &scene.endpoint, &scene.service, &[POLL], &variables);
+    let sidecar = sidecar(&scene, &[("CERTGEN_CA_STATE", state.path().to_str().unwrap())]);
     (scene, state, sidecar)
 }
 
@@ -153,6 +154,53 @@ async fn a_server_that_keeps_its_old_certificate_is_reported_and_told_again() {
     block_in_place(|| sidecar.wait_for("registered with its new certificates"));
     let new = Published::read(&scene.node.certs()).unwrap().fingerprint().unwrap();
     assert_eq!(attribute(&scene.aws, &scene.service, "CERTIFICATE_SHA256"), [new]);
+}
+
+/// The new root is in the secrets before the server shows a certificate of it, and the old one until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_know_another_authority_before_the_server_shows_it() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let before = scene.node.ca();
+    let mut sidecar = sidecar(&scene, &[("CERTGEN_CA_SOURCE", "ephemeral")]);
+    block_in_place(|| sidecar.wait_for("registered"));
+    let endpoint = scene.endpoint.clone();
+    let roots = move || {
+        let endpoint = endpoint.clone();
+        async move { ca_certificate(&endpoint, "admin").await }
+    };
+    let client = Client::start(scene.node.address(), HOST, roots);
+    block_in_place(|| sidecar.wait_for("another root signed the new certificate"));
+    block_in_place(|| sidecar.wait_for("registered with its new certificates"));
+    let after = scene.node.ca();
+    assert_ne!(after, before);
+    let deadline = Instant::now() + DEADLINE;
+    while ca_certificate(&scene.endpoint, "admin").await != after {
+        assert!(Instant::now() < deadline, "the old root stays in the secret");
+        sleep(SOON).await;
+    }
+    assert!(client.finish().await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_is_gone_is_not_made_anew() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let before = Published::read(&scene.node.certs()).unwrap().fingerprint();
+    let mut sidecar = sidecar(&scene, &[("CERTGEN_CA_SOURCE", "secret"), ("CERTGEN_CA_SECRET", "es/ca")]);
+    block_in_place(|| sidecar.wait_for("the certificate authority cannot be read"));
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+    assert_eq!(scene.aws.secrets(|secrets| secrets.current("es/ca")), None);
+    assert_eq!(Published::read(&scene.node.certs()).unwrap().fingerprint(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_in_the_variables_of_the_init_container_are_told_with_all_others() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let variables = [("CERTGEN_VALIDITY", "soon"), ("CERTGEN_CA_SOURCE", "secret"), ("BOOTSTRAP_CLIENT_PORT", "0")];
+    let mut sidecar = sidecar(&scene, &variables);
+    assert_eq!(sidecar.wait_for_end(), 2, "{}", sidecar.log);
+    for mistake in ["CERTGEN_*: --validity: `soon`", "CERTGEN_*: --ca-secret: it is missing", "--client-port: `0`"] {
+        assert!(sidecar.log.contains(mistake), "{}", sidecar.log);
+    }
 }
 
 async fn configuration(endpoint: &str) -> SdkConfig {
