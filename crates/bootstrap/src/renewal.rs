@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::RunSettings;
 use crate::password::Password;
-use crate::ports::{Instance, SecretStore, Server as _};
+use crate::ports::{Instance, SecretStore, Server as _, ServerError};
 use crate::rotation::Role;
 use crate::secret::Credentials;
 use crate::server::HttpServer;
@@ -58,7 +58,7 @@ enum Step {
     Wait,
     /// Tell people that the server keeps what it had.
     Alarm,
-    /// The server does not show any certificate, which is not the affair of this file.
+    /// Nobody shows a certificate that is trusted; only a new start of the server can help.
     Leave,
 }
 
@@ -234,8 +234,13 @@ impl<S: SecretStore> Renewal<'_, S> {
                     return false;
                 }
                 Step::Leave => {
-                    if let Err(error) = shown {
-                        warn!("the server shows no certificate: {error}");
+                    match shown {
+                        // One that has expired, for example: no reload can be asked for any more.
+                        Err(error @ ServerError::Certificate(_)) => {
+                            error!("the server is not trusted any more: {error}");
+                        }
+                        Err(error) => warn!("the server shows no certificate: {error}"),
+                        Ok(_) => {}
                     }
                     return false;
                 }
