@@ -239,21 +239,22 @@ async fn three_sidecars_carry_out_a_rotation_of_the_authority_without_a_failed_h
     cluster.start_all();
     let dns = DnsServer::start(&aws).await.unwrap();
     let dns = format!("--dns={}", dns.address());
-    let mut sidecars: Vec<_> = (0..3)
-        .map(|node| {
-            let certs = cluster.path_of(node).join("certs");
-            let name = cluster.name(node).split_once('.').unwrap().0;
-            let place = Place { name, server: cluster.address(node), certs: &certs };
-            let variables = [
-                ("CERTGEN_CA_SOURCE", "secret"),
-                ("CERTGEN_CA_SECRET", "es/ca"),
-                ("CERTGEN_DNS_NAMES", cluster.name(node)),
-                ("CERTGEN_VALIDITY", "24h"),
-            ];
-            Sidecar::start_with(&place, &endpoint, &service, &["--cluster-size=3", &dns, POLL], &variables)
-        })
+    let members: Vec<_> = (0..3)
+        .map(|node| (cluster.name(node).to_owned(), cluster.address(node), cluster.path_of(node).join("certs")))
         .collect();
-    cluster.wait_until_formed().await;
+    let start = |node: usize| {
+        let (host, server, certs) = &members[node];
+        let place = Place { name: host.split_once('.').unwrap().0, server: *server, certs };
+        let variables = [
+            ("CERTGEN_CA_SOURCE", "secret"),
+            ("CERTGEN_CA_SECRET", "es/ca"),
+            ("CERTGEN_DNS_NAMES", host),
+            ("CERTGEN_VALIDITY", "24h"),
+        ];
+        Sidecar::start_with(&place, &endpoint, &service, &["--cluster-size=3", &dns, POLL], &variables)
+    };
+    let mut sidecars: Vec<_> = (0..3).map(start).collect();
+    let leader = cluster.wait_until_formed().await;
     for sidecar in &mut sidecars {
         block_in_place(|| sidecar.wait_for("registered"));
     }
@@ -273,10 +274,17 @@ async fn three_sidecars_carry_out_a_rotation_of_the_authority_without_a_failed_h
     let begun = ca::advance(&authority(&configuration), &Evidence::default(), begun, OffsetDateTime::now_utc()).await;
     assert!(matches!(begun.unwrap(), Outcome::Advanced { from: Phase::Steady, .. }));
     let deadline = Instant::now() + DEADLINE;
+    // In each phase another sidecar is killed once and started again, the leader's first.
+    let mut to_kill =
+        vec![(Phase::DropOld, (leader + 2) % 3), (Phase::SignNew, (leader + 1) % 3), (Phase::TrustBoth, leader)];
     let last = loop {
         let document = ca::read(&authority(&configuration)).await.unwrap();
         if document.phase() == Phase::Steady {
             break document;
+        }
+        if let Some((_, node)) = to_kill.pop_if(|(phase, _)| *phase == document.phase()) {
+            sidecars[node].kill();
+            sidecars[node] = start(node);
         }
         if Instant::now() > deadline {
             for sidecar in &mut sidecars {
@@ -291,7 +299,7 @@ async fn three_sidecars_carry_out_a_rotation_of_the_authority_without_a_failed_h
         assert!(client.finish().await > 0);
     }
     let root = &last.roots()[0].sha256;
-    assert_eq!(last.roots().len(), 1);
+    assert_eq!((last.roots().len(), to_kill.len()), (1, 0));
     assert_ne!(*root, first.roots()[0].sha256);
     for user in ["admin", "ops"] {
         assert_eq!(ca_certificate(&endpoint, user).await, last.bundle(), "{user}");
