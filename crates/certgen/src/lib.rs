@@ -32,8 +32,9 @@
 //! # As a library
 //!
 //! A sidecar that is given the variables of the init container reads them with [`cli::from_environment`] and calls
-//! [`renew`], as bootstrap does. Whoever has settings of another kind looks at what is published ([`Published::read`]), asks whether and why
-//! it is [`due`], has the kept authority sign a new key ([`issue_node`]) and replaces all at once ([`publish`](fn@publish)):
+//! [`renew`], as bootstrap does. Whoever has settings of another kind looks at what is published ([`Published::read`]), asks
+//! whether and why it is [`due`], has the kept authority sign a new key ([`issue_node`]) and replaces all at once
+//! ([`publish`](fn@publish)):
 //!
 //! ```
 //! use certgen::{Generation, Names, Owner, Published, Reason, RenewBefore, RsaBits, Signer, Validity, Wanted};
