@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
@@ -15,12 +16,14 @@ use crate::converge::Policy;
 use crate::ecs::Task;
 use crate::ports::SecretId;
 use crate::secret::Scheme;
+use crate::trust::{NodeIdentity, TrustError};
 use crate::user::{ADMIN, OPS, User, parse_users};
 
 /// Sidecar of an EventStoreDB node on ECS.
 ///
 /// Moves the built-in users off their default passwords into AWS Secrets Manager, registers the ready node in AWS
-/// Cloud Map and withdraws it on SIGTERM. Every option has a BOOTSTRAP_* variable; the command line wins.
+/// Cloud Map and withdraws it on SIGTERM. Every option has a BOOTSTRAP_* variable; the command line wins. Given the
+/// CERTGEN_* variables of the init container too, it renews what that published.
 #[derive(Debug, Parser)]
 #[command(name = "bootstrap", version, max_term_width = 120)]
 struct Cli {
@@ -269,9 +272,16 @@ pub struct RunSettings {
     pub agent_uri: Option<String>,
     /// Stretches the times of health and protection; 1 but in tests.
     pub time_scale: f64,
+    /// What certgen was asked for, which is renewed; `None` if nobody said.
+    pub certificates: Option<Arc<certgen::Plan>>,
 }
 
 impl RunSettings {
+    /// The node's certificate with its key, if it may be used to ask in the name of the node.
+    pub(crate) fn node_identity(&self) -> Result<Option<NodeIdentity>, TrustError> {
+        self.policy.recover_with_node_certificate.then(|| NodeIdentity::read(&self.certs)).transpose()
+    }
+
     /// All users, for messages.
     pub(crate) fn logins(&self) -> String {
         let logins: Vec<_> = std::iter::once(&self.admin).chain(&self.others).map(|user| user.login.as_str()).collect();
@@ -302,7 +312,11 @@ impl fmt::Display for RunSettings {
             self.cloud_map_service,
             self.client_host,
             self.client_port,
-        )
+        )?;
+        f.write_str(match &self.certificates {
+            Some(_) => " certificates=renewed",
+            None => " certificates=not-renewed",
+        })
     }
 }
 
@@ -361,6 +375,10 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let time_scale = args.time_scale;
     let is_factor = time_scale.is_finite() && time_scale > 0.0 && time_scale <= 1.0;
     mistakes.check("--time-scale", is_factor, &format!("`{time_scale}` is not a factor above 0 and up to 1"));
+    let certificates = certgen::cli::from_environment(&args.certs).unwrap_or_else(|wrong| {
+        mistakes.0.extend(wrong.into_iter().map(|mistake| format!("CERTGEN_*: {mistake}")));
+        None
+    });
     let client_port = mistakes
         .parse("--client-port", &args.client_port, "a port from 1 to 65535")
         .filter(|port| mistakes.check("--client-port", *port != 0, "`0` is not a port that clients can connect to"));
@@ -422,6 +440,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 task,
                 agent_uri: args.agent_uri.filter(|uri| !uri.is_empty()),
                 time_scale,
+                certificates: certificates.map(Arc::new),
             })
         }
         _ => Err(mistakes.0),

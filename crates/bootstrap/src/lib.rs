@@ -2,8 +2,10 @@
 //!
 //! `bootstrap run` waits for the server beside it, moves the built-in users `admin` and `ops` off their default
 //! passwords into AWS Secrets Manager, registers the ready node in AWS Cloud Map, keeps its entry right, and withdraws the
-//! node on SIGTERM. `bootstrap healthcheck` tells ECS whether the task is healthy: whether its server is there, whatever
-//! becomes of AWS, DNS and the other nodes. A task that its cluster cannot do without is protected from scale-in.
+//! node on SIGTERM. Meanwhile it renews the node's certificate, and follows a rotation of the certificate authority, if it is
+//! given the `CERTGEN_*` variables of the init container: both must want the same, else each would replace what the other has
+//! published. `bootstrap healthcheck` tells ECS whether the task is healthy: whether its server is there, whatever becomes of
+//! AWS, DNS and the other nodes. A task that its cluster cannot do without is protected from scale-in.
 //!
 //! Killed at any instant and run again it goes on where it was: a password is stored before the database gets it, and
 //! what may have been sent is sent again until the server confirms it ([`rotation`]).
@@ -41,6 +43,7 @@ mod password;
 pub mod ports;
 mod protection;
 mod registration;
+mod renewal;
 mod resolver;
 mod rotate;
 pub mod rotation;

@@ -1,8 +1,12 @@
 //! The sidecar's life: wait for the server, secure it, register it, stay, withdraw.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
+use certgen::Plan;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -16,11 +20,12 @@ use crate::health::{Health, Observation, PATIENCE, Rules};
 use crate::ports::{Instance, Membership as _, Server, ServerError};
 use crate::protection::protect;
 use crate::registration::{Registration, jittered};
+use crate::renewal::{Renewal, Shown};
 use crate::resolver::Resolver;
 use crate::rotation::Forwards;
 use crate::secret::Details;
 use crate::server::HttpServer;
-use crate::trust::{NodeIdentity, Trust, node_certificate_fingerprint};
+use crate::trust::Trust;
 use crate::watch::{OwnServer, watch};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -46,6 +51,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
             &settings.node_name,
             settings.registration_interval,
         ),
+        configuration: &configuration,
         settings,
     };
     info!(region = aws::region(&configuration).unwrap_or("none"), "{}", life.settings);
@@ -65,10 +71,17 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     ended.map(drop)
 }
 
-type Secured = World<SecretsManager, HttpServer, Forwards>;
+/// What holds once the node is secured and registered.
+struct Standing {
+    world: World<SecretsManager, HttpServer, Forwards>,
+    trust: Trust,
+    /// What the registered entry says of the certificates.
+    shown: Shown,
+}
 
 struct Life<'a> {
     settings: RunSettings,
+    configuration: &'a SdkConfig,
     health: &'a Health,
     secrets: SecretsManager,
     registration: Registration<CloudMap>,
@@ -78,22 +91,36 @@ impl Life<'_> {
     /// Ends only with an error, and after it was once secured and registered not at all.
     async fn work(&self) -> Error {
         match self.secure_and_register().await {
-            Ok(world) => tokio::select! {
-                never = self.keep_secured(&world) => match never {},
-                never = self.registration.keep(&world.server) => match never {},
-            },
+            Ok(standing) => {
+                let server = standing.world.server.clone();
+                tokio::select! {
+                    never = self.keep_in_order(standing) => match never {},
+                    never = self.registration.keep(&server) => match never {},
+                }
+            }
             Err(error) => error,
         }
     }
 
     /// What was begun by others is finished, what is due is begun, and what somebody changed by hand is put right. A
     /// database that works is not stopped because this fails.
-    async fn keep_secured(&self, world: &Secured) -> Infallible {
+    async fn keep_in_order(&self, mut standing: Standing) -> Infallible {
+        let renewal = Renewal {
+            settings: &self.settings,
+            configuration: self.configuration,
+            secrets: &self.secrets,
+            is_rotating: Cell::new(false),
+        };
         loop {
             tokio::select! {
                 () = sleep(jittered(self.settings.poll_interval)) => {}
                 () = self.registration.returned() => {}
             }
+            // First, so that the secrets never get roots that are older than what this node shows.
+            if let Some(plan) = &self.settings.certificates {
+                self.follow(&renewal, plan, &mut standing).await;
+            }
+            let world = &standing.world;
             match world.secure(&self.settings.admin, &self.settings.others).await {
                 Ok(()) => self.registration.secured(),
                 Err(error) => {
@@ -101,10 +128,23 @@ impl Life<'_> {
                     warn!("the credentials are not in order: {} ({hint})", error.one_line());
                 }
             }
+            if let Some(plan) = &self.settings.certificates {
+                renewal.advance(plan, &world.server).await;
+            }
         }
     }
 
-    async fn secure_and_register(&self) -> Result<Secured, Error> {
+    async fn follow(&self, renewal: &Renewal<'_, SecretsManager>, plan: &Arc<Plan>, standing: &mut Standing) {
+        let Standing { world, trust, shown } = standing;
+        let Some(followed) = renewal.follow(plan, &world.server, trust).await else { return };
+        world.details.ca_certificate = followed.trust.bundle();
+        *trust = followed.trust;
+        let Some(renewed) = followed.shown.filter(|renewed| renewed != shown) else { return };
+        *shown = renewed.clone();
+        self.registration.update(|instance| *instance = renewed.on(instance));
+    }
+
+    async fn secure_and_register(&self) -> Result<Standing, Error> {
         let settings = &self.settings;
         let started = Instant::now();
         let untrusted = |source| Error::Trust { certs: settings.certs.clone(), source };
@@ -121,6 +161,7 @@ impl Life<'_> {
             ca_certificate: trust.bundle(),
         };
         let (secrets, policy) = (self.secrets.clone(), settings.policy.clone());
+        let shown = Shown::published(settings, &trust).map_err(untrusted)?;
         let world = World { secrets, server, protocol: Forwards, details, policy };
         world.secure(&settings.admin, &settings.others).await?;
         info!(users = settings.logins(), "the passwords in Secrets Manager are the only ones the server accepts");
@@ -133,26 +174,27 @@ impl Life<'_> {
             task_arn: task.arn,
             member: world.server.members().await.ok().map(|members| members.own),
             since: 0,
-            certificate_sha256: node_certificate_fingerprint(&settings.certs).map_err(untrusted)?,
-            roots_sha256: trust.fingerprint(),
-            signer_sha256: trust.signer_of_node(&settings.certs).map_err(untrusted)?,
+            certificate_sha256: shown.certificate.clone(),
+            roots_sha256: shown.roots.clone(),
+            signer_sha256: shown.signer.clone(),
         };
         let (node, address) = (instance.node.clone(), instance.address);
         let unregistered = |source| Error::Aws { action: "register the node in Cloud Map", source };
         self.registration.register(instance, &world.server, settings.policy.timeout).await.map_err(unregistered)?;
         info!(node, %address, after_ms = started.elapsed().as_millis(), "registered");
-        Ok(world)
+        Ok(Standing { world, trust, shown })
     }
 
     fn server(&self, trust: &Trust) -> Result<HttpServer, Error> {
         let RunSettings { server: address, server_name: name, certs, dns, .. } = &self.settings;
         let unusable = |source| Error::Untrusted { address: address.to_string(), source };
+        let identity = self.settings.node_identity();
+        let identity = identity.map_err(|source| Error::Trust { certs: certs.clone(), source })?;
         let server = HttpServer::new(*address, name, trust, Resolver::new(*dns)).map_err(unusable)?;
-        if !self.settings.policy.recover_with_node_certificate {
-            return Ok(server);
+        if identity.is_some() {
+            server.trust(trust, identity).map_err(unusable)?;
         }
-        let identity = NodeIdentity::read(certs).map_err(|source| Error::Trust { certs: certs.clone(), source })?;
-        server.with_identity(*address, name, trust, identity).map_err(unusable)
+        Ok(server)
     }
 
     /// A 204 from the leader says that both built-in users exist; from a replica it does not (observed §1).

@@ -286,6 +286,7 @@ impl<R: Registry> Registration<R> {
             Step::Write => {
                 info!(node = self.node, "the entry is gone or differs: registering the node again");
                 self.write(&wanted, entry).await?;
+                info!(node = self.node, "registered again");
             }
             Step::Withdraw if !self.may_withdraw() => {}
             Step::Withdraw => {

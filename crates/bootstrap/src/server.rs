@@ -1,14 +1,16 @@
 //! The adapter to the servers of the database: the node's own, and its peers. Names reqwest, as `ecs.rs` does.
 
 use std::error::Error as _;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::tls::TlsInfo;
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -18,21 +20,74 @@ use crate::password::Password;
 use crate::ports::{AccountRecord, Login, Members, Membership, Requester, Server, ServerError};
 use crate::resolver::Resolver;
 use crate::rotation::Role;
-use crate::trust::{NodeIdentity, Trust, TrustError};
+use crate::trust::{NodeIdentity, Trust, TrustError, sha256};
 use crate::user::ADMIN;
 
 /// The server has no time-outs of its own: a request it cannot finish is never answered (observed §3).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The HTTP API of one node over TLS.
+/// The HTTP API of one node over TLS. Clones, and the peers it finds, follow when the roots change.
 #[derive(Clone, Debug)]
 pub struct HttpServer {
+    node: Arc<OwnNode>,
     /// The same for all nodes: they show certificates of the same roots.
+    clients: Arc<RwLock<Clients>>,
+    authority: String,
+    /// Whether it is the own node, and not a peer of it.
+    is_own: bool,
+}
+
+/// Where the own node is, and who knows the names of others.
+struct OwnNode {
+    address: SocketAddr,
+    name: String,
+    resolver: Resolver,
+}
+
+impl fmt::Debug for OwnNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnNode").field("address", &self.address).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Clients {
     client: Client,
     /// The same, but it shows the node's certificate; only if that was asked for.
-    client_of_node: Option<Client>,
-    authority: String,
+    of_node: Option<Client>,
+}
+
+impl OwnNode {
+    fn clients(&self, trust: &Trust, identity: Option<NodeIdentity>) -> Result<Clients, ServerError> {
+        let client = self.builder(trust.client_config().map_err(unusable)?, self.resolver.clone());
+        // Only the own node is asked in this way: through a follower the certificate counts for nothing (observed §4).
+        let of_node = identity.map(|identity| {
+            build(self.builder(trust.client_config_of(identity).map_err(unusable)?, Resolver::nobody()))
+        });
+        Ok(Clients { client: build(client)?, of_node: of_node.transpose()? })
+    }
+
+    fn builder(&self, tls: rustls::ClientConfig, resolver: Resolver) -> ClientBuilder {
+        Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(resolver))
+            .resolve(&self.name, self.address)
+            .no_proxy()
+            .redirect(Policy::none())
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+    }
+}
+
+fn build(client: ClientBuilder) -> Result<Client, ServerError> {
+    client.build().map_err(|error| ServerError::Certificate(root_cause(&error)))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is an argument of `map_err`")]
+fn unusable(error: TrustError) -> ServerError {
+    ServerError::Certificate(error.to_string())
 }
 
 impl HttpServer {
@@ -43,27 +98,62 @@ impl HttpServer {
     ///
     /// [`ServerError::Certificate`] if the roots cannot be used.
     pub fn new(address: SocketAddr, name: &str, trust: &Trust, resolver: Resolver) -> Result<Self, ServerError> {
-        let unusable = |error: TrustError| ServerError::Certificate(error.to_string());
-        let client = client(trust.client_config().map_err(unusable)?, name, address, resolver)?;
-        Ok(Self { client, client_of_node: None, authority: format!("{name}:{}", address.port()) })
+        let node = OwnNode { address, name: name.to_owned(), resolver };
+        let clients = Arc::new(RwLock::new(node.clients(trust, None)?));
+        Ok(Self { node: Arc::new(node), clients, authority: format!("{name}:{}", address.port()), is_own: true })
     }
 
-    /// The same, able to ask in the name of the node.
+    /// From now on trusts nothing but `trust`, and is able to ask in the name of the node if there is an `identity`. So do
+    /// all clones.
     ///
     /// # Errors
     ///
-    /// [`ServerError::Certificate`] if `identity` cannot be used.
-    pub fn with_identity(
-        self,
-        address: SocketAddr,
-        name: &str,
-        trust: &Trust,
-        identity: NodeIdentity,
-    ) -> Result<Self, ServerError> {
-        let unusable = |error: TrustError| ServerError::Certificate(error.to_string());
-        let tls = trust.client_config_of(identity).map_err(unusable)?;
-        // Only the own node is asked in this way: through a follower the certificate counts for nothing (observed §4).
-        Ok(Self { client_of_node: Some(client(tls, name, address, Resolver::nobody())?), ..self })
+    /// [`ServerError::Certificate`] if the roots or the identity cannot be used; then it goes on as before.
+    pub fn trust(&self, trust: &Trust, identity: Option<NodeIdentity>) -> Result<(), ServerError> {
+        let clients = self.node.clients(trust, identity)?;
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = clients;
+        Ok(())
+    }
+
+    /// The SHA-256 of the certificate that the own node shows in a new handshake, in hexadecimal, if one of the roots in
+    /// `trust` signed it.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`] if there is no handshake, or no answer.
+    pub async fn served_certificate(&self, trust: &Trust) -> Result<String, ServerError> {
+        let tls = trust.client_config().map_err(unusable)?;
+        // A client of its own has no connection yet.
+        let client = build(self.node.builder(tls, Resolver::nobody()).tls_info(true))?;
+        let answer = client.get(self.url("/health/live")).send().await.map_err(|error| failure(&error))?;
+        let certificate = answer.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
+        certificate.map(sha256).ok_or_else(|| ServerError::Answer("without a certificate".to_owned()))
+    }
+
+    /// Has the node read its certificates again. Its yes says nothing about whether it could use them (observed §7).
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`] if it did not say yes.
+    pub async fn reload(&self, admin: &Password) -> Result<(), ServerError> {
+        let call = self.as_admin(Method::POST, "/admin/reloadconfig", admin).body(Vec::new());
+        let answer = call.send().await.map_err(|error| failure(&error))?;
+        if answer.status() == StatusCode::UNAUTHORIZED && challenges_login(&answer) {
+            return Err(ServerError::Refused("the reload".to_owned()));
+        }
+        if !answer.status().is_success() {
+            return Err(ServerError::Answer(format!("{} to the reload", answer.status())));
+        }
+        Ok(())
+    }
+
+    fn client(&self) -> Client {
+        self.clients.read().unwrap_or_else(PoisonError::into_inner).client.clone()
+    }
+
+    fn client_of_node(&self) -> Option<Client> {
+        let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+        clients.of_node.clone().filter(|_| self.is_own)
     }
 
     fn url(&self, path: &str) -> String {
@@ -71,7 +161,7 @@ impl HttpServer {
     }
 
     async fn get(&self, path: &str) -> Result<Response, ServerError> {
-        self.client.get(self.url(path)).send().await.map_err(|error| failure(&error))
+        self.client().get(self.url(path)).send().await.map_err(|error| failure(&error))
     }
 
     async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ServerError> {
@@ -107,27 +197,8 @@ impl HttpServer {
     }
 
     fn as_admin(&self, method: Method, path: &str, admin: &Password) -> RequestBuilder {
-        self.client.request(method, self.url(path)).basic_auth(ADMIN, Some(admin.expose()))
+        self.client().request(method, self.url(path)).basic_auth(ADMIN, Some(admin.expose()))
     }
-}
-
-fn client(
-    tls: rustls::ClientConfig,
-    name: &str,
-    address: SocketAddr,
-    resolver: Resolver,
-) -> Result<Client, ServerError> {
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .dns_resolver(Arc::new(resolver))
-        .resolve(name, address)
-        .no_proxy()
-        .redirect(Policy::none())
-        .http1_only()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(CALL_TIMEOUT)
-        .build()
-        .map_err(|error| ServerError::Certificate(root_cause(&error)))
 }
 
 #[derive(Deserialize)]
@@ -282,14 +353,11 @@ impl Server for HttpServer {
     async fn peers(&self) -> Result<Vec<Self>, ServerError> {
         let gossip: Gossip = self.get_json("/gossip").await?;
         gossip.require_majority()?;
-        Ok(gossip
-            .others()
-            .map(|authority| Self { client: self.client.clone(), client_of_node: None, authority })
-            .collect())
+        Ok(gossip.others().map(|authority| Self { authority, is_own: false, ..self.clone() }).collect())
     }
 
     async fn login(&self, user: &str, password: &Password) -> Login {
-        let ping = self.client.get(self.url("/ping")).basic_auth(user, Some(password.expose()));
+        let ping = self.client().get(self.url("/ping")).basic_auth(user, Some(password.expose()));
         match ping.send().await {
             Ok(answer) if answer.status() == StatusCode::OK => Login::Accepted,
             // There are other 401s; this one is about the password (contract §1.4).
@@ -300,7 +368,7 @@ impl Server for HttpServer {
 
     async fn reset_password(&self, by: Requester<'_>, user: &str, new: &Password) -> Result<(), ServerError> {
         let path = format!("/users/{user}/command/reset-password");
-        let call = match (by, &self.client_of_node) {
+        let call = match (by, self.client_of_node()) {
             (Requester::Admin(password), _) => self.as_admin(Method::POST, &path, password),
             // A login beside the certificate would count instead of it (observed §2).
             (Requester::NodeCertificate, Some(client)) => client.post(self.url(&path)),

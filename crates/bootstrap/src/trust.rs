@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use zeroize::Zeroizing;
 
 /// The roots that signed the task's certificates.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     roots: Vec<CertificateDer<'static>>,
 }
@@ -81,6 +81,13 @@ impl Trust {
     /// No roots: for endpoints that speak plain HTTP alone.
     pub(crate) fn nobody() -> Self {
         Self { roots: Vec::new() }
+    }
+
+    /// These roots, and after them those of `other` that are not among them.
+    #[must_use]
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        let further = other.roots.iter().filter(|root| !self.roots.contains(root));
+        Self { roots: self.roots.iter().chain(further).cloned().collect() }
     }
 
     /// All roots as one PEM text, for consumers.
@@ -174,6 +181,7 @@ fn first_certificate(path: &Path) -> Result<CertificateDer<'static>, TrustError>
     CertificateDer::from_pem_slice(&text).map_err(|_| TrustError::NotACertificate { path: path.to_owned() })
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal digits.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     digest(&SHA256, bytes).as_ref().iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -1,8 +1,9 @@
 //! The command line and its `CERTGEN_*` twins become a [`Plan`], or a list of all that is wrong with them.
 
+use std::env;
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, ValueEnum};
@@ -142,6 +143,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, ExitCode>
         }
         ExitCode::from(2)
     })
+}
+
+/// What the `CERTGEN_*` variables of this process ask for in the directory `out`, for a program that renews what certgen
+/// published there; `None` if there is no such variable. It installs no program and does not only look.
+///
+/// # Errors
+///
+/// Every mistake, in words.
+pub fn from_environment(out: &Path) -> Result<Option<Plan>, Vec<String>> {
+    if !is_configured(env::vars_os()) {
+        return Ok(None);
+    }
+    let arguments = [OsString::from("certgen"), "--out".into(), out.into()];
+    let cli = Cli::try_parse_from(arguments).map_err(|error| vec![error.to_string()])?;
+    plan(cli).map(|plan| Some(Plan { guard: None, dry_run: false, ..plan }))
 }
 
 fn plan(cli: Cli) -> Result<Plan, Vec<String>> {

@@ -31,8 +31,10 @@
 //!
 //! # As a library
 //!
-//! Whoever renews a certificate while the server runs looks at what is published ([`Published::read`]), asks whether and why
-//! it is [`due`](fn@due), has the kept authority sign a new key ([`issue_node`]) and replaces all at once ([`publish`](fn@publish)):
+//! A sidecar that is given the variables of the init container reads them with [`cli::from_environment`] and calls
+//! [`renew`], as bootstrap does. Whoever has settings of another kind looks at what is published ([`Published::read`]), asks
+//! whether and why it is [`due`](fn@due), has the kept authority sign a new key ([`issue_node`]) and replaces all at once
+//! ([`publish`](fn@publish)):
 //!
 //! ```
 //! use certgen::{Generation, Names, Owner, Published, Reason, RenewBefore, RsaBits, Signer, Validity, Wanted};
@@ -123,4 +125,4 @@ pub use plan::{
 };
 pub use publish::{Generation, PublishError, publish};
 pub use published::Published;
-pub use run::{Report, kept_authority, run};
+pub use run::{Report, kept_authority, renew, run};

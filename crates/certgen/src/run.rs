@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::authority::{Authority, Root, issue_new_authority, issue_rsa_authority};
-use crate::ca::{self, CaError, Phase};
+use crate::ca::{self, CaError, Document, Phase};
 use crate::due::{Reason, Signer, Wanted, due};
 use crate::error::{CaFile, Error, Errors};
 use crate::issue::{IssueError, issue_node_for};
@@ -93,7 +93,30 @@ impl fmt::Display for Report {
 /// [`Errors`] names everything that is in the way. What is on the volume is then what was there before, or a complete new
 /// set.
 pub fn run(plan: &Plan, now: OffsetDateTime) -> Result<Report, Errors> {
-    let seen = look(plan, now)?;
+    publish_what_is_due(plan, Shared::Obtained, now)
+}
+
+/// [`run`] beside a server that is running already, for whoever has read the authority in a secret: `document` is what it
+/// holds, and is not asked for if another source is planned. One that is gone is not made anew, for nobody would trust it.
+///
+/// # Errors
+///
+/// As [`run`]; [`CaError::NoAuthority`] in it if the plan names a secret and there is no `document`.
+pub fn renew(plan: &Plan, document: Option<&Document>, now: OffsetDateTime) -> Result<Report, Errors> {
+    publish_what_is_due(plan, Shared::Read(document), now)
+}
+
+/// Where the authority of a secret is taken from.
+#[derive(Clone, Copy)]
+enum Shared<'a> {
+    /// From the secret, which gets one if it has none.
+    Obtained,
+    /// From whoever has read it.
+    Read(Option<&'a Document>),
+}
+
+fn publish_what_is_due(plan: &Plan, shared: Shared<'_>, now: OffsetDateTime) -> Result<Report, Errors> {
+    let seen = look(plan, shared, now)?;
     let wanted = Wanted {
         names: seen.names.clone(),
         validity: plan.validity,
@@ -189,7 +212,7 @@ impl Signing {
 }
 
 /// Reads all that a run needs, and tells everything that cannot be had.
-fn look(plan: &Plan, now: OffsetDateTime) -> Result<Seen, Errors> {
+fn look(plan: &Plan, shared: Shared<'_>, now: OffsetDateTime) -> Result<Seen, Errors> {
     let mut errors = Vec::new();
     let guard = plan.guard.as_deref().map(|path| noted(read_guard(path), &mut errors));
     noted(check_owner(plan.owner), &mut errors);
@@ -200,7 +223,7 @@ fn look(plan: &Plan, now: OffsetDateTime) -> Result<Seen, Errors> {
     let signing = match &state {
         // That there is no such directory is said.
         Some(None) => None,
-        _ => noted(signing(plan, now), &mut errors),
+        _ => noted(signing(plan, shared, now), &mut errors),
     };
     let address = plan.task_metadata.as_ref().map(|uri| noted(task_address(uri), &mut errors));
     match (volume, published, signing) {
@@ -339,7 +362,7 @@ fn state_directory(source: &CaSource) -> Option<&Path> {
 }
 
 /// Finds the authority. The one in a secret is made there if it is absent: all tasks must agree on it before one of them signs.
-fn signing(plan: &Plan, now: OffsetDateTime) -> Result<Signing, Error> {
+fn signing(plan: &Plan, shared: Shared<'_>, now: OffsetDateTime) -> Result<Signing, Error> {
     match &plan.ca {
         CaSource::Ephemeral { state: None } => Ok(Signing::New { kept_in: None }),
         CaSource::Ephemeral { state: Some(directory) } => Ok(match kept_authority(directory)? {
@@ -354,16 +377,23 @@ fn signing(plan: &Plan, now: OffsetDateTime) -> Result<Signing, Error> {
             let origin = Origin::Given { certificate: certificate.clone() };
             given(certificate, key, now).map(|authority| Signing::alone(authority, origin))
         }
-        CaSource::Secret { id } => in_secret(id, plan, now)
+        CaSource::Secret { id } => in_secret(id, plan, shared, now)
             .map(|known| Signing::With(Box::new(known)))
             .map_err(|source| Error::SecretAuthority { id: id.clone(), source }),
     }
 }
 
-fn in_secret(id: &str, plan: &Plan, now: OffsetDateTime) -> Result<Known, CaError> {
+fn in_secret(id: &str, plan: &Plan, shared: Shared<'_>, now: OffsetDateTime) -> Result<Known, CaError> {
     let new = NewAuthority { key_algorithm: plan.ca_key_algorithm, validity: Validity::AUTHORITY };
-    let document =
-        if plan.dry_run { ca::look_into_secret(id, new, now)? } else { ca::obtain_from_secret(id, new, now)? };
+    let obtained;
+    let document = match shared {
+        Shared::Read(document) => document.ok_or(CaError::NoAuthority)?,
+        Shared::Obtained => {
+            obtained =
+                if plan.dry_run { ca::look_into_secret(id, new, now)? } else { ca::obtain_from_secret(id, new, now)? };
+            &obtained
+        }
+    };
     Ok(Known {
         authority: document.authority(now).map_err(CaError::Authority)?,
         roots: document.roots().iter().map(|root| root.pem.clone()).collect(),

@@ -310,7 +310,7 @@ fn containers(config: &Config, node: &str, host: &str, others: &[String]) -> Vec
     vec![
         certgen(config, host),
         eventstore(config, &Member { host, port: config.port, others }),
-        bootstrap(config, node, others),
+        bootstrap(config, node, host, others),
     ]
 }
 
@@ -339,12 +339,13 @@ fn own_image(given: Option<&ImageReference>, program: &'static str) -> Image {
     given.map_or(Image::OwnRegistry(program), |image| Image::Reference(image.clone()))
 }
 
-fn certgen(config: &Config, host: &str) -> Container {
+/// What certgen publishes and bootstrap renews. Both read it with certgen's parser, for two opinions would replace each
+/// other's certificates.
+fn certificates(config: &Config, host: &str) -> Vec<(String, Value)> {
     let mut environment = match &config.ca {
         CaSource::Secret => {
             let mut environment = variables([("CERTGEN_CA_SOURCE", "secret".to_owned())]);
             environment.push(("CERTGEN_CA_SECRET".to_owned(), Value::CaSecret));
-            environment.push(("AWS_REGION".to_owned(), Value::Region));
             environment
         }
         CaSource::Ephemeral => {
@@ -360,6 +361,14 @@ fn certgen(config: &Config, host: &str) -> Container {
         ("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config))),
         ("CERTGEN_SERVER_LINE", config.line.as_str().to_owned()),
     ]));
+    environment
+}
+
+fn certgen(config: &Config, host: &str) -> Container {
+    let mut environment = certificates(config, host);
+    if config.ca == CaSource::Secret {
+        environment.push(("AWS_REGION".to_owned(), Value::Region));
+    }
     Container {
         name: ContainerName::Certgen,
         image: own_image(config.certgen_image.as_ref(), "certgen"),
@@ -434,7 +443,7 @@ fn application_users(config: &Config) -> String {
     users.collect::<serde_json::Value>().to_string()
 }
 
-fn bootstrap(config: &Config, node: &str, others: &[String]) -> Container {
+fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Container {
     let mut environment = variables([
         ("BOOTSTRAP_NODE_NAME", node.to_owned()),
         ("BOOTSTRAP_SERVER", format!("127.0.0.1:{}", config.port)),
@@ -465,6 +474,10 @@ fn bootstrap(config: &Config, node: &str, others: &[String]) -> Container {
         ("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService),
         ("AWS_REGION".to_owned(), Value::Region),
     ]);
+    // The files of an authority are in certgen's image alone.
+    if !matches!(config.ca, CaSource::Files { .. }) {
+        environment.extend(certificates(config, host));
+    }
     Container {
         name: ContainerName::Bootstrap,
         image: own_image(config.bootstrap_image.as_ref(), "bootstrap"),

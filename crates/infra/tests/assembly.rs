@@ -265,7 +265,7 @@ fn statements(template: &Value, role: &str) -> Vec<(String, Vec<String>, bool)> 
     statements.unwrap().iter().map(statement).collect()
 }
 
-/// Exactly the calls of `bootstrap/src/aws.rs` and `certgen/src/aws/secrets.rs`, what Cloud Map does in its caller's name (aws-contract §3.2), and the
+/// Exactly the calls of `bootstrap/src/aws.rs` and `certgen/src/aws/`, what Cloud Map does in its caller's name (aws-contract §3.2), and the
 /// mount. For every resource only what takes none.
 #[test]
 fn the_task_role_allows_what_the_programs_call() {

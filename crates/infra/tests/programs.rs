@@ -4,13 +4,18 @@
 use std::ffi::OsString;
 
 use certgen::{CaSource, Plan};
-use infra::{Config, ContainerName, Deployment, Value};
+use infra::{Config, Container, ContainerName, Deployment, Value};
+
+/// A container of the first node.
+fn container(configuration: &str, name: ContainerName) -> Container {
+    let deployment = Deployment::new(Config::parse(configuration).unwrap());
+    let mut containers = deployment.nodes()[0].task().containers.clone().into_iter();
+    containers.find(|container| container.name == name).unwrap()
+}
 
 /// certgen's plan for the first node. Variables are given as the flags they stand for: `CERTGEN_A_B` is `--a-b`.
 fn certgen_of(configuration: &str) -> Plan {
-    let deployment = Deployment::new(Config::parse(configuration).unwrap());
-    let task = deployment.nodes()[0].task();
-    let certgen = task.containers.iter().find(|container| container.name == ContainerName::Certgen).unwrap();
+    let certgen = container(configuration, ContainerName::Certgen);
     let mut arguments = vec![OsString::from("certgen")];
     arguments.extend(certgen.command.iter().map(OsString::from));
     for (name, value) in certgen.environment.iter().filter(|(name, _)| name != "AWS_REGION") {
@@ -38,4 +43,20 @@ fn certgen_understands_its_container() {
     assert!(plan.names.dns().len() > 2, "the node's name, the clients' name and localhost: {}", plan.names);
     let plan = certgen_of(include_str!("golden/everything/eventstore.toml"));
     assert_eq!(plan.ca, CaSource::Ephemeral { state: Some("/ca-state".into()) });
+}
+
+/// Two opinions would replace each other's certificates.
+#[test]
+fn bootstrap_renews_what_certgen_publishes() {
+    let certificates = |configuration: &str, name| {
+        let all = container(configuration, name).environment.into_iter();
+        all.filter(|(name, _)| name.starts_with("CERTGEN_")).collect::<Vec<_>>()
+    };
+    for configuration in [infra::TEMPLATE, include_str!("golden/everything/eventstore.toml")] {
+        let published = certificates(configuration, ContainerName::Certgen);
+        assert!(!published.is_empty());
+        assert_eq!(certificates(configuration, ContainerName::Bootstrap), published);
+    }
+    let files = certificates(include_str!("golden/cluster/eventstore.toml"), ContainerName::Bootstrap);
+    assert_eq!(files, [], "the authority's files are in certgen's image alone");
 }

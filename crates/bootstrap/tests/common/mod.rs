@@ -54,6 +54,17 @@ impl Sidecar {
     }
 
     pub(crate) fn start_beside(place: &Place<'_>, endpoint: &str, service: &str, arguments: &[&str]) -> Self {
+        Self::start_with(place, endpoint, service, arguments, &[])
+    }
+
+    /// The same with further variables.
+    pub(crate) fn start_with(
+        place: &Place<'_>,
+        endpoint: &str,
+        service: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let run = tempfile::tempdir().unwrap();
         let port = place.server.port().to_string();
         let mut child = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
@@ -75,6 +86,7 @@ impl Sidecar {
                 ("BOOTSTRAP_ADDRESS", "127.0.0.1"),
                 ("BOOTSTRAP_TASK_ARN", TASK),
             ])
+            .envs(variables.iter().copied())
             .env("BOOTSTRAP_CERTS", place.certs)
             .env("BOOTSTRAP_HEALTH_FILE", run.path().join("health.json"))
             .stderr(Stdio::piped())

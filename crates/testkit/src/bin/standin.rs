@@ -38,6 +38,10 @@ struct Cli {
     /// The first so many password resets are stored, not announced to the caches, and not answered.
     #[arg(long, env = "STANDIN_LOSE_RESET_REPLIES", default_value = "0")]
     lose_reset_replies: usize,
+
+    /// The first so many reloads are answered with 200 and keep the old certificates, as if the new ones could not be used.
+    #[arg(long, env = "STANDIN_FAIL_RELOADS", default_value = "0")]
+    fail_reloads: usize,
     /// Lose the first poll of the password notices: for 20 s no password change is noticed, as on 22.10 after a start.
     #[arg(long, env = "STANDIN_LOSE_FIRST_POLL")]
     lose_first_poll: bool,
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         root: cli.root,
         names: NameSources { hosts: cli.hosts, hosts_file: cli.hosts_file, dns: cli.dns },
         lose_reset_replies: cli.lose_reset_replies,
+        fail_reloads: cli.fail_reloads,
         lose_first_poll: cli.lose_first_poll,
         first_boot_exits: cli.first_boot_exits,
     };

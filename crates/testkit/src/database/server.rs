@@ -55,6 +55,8 @@ pub struct Settings {
     pub names: NameSources,
     /// The first so many password resets are stored, not announced to the caches, and not answered (observed §4).
     pub lose_reset_replies: usize,
+    /// The first so many reloads keep the old certificates, which the answer does not tell (observed §7).
+    pub fail_reloads: usize,
     /// The first poll of the password notices is lost: for 20 s no change is noticed (lines §C, 22.10).
     pub lose_first_poll: bool,
     /// So often a server on a new data directory ends with code 0 before it stays (observed §1).
@@ -210,6 +212,7 @@ async fn serve(settings: &Settings, options: Options, identity: Identity, is_to_
     };
     let living = life::live(&node);
     tokio::pin!(living, first_boot_end);
+    let mut reloads_to_fail = settings.fail_reloads;
     loop {
         let order = tokio::select! {
             _ = terminate.recv() => Order::ShutDown,
@@ -221,6 +224,10 @@ async fn serve(settings: &Settings, options: Options, identity: Identity, is_to_
         };
         match order {
             Order::ShutDown => break,
+            Order::Reload if reloads_to_fail > 0 => {
+                reloads_to_fail -= 1;
+                eprintln!("An error has occurred while reloading the configuration: it was to fail");
+            }
             Order::Reload => reload(&node),
         }
     }

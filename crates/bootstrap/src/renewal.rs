@@ -1,0 +1,347 @@
+//! Keeps the node's certificate and its trusted roots what they should be while the server runs, and takes a rotation of the
+//! certificate authority further. [`step`] decides and does nothing else.
+//!
+//! Whatever goes wrong here is said and looked at again at the next poll: a server with an old certificate is better than
+//! none.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use certgen::ca::{self, Begin, Document, Evidence, Outcome, Phase};
+use certgen::{CaSource, Plan};
+use time::OffsetDateTime;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use crate::cli::RunSettings;
+use crate::password::Password;
+use crate::ports::{Instance, SecretStore, Server as _, ServerError};
+use crate::rotation::Role;
+use crate::secret::Credentials;
+use crate::server::HttpServer;
+use crate::trust::{Trust, TrustError, node_certificate_fingerprint};
+use crate::user::ADMIN;
+
+/// The server serves a new certificate within 0.1 s of the reload (observed §7).
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// For how long a server that keeps its old certificate is told again, at one poll.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pauses between calls of AWS end then.
+const AUTHORITY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is published and what clients are shown, each by its SHA-256.
+#[derive(Clone, Copy, Debug)]
+struct Seen<'a> {
+    published: &'a str,
+    /// `None` if there was no handshake.
+    served: Option<&'a str>,
+    /// Whether a root signed what is published that consumers have known since the last poll.
+    is_known: bool,
+    /// Whether the time for one poll is over.
+    is_late: bool,
+}
+
+/// What is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The server serves what is published, so it trusts the published roots as well: it loads all or nothing.
+    Settle,
+    /// Give consumers the new root, and time to read it, before the server shows a certificate of it.
+    Announce,
+    /// Tell the server to load what is published.
+    Reload,
+    /// Look again in a moment.
+    Wait,
+    /// Tell people that the server keeps what it had.
+    Alarm,
+    /// Nobody shows a certificate that is trusted; only a new start of the server can help.
+    Leave,
+}
+
+/// The one decision after certgen has published, or found nothing due.
+fn step(seen: Seen<'_>) -> Step {
+    match (seen.served, seen.is_late) {
+        (Some(served), _) if served == seen.published => Step::Settle,
+        (Some(_), _) if !seen.is_known => Step::Announce,
+        (Some(_), false) => Step::Reload,
+        (Some(_), true) => Step::Alarm,
+        (None, false) => Step::Wait,
+        (None, true) => Step::Leave,
+    }
+}
+
+/// What holds after a poll.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    /// The roots that this program and consumers are to trust.
+    pub trust: Trust,
+    /// What the node shows, once it is proven.
+    pub shown: Option<Shown>,
+}
+
+/// What a node shows of its certificates, as it stands in the registry: each by its SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub certificate: String,
+    pub roots: String,
+    pub signer: Option<String>,
+}
+
+impl Shown {
+    /// What is published in `certs` together with the roots `trust`.
+    pub(crate) fn published(settings: &RunSettings, trust: &Trust) -> Result<Self, TrustError> {
+        Ok(Self {
+            certificate: node_certificate_fingerprint(&settings.certs)?,
+            roots: trust.fingerprint(),
+            signer: trust.signer_of_node(&settings.certs)?,
+        })
+    }
+
+    /// An entry of the registry that shows this.
+    pub(crate) fn on(self, instance: &Instance) -> Instance {
+        let Self { certificate: certificate_sha256, roots: roots_sha256, signer: signer_sha256 } = self;
+        Instance { certificate_sha256, roots_sha256, signer_sha256, ..instance.clone() }
+    }
+}
+
+/// What it needs of the world.
+#[derive(Debug)]
+pub(crate) struct Renewal<'a, S> {
+    pub settings: &'a RunSettings,
+    pub configuration: &'a SdkConfig,
+    pub secrets: &'a S,
+    /// Whether a rotation of the authority was under way when it was last read.
+    pub is_rotating: Cell<bool>,
+}
+
+impl<S: SecretStore> Renewal<'_, S> {
+    /// Issues and publishes what is due, and has the server show it. `server` trusts the old and the new roots from before
+    /// the reload on, and the new ones alone after its proof. `None`: nothing is published that can be read.
+    pub(crate) async fn follow(&self, plan: &Arc<Plan>, server: &HttpServer, trusted: &Trust) -> Option<Followed> {
+        self.publish(plan).await;
+        let published =
+            Trust::read(&self.settings.certs).and_then(|trust| Ok((Shown::published(self.settings, &trust)?, trust)));
+        let (shown, roots) = match published {
+            Ok(published) => published,
+            Err(source) => {
+                warn!("the certificates cannot be used: {}", chain(&source));
+                return None;
+            }
+        };
+        let both = trusted.with(&roots);
+        if both != *trusted && !self.trust(server, &both) {
+            return None;
+        }
+        let is_known = match trusted.signer_of_node(&self.settings.certs) {
+            Ok(signer) => signer.is_some(),
+            Err(source) => {
+                warn!("the certificates cannot be used: {}", chain(&source));
+                return None;
+            }
+        };
+        if !self.show(server, &both, &shown.certificate, is_known).await {
+            return Some(Followed { trust: both, shown: None });
+        }
+        if both != roots && !self.trust(server, &roots) {
+            return None;
+        }
+        Some(Followed { trust: roots, shown: Some(shown) })
+    }
+
+    async fn publish(&self, plan: &Arc<Plan>) {
+        let document = match self.document(plan).await {
+            Ok(document) => document,
+            Err(error) => {
+                let hint = error.hint().unwrap_or("it is looked at again at the next poll");
+                warn!("the certificate authority cannot be read: {} ({hint})", chain(&error));
+                return;
+            }
+        };
+        let plan = Arc::clone(plan);
+        // To find a key takes long, and a disk may be slow.
+        let issued = spawn_blocking(move || certgen::renew(&plan, document.as_ref(), OffsetDateTime::now_utc())).await;
+        match issued {
+            Ok(Ok(report)) if report.is_kept() => {}
+            Ok(Ok(report)) => {
+                let reasons: Vec<_> = report.reasons().iter().map(ToString::to_string).collect();
+                info!("{report}; due: {}", reasons.join("; "));
+            }
+            Ok(Err(errors)) => {
+                for error in errors.iter() {
+                    warn!("no certificate was published: {}", chain(error));
+                }
+            }
+            Err(_) => error!("no certificate was published: the thread that issues it ended early"),
+        }
+    }
+
+    /// What the secret of the authority holds, if there is one.
+    async fn document(&self, plan: &Plan) -> Result<Option<Document>, ca::CaError> {
+        let CaSource::Secret { id } = &plan.ca else { return Ok(None) };
+        let document = ca::read(&certgen::aws::Secret::new(self.configuration, id, AUTHORITY_TIMEOUT)).await?;
+        self.is_rotating.set(document.phase() != Phase::Steady);
+        Ok(Some(document))
+    }
+
+    fn trust(&self, server: &HttpServer, trust: &Trust) -> bool {
+        let identity = self.settings.node_identity();
+        let done = identity
+            .map_err(|error| chain(&error))
+            .and_then(|identity| server.trust(trust, identity).map_err(|error| chain(&error)));
+        done.map_err(|error| warn!("the published roots cannot be trusted: {error}")).is_ok()
+    }
+
+    /// Whether the server shows the published certificate in a new handshake, in the end.
+    async fn show(&self, node: &HttpServer, trust: &Trust, published: &str, is_known: bool) -> bool {
+        let deadline = Instant::now() + RELOAD_TIMEOUT.min(self.settings.poll_interval);
+        let mut pause = SHORTEST_PAUSE;
+        let mut reloads = 0;
+        loop {
+            let shown = node.served_certificate(trust).await;
+            let is_late = Instant::now() >= deadline;
+            match step(Seen { published, served: shown.as_deref().ok(), is_known, is_late }) {
+                Step::Settle if reloads > 0 => {
+                    info!(certificate = published, reloads, "the server serves the new certificate");
+                    return true;
+                }
+                Step::Settle => return true,
+                Step::Announce => {
+                    info!(
+                        "another root signed the new certificate: it is published now, and the server reloads at the next poll"
+                    );
+                    return false;
+                }
+                Step::Reload => {
+                    reloads += 1;
+                    if let Err(error) = self.reload(node).await {
+                        warn!("the server was not told to reload: {error}");
+                    }
+                }
+                Step::Wait => {}
+                Step::Alarm => {
+                    let served = shown.unwrap_or_default();
+                    error!(
+                        published,
+                        served,
+                        reloads,
+                        "the server keeps its old certificate: what it says about the reload is in its log; it is told \
+                         again at the next poll"
+                    );
+                    return false;
+                }
+                Step::Leave => {
+                    match shown {
+                        // One that has expired, for example: no reload can be asked for any more.
+                        Err(error @ ServerError::Certificate(_)) => {
+                            error!("the server is not trusted any more: {error}");
+                        }
+                        Err(error) => warn!("the server shows no certificate: {error}"),
+                        Ok(_) => {}
+                    }
+                    return false;
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn reload(&self, server: &HttpServer) -> Result<(), String> {
+        let password = self.admin_password().await?;
+        server.reload(&password).await.map_err(|error| error.to_string())
+    }
+
+    /// The current version, which the server accepts whenever it is there.
+    async fn admin_password(&self) -> Result<Password, String> {
+        let secret = &self.settings.admin.secret;
+        let labels = self.secrets.labels(secret).await.map_err(|error| error.to_string())?;
+        let current = labels.and_then(|labels| labels.current);
+        let current = current.ok_or_else(|| format!("the secret `{}` has no current version", secret.0))?;
+        let version = self.secrets.read(secret, &current).await.map_err(|error| error.to_string())?;
+        let version = version.ok_or_else(|| format!("the current version of `{}` is gone", secret.0))?;
+        let credentials = Credentials::from_text(&version.text, &[ADMIN]).map_err(|error| error.to_string())?;
+        Ok(credentials.password)
+    }
+
+    /// Beside the leader: takes a rotation of the authority that is under way one phase further, if everybody shows the
+    /// present one.
+    pub(crate) async fn advance(&self, plan: &Plan, server: &HttpServer) {
+        let CaSource::Secret { id } = &plan.ca else { return };
+        if let Err(error) = self.try_to_advance(id, server).await {
+            let hint = error.hint().unwrap_or("it is looked at again at the next poll");
+            warn!("the rotation of the certificate authority was not looked at: {} ({hint})", chain(&error));
+        }
+    }
+
+    async fn try_to_advance(&self, id: &str, server: &HttpServer) -> Result<(), ca::CaError> {
+        if !self.is_rotating.get() || !matches!(server.role().await, Ok(Role::Leader)) {
+            return Ok(());
+        }
+        let evidence = self.evidence().await?;
+        let secret = certgen::aws::Secret::new(self.configuration, id, AUTHORITY_TIMEOUT);
+        match ca::advance(&secret, &evidence, Begin::No, OffsetDateTime::now_utc()).await? {
+            Outcome::Advanced { from, document } => {
+                info!("the rotation of the certificate authority went from {from} to {}", document.phase());
+            }
+            Outcome::Blocked { document, by } => {
+                let by: Vec<_> = by.iter().map(ToString::to_string).collect();
+                info!("the rotation of the certificate authority stays in {}: {}", document.phase(), by.join("; "));
+            }
+            Outcome::Steady(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn evidence(&self) -> Result<Evidence, ca::CaError> {
+        let failed = |action| move |source| ca::CaError::Store { action, source };
+        let RunSettings { cloud_map_service: service, admin, others, cluster_size, .. } = self.settings;
+        let registered = certgen::aws::registered_nodes(self.configuration, service).await;
+        let secrets: Vec<_> = std::iter::once(admin).chain(others).map(|user| user.secret.0.clone()).collect();
+        let published = certgen::aws::published_roots(self.configuration, &secrets).await;
+        Ok(Evidence {
+            expected_nodes: Some(*cluster_size),
+            nodes: Some(registered.map_err(failed("look at the registered nodes"))?),
+            published: Some(published.map_err(failed("look at the secrets of users"))?),
+        })
+    }
+}
+
+/// The chain of causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_handshake_tells_what_is_to_be_done() {
+        for (served, is_known, is_late, expected) in [
+            (Some("new"), true, false, Step::Settle),
+            (Some("new"), true, true, Step::Settle),
+            (Some("new"), false, false, Step::Settle),
+            (Some("old"), true, false, Step::Reload),
+            (Some("old"), true, true, Step::Alarm),
+            (Some("old"), false, false, Step::Announce),
+            (Some("old"), false, true, Step::Announce),
+            (None, true, false, Step::Wait),
+            (None, false, false, Step::Wait),
+            (None, true, true, Step::Leave),
+            (None, false, true, Step::Leave),
+        ] {
+            let seen = Seen { published: "new", served, is_known, is_late };
+            assert_eq!(step(seen), expected, "{seen:?}");
+        }
+    }
+}
