@@ -408,3 +408,76 @@ pub(crate) fn jittered(time: Duration) -> Duration {
     let _ = aws_lc_rs::rand::fill(&mut random);
     time + time / 1024 * u32::from(random[0])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(task: &str, since: u64) -> Instance {
+        Instance {
+            node: "node-1".to_owned(),
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            port: 2113,
+            task_arn: task.to_owned(),
+            member: None,
+            certificate_sha256: "00".to_owned(),
+            roots_sha256: "11".to_owned(),
+            signer_sha256: None,
+            since,
+        }
+    }
+
+    fn entry(instance: &Instance) -> Entry {
+        Entry { node: instance.node.clone(), attributes: instance.attributes() }
+    }
+
+    #[test]
+    fn only_a_ready_node_writes_and_only_its_own_entry_is_withdrawn() {
+        use Presence::{Gone, Ready, Unclear};
+        let wanted = instance("arn:own", 5);
+        let right = entry(&wanted);
+        let renewed = Entry { attributes: [("TASK_ARN".to_owned(), "arn:own".to_owned())].into(), ..right.clone() };
+        let (older, younger) = (entry(&instance("arn:older", 4)), entry(&instance("arn:younger", 6)));
+        let foreign = Entry { attributes: std::collections::BTreeMap::new(), ..right.clone() };
+        for (entry, ready, gone) in [
+            (None, Step::Write, Step::Nothing),
+            (Some(&right), Step::Nothing, Step::Withdraw),
+            (Some(&renewed), Step::Write, Step::Withdraw),
+            (Some(&older), Step::Write, Step::Nothing),
+            (Some(&younger), Step::Yield, Step::Nothing),
+            (Some(&foreign), Step::Write, Step::Nothing),
+        ] {
+            assert_eq!(next(&wanted, entry, Ready), ready, "{entry:?}");
+            assert_eq!(next(&wanted, entry, Gone), gone, "{entry:?}");
+            assert_eq!(next(&wanted, entry, Unclear), Step::Nothing, "{entry:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_was_dead_at_every_look_under_one_task_is_removed() {
+        let node = |name: &str, task| {
+            let wanted = Instance { node: name.to_owned(), member: Some(name.to_owned()), ..instance(task, 0) };
+            entry(&wanted)
+        };
+        let members = |alive: &[&str]| {
+            let alive = alive.iter().map(|name| (*name).to_owned()).collect();
+            Members { own: "node-1".to_owned(), leads: true, alive }
+        };
+        let long = Duration::from_mins(1);
+        let entries = [node("node-1", "arn:a"), node("node-2", "arn:b")];
+        let unnamed = entry(&Instance { node: "node-3".to_owned(), ..instance("arn:c", 0) });
+        let all = [&entries[..], &[unnamed]].concat();
+        let mut dead = Dead::default();
+        let mut look = async |entries: &[Entry], alive: &[&str], after: u64| {
+            sleep(Duration::from_secs(after)).await;
+            dead.due(entries, &members(alive), "node-1", long)
+        };
+        assert_eq!(look(&all, &[], 0).await, []);
+        assert_eq!(look(&all, &[], 59).await, []);
+        assert_eq!(look(&all, &[], 1).await, entries[1..], "not the own, and not whom gossip cannot name");
+        assert_eq!(look(&all, &["node-2"], 1).await, []);
+        assert_eq!(look(&all, &[], 1).await, [], "it was alive in between");
+        let successor = [node("node-2", "arn:d")];
+        assert_eq!(look(&successor, &[], 70).await, [], "another task's entry");
+    }
+}
