@@ -28,7 +28,7 @@ pub use assembly::{Assembly, AssemblyError};
 pub use config::{ApplicationUser, Config, ConfigErrors, Mistake, TEMPLATE};
 pub use image::ImageReference;
 pub use model::{
-    BuiltInUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
-    Task, Value, Volume,
+    Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH, Task, Value,
+    Volume,
 };
-pub use values::{Cidr, DeploymentName, FargateSize, Login, Namespace, ServerLine};
+pub use values::{BuiltInUser, Cidr, DeploymentName, FargateSize, Login, Namespace, ServerLine};

@@ -5,29 +5,7 @@ use serde_json::json;
 use crate::config::{ApplicationUser, CaSource, Config};
 use crate::image::ImageReference;
 use crate::server::{self, Member, REPLICATION_PORT};
-use crate::values::{DeploymentName, FargateSize, Namespace, RotationPeriod, ServerLine};
-
-/// A user that every server is born with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BuiltInUser {
-    /// `admin`, in the group `$admins`.
-    Admin,
-    /// `ops`, in the group `$ops`.
-    Ops,
-}
-
-impl BuiltInUser {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::Admin, Self::Ops];
-
-    /// The login name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Ops => "ops",
-        }
-    }
-}
+use crate::values::{BuiltInUser, DeploymentName, FargateSize, Namespace, RotationPeriod, ServerLine};
 
 /// The value of an environment variable. What only CloudFormation knows is a reference, never a text.
 #[derive(Clone, Debug, PartialEq, Eq)]

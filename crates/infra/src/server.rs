@@ -1,8 +1,7 @@
 //! What each server line is given. An option that a line does not know ends it with exit code 1 (observed §8), so the
 //! environment comes from here alone.
 
-use crate::model::BuiltInUser;
-use crate::values::ServerLine;
+use crate::values::{BuiltInUser, ServerLine};
 
 /// The server's program in its image (contract §7.2).
 pub(crate) const PROGRAM: &str = "/opt/eventstore/EventStore.ClusterNode";

@@ -67,6 +67,28 @@ impl fmt::Display for ClusterSize {
     }
 }
 
+/// A user that every server is born with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltInUser {
+    /// `admin`, in the group `$admins`.
+    Admin,
+    /// `ops`, in the group `$ops`.
+    Ops,
+}
+
+impl BuiltInUser {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Admin, Self::Ops];
+
+    /// The login name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Ops => "ops",
+        }
+    }
+}
+
 /// A login name in the database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Login(String);

@@ -7,9 +7,9 @@ use super::{CA_SECRET_ARN, export_name, policy, secret_id, statement, trust, zon
 use crate::cfn::{LogicalId, Resource, Template, import, sub};
 use crate::image::EcrRepository;
 use crate::model::{
-    BuiltInUser, Condition, Container, ContainerName, Deployment, Image, Node, PASSWORD_KEY, Task, Value as Setting,
-    Volume,
+    Condition, Container, ContainerName, Deployment, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume,
 };
+use crate::values::BuiltInUser;
 
 /// How long a client may remember an address, in seconds.
 const DNS_TTL: u32 = 10;
