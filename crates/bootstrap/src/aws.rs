@@ -12,10 +12,11 @@ use aws_sdk_servicediscovery::operation::deregister_instance::DeregisterInstance
 use aws_sdk_servicediscovery::operation::register_instance::RegisterInstanceError;
 use aws_sdk_servicediscovery::types::OperationStatus;
 pub use certgen::aws::loader;
+use certgen::aws::{is, store_error};
+use certgen::ca::{StoreError, StoreErrorKind};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::error::root_cause;
 use crate::ports::{
     AwsError, AwsErrorKind, Entry, Instance, Labels, Registry, SecretId, SecretStore, Version, VersionId,
 };
@@ -276,37 +277,19 @@ fn entry(node: &str, attributes: Option<&HashMap<String, String>>) -> Entry {
     Entry { node: node.to_owned(), attributes: attributes.collect() }
 }
 
-fn is<E>(error: &SdkError<E>, test: impl Fn(&E) -> bool) -> bool {
-    error.as_service_error().is_some_and(test)
-}
-
 /// Error code and message of AWS's answer, or what went wrong on the way. Requests, which hold secrets, are never shown.
 fn aws_error<E>(operation: &'static str, subject: &str, error: &SdkError<E>) -> AwsError
 where
     E: ProvideErrorMetadata + fmt::Debug + std::error::Error + 'static,
 {
-    let (message, kind) = match error {
-        SdkError::ServiceError(answer) => {
-            let code = answer.err().code().unwrap_or("no code");
-            let kind = match code {
-                "AccessDeniedException" | "AccessDenied" | "UnrecognizedClientException" | "ExpiredTokenException" => {
-                    AwsErrorKind::Denied
-                }
-                "InternalServiceError"
-                | "ThrottlingException"
-                | "RequestLimitExceeded"
-                | "TooManyRequestsException" => AwsErrorKind::Unavailable,
-                // The label or the entry is not where it was when we looked.
-                "InvalidParameterException" if operation == "UpdateSecretVersionStage" => AwsErrorKind::Changed,
-                "InstanceNotFound" => AwsErrorKind::Changed,
-                _ if answer.raw().status().as_u16() >= 500 => AwsErrorKind::Unavailable,
-                _ => AwsErrorKind::Invalid,
-            };
-            (format!("{code}: {}", answer.err().message().unwrap_or("no message")), kind)
+    let StoreError { operation, message, kind } = store_error(operation, error);
+    let kind = match kind {
+        StoreErrorKind::Denied => AwsErrorKind::Denied,
+        StoreErrorKind::Unavailable => AwsErrorKind::Unavailable,
+        StoreErrorKind::Changed => AwsErrorKind::Changed,
+        StoreErrorKind::Deleted | StoreErrorKind::Missing | StoreErrorKind::Encryption | StoreErrorKind::Refused => {
+            AwsErrorKind::Invalid
         }
-        SdkError::TimeoutError(_) => ("no answer in time".to_owned(), AwsErrorKind::Unavailable),
-        SdkError::ConstructionFailure(_) => (root_cause(error), AwsErrorKind::Invalid),
-        _ => (root_cause(error), AwsErrorKind::Unavailable),
     };
     AwsError { operation, subject: subject.to_owned(), message, kind }
 }

@@ -4,12 +4,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use certgen::{TaskNetwork, root_cause};
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use crate::error::{Error, root_cause};
+use crate::error::Error;
 use crate::trust::Trust;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,37 +30,11 @@ pub struct Task {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct TaskMetadata {
     #[serde(rename = "TaskARN")]
     task_arn: String,
-    #[serde(default)]
-    containers: Vec<ContainerMetadata>,
-}
-
-/// AWS adds fields and leaves fields out; nothing unknown is an error.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ContainerMetadata {
-    #[serde(rename = "Type", default)]
-    kind: Option<String>,
-    #[serde(default)]
-    networks: Vec<Network>,
-}
-
-#[derive(Deserialize)]
-struct Network {
-    #[serde(rename = "IPv4Addresses", default)]
-    ipv4: Vec<IpAddr>,
-}
-
-impl TaskMetadata {
-    /// All containers of a task share one network interface; a container of another type is ECS's own.
-    fn address(&self) -> Option<IpAddr> {
-        let normal = |container: &&ContainerMetadata| container.kind.as_deref().is_none_or(|kind| kind == "NORMAL");
-        let networks = self.containers.iter().filter(normal).flat_map(|container| &container.networks);
-        networks.flat_map(|network| &network.ipv4).copied().next()
-    }
+    #[serde(flatten)]
+    network: TaskNetwork,
 }
 
 /// Asks the endpoint that `ECS_CONTAINER_METADATA_URI_V4` names, until it tells ARN and address.
@@ -73,7 +48,7 @@ pub(crate) async fn task(uri: &str) -> Result<Task, Error> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let reason = match ask(&client, uri).await {
-            Ok(metadata) => match metadata.address() {
+            Ok(metadata) => match metadata.network.address() {
                 Some(address) => return Ok(Task { arn: metadata.task_arn, address }),
                 None => "no container has an IPv4 address yet".to_owned(),
             },
@@ -252,7 +227,7 @@ mod tests {
     }
 
     fn address(json: &str) -> Option<IpAddr> {
-        serde_json::from_str::<TaskMetadata>(json).unwrap().address()
+        serde_json::from_str::<TaskMetadata>(json).unwrap().network.address()
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What ends the program, how it is said, and with which exit code.
 
-use std::error::Error as _;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -183,22 +182,6 @@ impl Error {
 
     /// The error and its causes on one line.
     pub fn one_line(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            line = format!("{line}: {error}");
-            cause = error.source();
-        }
-        line
+        certgen::one_line(self)
     }
-}
-
-/// The innermost cause. Of errors of HTTP libraries it is the one that says what happened ("connection refused"); the
-/// outer ones say only that something did.
-pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use certgen::ca::{self, Begin, Document, Evidence, Outcome, Phase};
-use certgen::{CaSource, Plan};
+use certgen::{CaSource, Plan, one_line};
 use time::OffsetDateTime;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
@@ -128,7 +128,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         let (shown, roots) = match published {
             Ok(published) => published,
             Err(source) => {
-                warn!("the certificates cannot be used: {}", chain(&source));
+                warn!("the certificates cannot be used: {}", one_line(&source));
                 return None;
             }
         };
@@ -139,7 +139,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         let is_known = match trusted.signer_of_node(&self.settings.certs) {
             Ok(signer) => signer.is_some(),
             Err(source) => {
-                warn!("the certificates cannot be used: {}", chain(&source));
+                warn!("the certificates cannot be used: {}", one_line(&source));
                 return None;
             }
         };
@@ -157,7 +157,7 @@ impl<S: SecretStore> Renewal<'_, S> {
             Ok(document) => document,
             Err(error) => {
                 let hint = error.hint().unwrap_or("it is looked at again at the next poll");
-                warn!("the certificate authority cannot be read: {} ({hint})", chain(&error));
+                warn!("the certificate authority cannot be read: {} ({hint})", one_line(&error));
                 return;
             }
         };
@@ -172,7 +172,7 @@ impl<S: SecretStore> Renewal<'_, S> {
             }
             Ok(Err(errors)) => {
                 for error in errors.iter() {
-                    warn!("no certificate was published: {}", chain(error));
+                    warn!("no certificate was published: {}", one_line(error));
                 }
             }
             Err(_) => error!("no certificate was published: the thread that issues it ended early"),
@@ -190,8 +190,8 @@ impl<S: SecretStore> Renewal<'_, S> {
     fn trust(&self, server: &HttpServer, trust: &Trust) -> bool {
         let identity = self.settings.node_identity();
         let done = identity
-            .map_err(|error| chain(&error))
-            .and_then(|identity| server.trust(trust, identity).map_err(|error| chain(&error)));
+            .map_err(|error| one_line(&error))
+            .and_then(|identity| server.trust(trust, identity).map_err(|error| one_line(&error)));
         done.map_err(|error| warn!("the published roots cannot be trusted: {error}")).is_ok()
     }
 
@@ -273,7 +273,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         let CaSource::Secret { id } = &plan.ca else { return };
         if let Err(error) = self.try_to_advance(id, server).await {
             let hint = error.hint().unwrap_or("it is looked at again at the next poll");
-            warn!("the rotation of the certificate authority was not looked at: {} ({hint})", chain(&error));
+            warn!("the rotation of the certificate authority was not looked at: {} ({hint})", one_line(&error));
         }
     }
 
@@ -308,17 +308,6 @@ impl<S: SecretStore> Renewal<'_, S> {
             published: Some(published.map_err(failed("look at the secrets of users"))?),
         })
     }
-}
-
-/// The chain of causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use certgen::root_cause;
 use reqwest::header::{CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
 use reqwest::tls::TlsInfo;
@@ -15,7 +16,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::error::root_cause;
 use crate::password::Password;
 use crate::ports::{AccountRecord, Login, Members, Membership, Requester, Server, ServerError};
 use crate::resolver::Resolver;

@@ -32,12 +32,7 @@ impl Scene {
             cluster.argument(argument);
         }
         for node in 0..cluster.size() {
-            let (name, namespace) = cluster.name(node).split_once('.').unwrap();
-            let address = cluster.address(node).ip().to_string();
-            aws.cloud_map(|cloud_map| {
-                let service = cloud_map.create_service(namespace, name);
-                cloud_map.register(&service, name, &[("AWS_INSTANCE_IPV4", &address)]);
-            });
+            aws.give_name(cluster.name(node), cluster.address(node).ip());
         }
         cluster.start_all();
         let dns = DnsServer::start(&aws).await.unwrap();

@@ -73,12 +73,7 @@ impl Nodes {
     }
 
     fn give_name(&self, node: usize) {
-        let (name, namespace) = self.cluster.name(node).split_once('.').unwrap();
-        let address = self.cluster.address(node).ip().to_string();
-        self.aws.cloud_map(|cloud_map| {
-            let service = cloud_map.create_service(namespace, name);
-            cloud_map.register(&service, name, &[("AWS_INSTANCE_IPV4", &address)]);
-        });
+        self.aws.give_name(self.cluster.name(node), self.cluster.address(node).ip());
     }
 
     fn start_sidecar(&mut self, node: usize, arguments: &[&str]) {

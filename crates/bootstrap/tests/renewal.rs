@@ -226,12 +226,7 @@ async fn three_sidecars_carry_out_a_rotation_of_the_authority_without_a_failed_h
     let first = ca::obtain(&authority(&configuration), new, OffsetDateTime::now_utc()).await.unwrap();
     let mut cluster = DatabaseCluster::prepare(Line::V24_10, 3, 0.1);
     for node in 0..cluster.size() {
-        let (name, namespace) = cluster.name(node).split_once('.').unwrap();
-        let address = cluster.address(node).ip().to_string();
-        aws.cloud_map(|cloud_map| {
-            let service = cloud_map.create_service(namespace, name);
-            cloud_map.register(&service, name, &[("AWS_INSTANCE_IPV4", &address)]);
-        });
+        aws.give_name(cluster.name(node), cluster.address(node).ip());
         let certs = cluster.path_of(node).join("certs");
         fs::create_dir_all(&certs).unwrap();
         publish(&certs, cluster.name(node), CaSource::Secret { id: "es/ca".to_owned() }, "24h", Some(&first));

@@ -185,8 +185,18 @@ impl From<Error> for Errors {
     }
 }
 
-/// The chain of causes on one line.
-pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
+/// The innermost cause. Of errors of HTTP libraries it is the one that says what happened ("connection refused"); the
+/// outer ones say only that something did.
+pub fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// The error and its causes on one line.
+pub fn one_line(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -118,8 +118,9 @@ pub mod verify;
 
 pub use authority::{Authority, AuthorityError, Root, issue_authority};
 pub use due::{Reason, Signer, Wanted, due};
-pub use error::{CaFile, Error, Errors};
+pub use error::{CaFile, Error, Errors, one_line, root_cause};
 pub use issue::{IssueError, NodeCertificate, issue_node};
+pub use metadata::TaskNetwork;
 pub use plan::{
     CaKeyAlgorithm, CaSource, DnsName, MetadataUri, Names, NewAuthority, Owner, Plan, RenewBefore, RsaBits, Validity,
 };

@@ -18,14 +18,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The description of a task with ten containers has 20 KiB.
 const LARGEST: u64 = 1 << 20;
 
-#[derive(Deserialize)]
-struct Task {
+/// Of the description of a task, what tells its address.
+#[derive(Debug, Deserialize)]
+pub struct TaskNetwork {
     #[serde(rename = "Containers", default)]
     containers: Vec<Container>,
 }
 
 /// AWS adds fields and leaves fields out; nothing unknown is an error.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Container {
     #[serde(rename = "Type", default)]
     kind: Option<String>,
@@ -33,15 +34,16 @@ struct Container {
     networks: Vec<Network>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Network {
     #[serde(rename = "IPv4Addresses", default)]
     ipv4: Vec<IpAddr>,
 }
 
-impl Task {
-    /// All containers of a task share one network interface; a container of another type is ECS's own.
-    fn address(&self) -> Option<IpAddr> {
+impl TaskNetwork {
+    /// The task's IPv4 address, if it is known already. All its containers share one network interface; a container of
+    /// another type is ECS's own.
+    pub fn address(&self) -> Option<IpAddr> {
         let normal = |container: &&Container| container.kind.as_deref().is_none_or(|kind| kind == "NORMAL");
         let networks = self.containers.iter().filter(normal).flat_map(|container| &container.networks);
         networks.flat_map(|network| &network.ipv4).copied().next()
@@ -72,7 +74,7 @@ pub(crate) fn task_address(uri: &MetadataUri) -> Result<IpAddr, Error> {
     }
 }
 
-fn ask(uri: &MetadataUri, timeout: u64) -> Result<Task, String> {
+fn ask(uri: &MetadataUri, timeout: u64) -> Result<TaskNetwork, String> {
     let request = minreq::get(format!("{uri}/task")).with_timeout(timeout).with_follow_redirects(false);
     let response = request.send_lazy().map_err(|error| one_line(&error))?;
     if response.status_code != 200 {
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     fn address(json: &str) -> Option<IpAddr> {
-        serde_json::from_str::<Task>(json).unwrap().address()
+        serde_json::from_str::<TaskNetwork>(json).unwrap().address()
     }
 
     #[test]

@@ -131,12 +131,7 @@ impl Stage {
             };
             let listen = loopback_with(cluster.address(node).port()).unwrap();
             let proxy = FaultProxy::start_on(listen, Upstream::Tls(cluster.address(node), files)).await.unwrap();
-            let (name, namespace) = cluster.name(node).split_once('.').unwrap();
-            let address = proxy.address().ip().to_string();
-            double.cloud_map(|cloud_map| {
-                let service = cloud_map.create_service(namespace, name);
-                cloud_map.register(&service, name, &[("AWS_INSTANCE_IPV4", &address)]);
-            });
+            double.give_name(cluster.name(node), proxy.address().ip());
             database.push(proxy);
         }
         let dns = DnsServer::start(&double).await.unwrap();

@@ -18,6 +18,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 pub use self::cloud_map::registered_nodes;
 pub use self::secrets::{Secret, published_roots};
 use crate::ca::{StoreError, StoreErrorKind};
+use crate::error::root_cause;
 
 /// The SDK has no limits of its own for a peer that accepts and stays silent.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,12 +79,13 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work))
 }
 
-fn is<E>(error: &SdkError<E>, test: impl Fn(&E) -> bool) -> bool {
+/// Whether AWS answered with an error that passes `test`.
+pub fn is<E>(error: &SdkError<E>, test: impl Fn(&E) -> bool) -> bool {
     error.as_service_error().is_some_and(test)
 }
 
 /// Error code and message of AWS's answer, or what went wrong on the way. Requests, which hold secrets, are never shown.
-fn store_error<E>(operation: &'static str, error: &SdkError<E>) -> StoreError
+pub fn store_error<E>(operation: &'static str, error: &SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + fmt::Debug + std::error::Error + 'static,
 {
@@ -110,17 +112,10 @@ fn kind_of(operation: &'static str, code: &str, status: u16) -> StoreErrorKind {
         }
         "EncryptionFailure" | "DecryptionFailure" => StoreErrorKind::Encryption,
         "ResourceNotFoundException" | "ServiceNotFound" => StoreErrorKind::Missing,
-        // The label is not where it was when we looked.
+        // The label or the entry is not where it was when we looked.
         "InvalidParameterException" if operation == "UpdateSecretVersionStage" => StoreErrorKind::Changed,
+        "InstanceNotFound" => StoreErrorKind::Changed,
         _ if status >= 500 => StoreErrorKind::Unavailable,
         _ => StoreErrorKind::Refused,
     }
-}
-
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }

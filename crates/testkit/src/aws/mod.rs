@@ -11,6 +11,7 @@ mod wire;
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -194,6 +195,19 @@ impl Aws {
     /// Looks at Cloud Map, or plays CloudFormation in it.
     pub fn cloud_map<T>(&self, look: impl FnOnce(&mut CloudMap) -> T) -> T {
         look(&mut self.lock().cloud_map)
+    }
+
+    /// Gives a name of the form `node.namespace` an address, as ECS does in the service of a node whose task it starts.
+    ///
+    /// # Panics
+    ///
+    /// If the name has no namespace.
+    pub fn give_name(&self, name: &str, address: IpAddr) {
+        let (node, namespace) = name.split_once('.').expect("a name in a namespace");
+        self.cloud_map(|cloud_map| {
+            let service = cloud_map.create_service(namespace, node);
+            cloud_map.register(&service, node, &[("AWS_INSTANCE_IPV4", &address.to_string())]);
+        });
     }
 
     /// All calls over the wire so far, in the order in which they were answered.
