@@ -77,10 +77,11 @@ fn config(nodes: &[Leaf], users: &[Leaf]) -> String {
     text + "  ca-certs:\n" + &below(1) + &below(0) + "  - {out: ca0}\n"
 }
 
-/// The names of a leaf that somebody can dial.
+/// The names of a leaf that every client finds: clients differ on a name that ends with a dot.
 fn hosts(leaf: &Leaf) -> impl Iterator<Item = &String> {
     let is_host = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-    leaf.dns.iter().filter(is_host).filter(|name| ServerName::try_from(name.as_str()).is_ok())
+    let hosts = leaf.dns.iter().filter(is_host).filter(|name| !name.ends_with('.'));
+    hosts.filter(|name| ServerName::try_from(name.as_str()).is_ok())
 }
 
 fn others_accept(scene: &Scene, directory: &str, file: &str, leaf: &Leaf, is_node: bool) {

@@ -271,8 +271,15 @@ impl Check<'_> {
                 &format!("{name:?} is not ASCII; write it as clients do, `müller.de` is `xn--mller-kva.de`"),
             );
         } else {
-            if !is_host_name(name) {
-                self.warnings.push(format!("-dns-names: `{name}` is not a host name: no client will find it"));
+            match name.strip_suffix('.') {
+                // Go compares it as it stands, webpki takes the dot from the name that is dialled and not from this one.
+                Some(relative) if is_host_name(relative) => self.warnings.push(format!(
+                    "-dns-names: `{name}` ends with a dot: many clients never find it; write `{relative}`"
+                )),
+                _ if !is_host_name(name) => {
+                    self.warnings.push(format!("-dns-names: `{name}` is not a host name: no client will find it"));
+                }
+                _ => (),
             }
             names.dns.push(name.to_owned());
         }
@@ -285,7 +292,6 @@ fn is_host_name(name: &str) -> bool {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
-    let name = name.strip_suffix('.').unwrap_or(name);
     name.len() <= 253 && name.strip_prefix("*.").unwrap_or(name).split('.').all(label)
 }
 
@@ -415,7 +421,8 @@ mod tests {
     fn dns_names_are_trimmed_and_odd_ones_are_said() {
         for (list, dns, addresses, warnings) in [
             ("a, b", &["a", "b"][..], &[][..], 0),
-            ("Eventstore.Test,*.db.test,a_b,a,a,x.", &["Eventstore.Test", "*.db.test", "a_b", "a", "a", "x."], &[], 0),
+            ("Eventstore.Test,*.db.test,a_b,a,a", &["Eventstore.Test", "*.db.test", "a_b", "a", "a"], &[], 0),
+            ("x.", &["x."], &[], 1),
             ("a,", &["a"], &[], 1),
             ("https://x:2113", &["https://x:2113"], &[], 1),
             ("a b", &["a b"], &[], 1),
