@@ -30,7 +30,8 @@ use self::orchestrator::Orchestrator;
 use self::proof::Proof;
 use self::strike::Strike;
 
-const DEFAULT_ROUNDS: usize = 8;
+/// Every kind of strike begins one of them.
+const DEFAULT_ROUNDS: usize = 11;
 /// From the last strike until all is in order: what was held back must be given up first, and a machine may be slow.
 const CONVERGED_WITHIN: Duration = Duration::from_mins(4);
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use infra::ContainerName;
@@ -21,8 +22,10 @@ const LOOK: Duration = Duration::from_millis(200);
 const RETRIES: usize = 10;
 /// ECS waits before it tries again to start a task that did not start.
 const START_PAUSE: Duration = Duration::from_secs(1);
+/// Until then a process may not have come so far as to listen for signals.
+const BEGUN_AFTER: Duration = Duration::from_secs(1);
 /// The last lines of all containers that a failure shows.
-const KEPT_LINES: usize = 400;
+const KEPT_LINES: usize = 1000;
 
 /// A process of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ struct Slot {
     is_struck: bool,
     was_healthy: bool,
     failed_checks: usize,
+    started: Option<Instant>,
     not_before: Option<Instant>,
 }
 
@@ -149,7 +153,10 @@ impl<'a> Orchestrator<'a> {
         }
         self.slots[index] = Slot::default();
         match self.cluster.start(self.names[index]).await {
-            Ok(()) => self.tally.tasks += 1,
+            Ok(()) => {
+                self.tally.tasks += 1;
+                self.slots[index].started = Some(Instant::now());
+            }
             // The init container had its deadlines, and AWS was away.
             Err(TaskError::Dependency("certgen", _)) => {
                 self.tally.failed_starts += 1;
@@ -216,9 +223,11 @@ impl<'a> Orchestrator<'a> {
         self.frozen.iter_mut().for_each(|(_, until)| *until = Instant::now());
         self.thaw();
         let sidecar = self.cluster.stop(node, ContainerName::Bootstrap).await;
-        let is_struck = self.slots[index].is_struck;
+        let Slot { is_struck, started, .. } = self.slots[index];
+        let has_begun = started.is_some_and(|then| then.elapsed() > BEGUN_AFTER);
         match sidecar {
             Ok(status) if status.success() || is_struck => {}
+            Ok(status) if status.signal() == Some(Signal::SIGTERM as i32) && !has_begun => {}
             other => self.fail(&format!("the sidecar of {node} was to end with 0: {other:?}")),
         }
         if let Err(error) = self.cluster.stop(node, ContainerName::EventStore).await {
