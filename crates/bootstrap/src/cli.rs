@@ -1,5 +1,6 @@
 //! The command line and its `BOOTSTRAP_*` twins become settings, or a list of all that is wrong with them.
 
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
@@ -10,6 +11,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use certgen::MetadataUri;
+use certgen::aws::endpoint_mistakes;
 use clap::{Args, Parser, Subcommand};
 
 use crate::converge::Policy;
@@ -167,10 +170,22 @@ struct RunArgs {
     #[arg(long, env = "ECS_AGENT_URI", value_name = "URI", help_heading = "Server")]
     agent_uri: Option<String>,
 
+    #[command(flatten)]
+    aws: AwsArgs,
+
     /// Stretches how often and for how long the own server is looked at, for tests: 0.1 is ten times as fast.
     #[arg(long, env = "BOOTSTRAP_TIME_SCALE", value_name = "FACTOR", default_value = "1", hide = true)]
     time_scale: f64,
 }
+
+#[derive(Debug, Args)]
+struct AwsArgs {
+    /// Let AWS be asked over plain HTTP where an endpoint variable of AWS says so; for tests and local clusters.
+    #[arg(long, env = ALLOW_HTTP_ENDPOINT)]
+    allow_http_endpoint: bool,
+}
+
+const ALLOW_HTTP_ENDPOINT: &str = "BOOTSTRAP_ALLOW_HTTP_ENDPOINT";
 
 #[derive(Debug, Args)]
 struct UserArgs {
@@ -201,6 +216,9 @@ struct UserArgs {
 struct RotateArgs {
     #[command(flatten)]
     users: UserArgs,
+
+    #[command(flatten)]
+    aws: AwsArgs,
 
     /// Only this user, by login; may be given again. Not given, all users.
     #[arg(long, value_name = "LOGIN", help_heading = "Credentials")]
@@ -348,7 +366,7 @@ fn tell(mistakes: Vec<String>) -> ExitCode {
 
 /// The users that are to be rotated.
 fn chosen(args: RotateArgs) -> Result<Vec<User>, Vec<String>> {
-    let mut mistakes = Mistakes(Vec::new());
+    let mut mistakes = Mistakes::in_environment(&args.aws);
     let (admin, others) = mistakes.users(args.users);
     let all: Vec<_> = std::iter::once(admin).chain(others).collect();
     for login in &args.user {
@@ -363,7 +381,7 @@ fn chosen(args: RotateArgs) -> Result<Vec<User>, Vec<String>> {
 }
 
 fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
-    let mut mistakes = Mistakes(Vec::new());
+    let mut mistakes = Mistakes::in_environment(&args.aws);
     let server = mistakes.parse("--server", &args.server, "an IP address and a port, for example 127.0.0.1:2113");
     let dns = args.dns.as_deref().filter(|dns| !dns.is_empty());
     let dns = dns.and_then(|dns| mistakes.parse("--dns", dns, "an IP address and a port, for example 10.0.0.2:53"));
@@ -400,7 +418,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
         (Some(address), Some(arn), _) => mistakes
             .parse::<IpAddr>("--address", &address, "an IP address")
             .map(|address| TaskSource::Given(Task { arn, address })),
-        (_, _, Some(uri)) => Some(TaskSource::Metadata(uri)),
+        (_, _, Some(uri)) => mistakes.ecs("ECS_CONTAINER_METADATA_URI_V4", &uri).map(TaskSource::Metadata),
         (_, _, None) => {
             let missing =
                 "not given, and there is no ECS_CONTAINER_METADATA_URI_V4 to ask; give --address and --task-arn";
@@ -408,6 +426,8 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             None
         }
     };
+    let agent_uri = args.agent_uri.filter(|uri| !uri.is_empty());
+    let agent_uri = agent_uri.and_then(|uri| mistakes.ecs("ECS_AGENT_URI", &uri));
     let times = ready_timeout.zip(converge_timeout).zip(poll_interval.zip(registration_interval));
     match (server, cluster_size, client_port, times, task) {
         (
@@ -438,7 +458,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 client_host: args.client_host,
                 client_port,
                 task,
-                agent_uri: args.agent_uri.filter(|uri| !uri.is_empty()),
+                agent_uri,
                 time_scale,
                 certificates: certificates.map(Arc::new),
             })
@@ -451,6 +471,11 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
 struct Mistakes(Vec<String>);
 
 impl Mistakes {
+    /// What is wrong with the places where AWS would be asked.
+    fn in_environment(aws: &AwsArgs) -> Self {
+        Self(endpoint_mistakes(env::vars_os(), aws.allow_http_endpoint, ALLOW_HTTP_ENDPOINT))
+    }
+
     fn check(&mut self, flag: &str, holds: bool, mistake: &str) -> bool {
         if !holds {
             self.0.push(format!("{flag}: {mistake}"));
@@ -462,6 +487,11 @@ impl Mistakes {
         let value = text.parse().ok();
         self.check(flag, value.is_some(), &format!("`{text}` is not {allowed}"));
         value
+    }
+
+    fn ecs(&mut self, name: &str, text: &str) -> Option<String> {
+        let uri = text.parse::<MetadataUri>().map_err(|mistake| self.check(name, false, &mistake));
+        Some(uri.ok()?.as_str().to_owned())
     }
 
     /// The other nodes of a cluster of `size` nodes; none if nothing was given.

@@ -74,6 +74,7 @@ impl Sidecar {
             .args(arguments)
             .envs([
                 ("AWS_ENDPOINT_URL", endpoint),
+                ("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "true"),
                 ("AWS_REGION", "eu-west-1"),
                 ("AWS_ACCESS_KEY_ID", "test"),
                 ("AWS_SECRET_ACCESS_KEY", "test"),
