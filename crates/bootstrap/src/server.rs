@@ -60,10 +60,10 @@ struct Clients {
 
 impl OwnNode {
     fn clients(&self, trust: &Trust, identity: Option<NodeIdentity>) -> Result<Clients, ServerError> {
-        let client = self.builder(trust.client_config().map_err(unusable)?, self.resolver.clone());
+        let client = self.builder(trust.client_config(&self.name).map_err(unusable)?, self.resolver.clone());
         // Only the own node is asked in this way: through a follower the certificate counts for nothing (observed §4).
         let of_node = identity.map(|identity| {
-            build(self.builder(trust.client_config_of(identity).map_err(unusable)?, Resolver::nobody()))
+            build(self.builder(trust.client_config_of(identity, &self.name).map_err(unusable)?, Resolver::nobody()))
         });
         Ok(Clients { client: build(client)?, of_node: of_node.transpose()? })
     }
@@ -122,7 +122,7 @@ impl HttpServer {
     ///
     /// [`ServerError`] if there is no handshake, or no answer.
     pub async fn served_certificate(&self, trust: &Trust) -> Result<String, ServerError> {
-        let tls = trust.client_config().map_err(unusable)?;
+        let tls = trust.client_config(&self.node.name).map_err(unusable)?;
         // A client of its own has no connection yet.
         let client = build(self.node.builder(tls, Resolver::nobody()).tls_info(true))?;
         let answer = client.get(self.url("/health/live")).send().await.map_err(|error| failure(&error))?;
