@@ -174,15 +174,16 @@ impl<R: Registry> Registration<R> {
         let before = self.presence.replace(presence);
         match presence {
             Presence::Ready if before == Presence::Ready => {}
-            Presence::Ready if self.secured.get() => self.changed.notify_one(),
-            Presence::Ready => self.returned.notify_one(),
+            Presence::Ready if !self.secured.get() => self.returned.notify_one(),
+            // It was to be written before, and could not be.
+            Presence::Ready if self.written.get() == Written::Nothing => self.changed.notify_one(),
             Presence::Gone => {
                 self.secured.set(false);
                 if self.may_withdraw() {
                     self.changed.notify_one();
                 }
             }
-            Presence::Unclear => {}
+            Presence::Ready | Presence::Unclear => {}
         }
     }
 

@@ -156,7 +156,6 @@ async fn a_server_that_keeps_its_old_certificate_is_reported_and_told_again() {
     assert_eq!(attribute(&scene.aws, &scene.service, "CERTIFICATE_SHA256"), [new]);
 }
 
-/// The new root is in the secrets before the server shows a certificate of it, and the old one until then.
 /// Somebody publishes certificates of another authority, and has the server use them; this sidecar was not told to renew any.
 #[tokio::test(flavor = "multi_thread")]
 async fn roots_that_others_replace_are_followed_without_being_asked_to_renew() {
@@ -182,6 +181,7 @@ async fn roots_that_others_replace_are_followed_without_being_asked_to_renew() {
     assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
 }
 
+/// The new root is in the secrets before the server shows a certificate of it, and the old one until then.
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_know_another_authority_before_the_server_shows_it() {
     let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
