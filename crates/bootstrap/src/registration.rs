@@ -414,8 +414,8 @@ mod tests {
             port: 2113,
             task_arn: task.to_owned(),
             member: None,
-            certificate_sha256: "00".to_owned(),
-            roots_sha256: "11".to_owned(),
+            certificate_sha256: Some("00".to_owned()),
+            roots_sha256: Some("11".to_owned()),
             signer_sha256: None,
             since,
         }
