@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use crate::cli::RunSettings;
+use crate::cli::{RunSettings, Users};
 use crate::password::Password;
 use crate::ports::{Instance, SecretStore, Server as _, ServerError};
 use crate::rotation::Role;
@@ -103,7 +103,8 @@ impl Shown {
 
     /// An entry of the registry that shows this.
     pub(crate) fn on(self, instance: &Instance) -> Instance {
-        let Self { certificate: certificate_sha256, roots: roots_sha256, signer: signer_sha256 } = self;
+        let (certificate_sha256, roots_sha256) = (Some(self.certificate), Some(self.roots));
+        let signer_sha256 = self.signer;
         Instance { certificate_sha256, roots_sha256, signer_sha256, ..instance.clone() }
     }
 }
@@ -112,6 +113,7 @@ impl Shown {
 #[derive(Debug)]
 pub(crate) struct Renewal<'a, S> {
     pub settings: &'a RunSettings,
+    pub users: &'a Users,
     pub configuration: &'a SdkConfig,
     pub secrets: &'a S,
     /// Whether a rotation of the authority was under way when it was last read.
@@ -264,7 +266,7 @@ impl<S: SecretStore> Renewal<'_, S> {
 
     /// The current version, which the server accepts whenever it is there.
     async fn admin_password(&self) -> Result<Password, String> {
-        let secret = &self.settings.admin.secret;
+        let secret = &self.users.admin.secret;
         let labels = self.secrets.labels(secret).await.map_err(|error| error.to_string())?;
         let current = labels.and_then(|labels| labels.current);
         let current = current.ok_or_else(|| format!("the secret `{}` has no current version", secret.0))?;
@@ -288,7 +290,9 @@ impl<S: SecretStore> Renewal<'_, S> {
         if !self.is_rotating.get() || !matches!(server.role().await, Ok(Role::Leader)) {
             return Ok(());
         }
-        let evidence = self.evidence().await?;
+        // Who leads is registered, and so are those that it looks at.
+        let Some(service) = &self.settings.cloud_map_service else { return Ok(()) };
+        let evidence = self.evidence(service).await?;
         let secret = certgen::aws::Secret::new(self.configuration, id, AUTHORITY_TIMEOUT);
         match ca::advance(&secret, &evidence, Begin::No, OffsetDateTime::now_utc()).await? {
             Outcome::Advanced { from, document } => {
@@ -303,11 +307,11 @@ impl<S: SecretStore> Renewal<'_, S> {
         Ok(())
     }
 
-    async fn evidence(&self) -> Result<Evidence, ca::CaError> {
+    async fn evidence(&self, service: &str) -> Result<Evidence, ca::CaError> {
         let failed = |action| move |source| ca::CaError::Store { action, source };
-        let RunSettings { cloud_map_service: service, admin, others, cluster_size, .. } = self.settings;
+        let RunSettings { cluster_size, .. } = self.settings;
         let registered = certgen::aws::registered_nodes(self.configuration, service).await;
-        let secrets: Vec<_> = std::iter::once(admin).chain(others).map(|user| user.secret.0.clone()).collect();
+        let secrets: Vec<_> = self.users.all().map(|user| user.secret.0.clone()).collect();
         let published = certgen::aws::published_roots(self.configuration, &secrets).await;
         Ok(Evidence {
             expected_nodes: Some(*cluster_size),

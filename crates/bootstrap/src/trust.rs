@@ -80,6 +80,11 @@ impl Trust {
         Ok(Self { roots })
     }
 
+    /// No roots: for endpoints that speak plain HTTP alone.
+    pub(crate) fn nobody() -> Self {
+        Self { roots: Vec::new() }
+    }
+
     /// These roots, and after them those of `other` that are not among them.
     #[must_use]
     pub(crate) fn with(&self, other: &Self) -> Self {
@@ -135,19 +140,14 @@ impl Trust {
             store.add(root.clone()).map_err(TrustError::Unusable)?;
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let builder = builder.map_err(TrustError::Unusable)?;
+        if store.is_empty() {
+            return Ok(builder.with_root_certificates(store));
+        }
         let verifier = OwnMayHaveExpired::new(store, &provider, own_name).map_err(TrustError::Unusable)?;
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.map_err(TrustError::Unusable)?.dangerous();
-        Ok(builder.with_custom_certificate_verifier(Arc::new(verifier)))
+        Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
     }
-}
-
-/// A TLS configuration for endpoints that speak plain HTTP alone.
-pub(crate) fn trusting_nobody() -> Result<ClientConfig, TrustError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(TrustError::Unusable)?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// The node's certificate with its key: what the server takes for one of its own.

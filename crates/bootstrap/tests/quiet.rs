@@ -79,7 +79,7 @@ async fn at_rest_there_is_a_look_at_the_secrets_per_poll_and_one_at_the_entry_pe
         assert!(Instant::now() < deadline, "the secrets are not looked at");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    for node in 0..3 {
+    for (node, task) in tasks.iter().enumerate() {
         let calls = of(node);
         let only = |operation: &'static str| calls.iter().filter(move |call| call.operation == operation);
         let (looks, lists) = (only("GetInstance").count(), only("ListInstances").count());
@@ -97,7 +97,7 @@ async fn at_rest_there_is_a_look_at_the_secrets_per_poll_and_one_at_the_entry_pe
         }
         assert_paused("GetInstance", None, INTERVAL);
         assert_paused("ListInstances", None, INTERVAL);
-        let asked = tasks[node].seen().iter().filter(|seen| seen.endpoint == Some(Endpoint::TaskProtection)).count();
+        let asked = task.seen().iter().filter(|seen| seen.endpoint == Some(Endpoint::TaskProtection)).count();
         assert_eq!(asked, 0, "nobody needs protection");
     }
     for sidecar in &mut sidecars {

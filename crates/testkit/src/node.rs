@@ -76,6 +76,23 @@ impl DatabaseNode {
         Self { programs, root, address, line, arguments, child }
     }
 
+    /// A server in insecure mode: without TLS and users.
+    ///
+    /// # Panics
+    ///
+    /// If the stand-in cannot be started.
+    pub fn start_insecure(time_scale: f64) -> Self {
+        let programs = Programs::beside_this_test();
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for name in ["data", "tmp"] {
+            fs::create_dir(root.path().join(name)).expect("create a volume");
+        }
+        let (line, address) = (Line::V24_10, own_loopback().expect("a free port"));
+        let arguments = vec![format!("--time-scale={time_scale}")];
+        let child = spawn(&programs, line, root.path(), address, &arguments);
+        Self { programs, root, address, line, arguments, child }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -184,10 +201,22 @@ fn options_of(line: Line, root: &Path, address: SocketAddr) -> Vec<(&'static str
     } else {
         ("EVENTSTORE_NODE_IP", "EVENTSTORE_NODE_PORT")
     };
-    vec![
+    [
         (ip, address.ip().to_string().into()),
         (port, address.port().to_string().into()),
         ("EVENTSTORE_DB", root.join("data").into()),
+    ]
+    .into_iter()
+    .chain(files(root))
+    .collect()
+}
+
+/// Without a directory for certificates there is no TLS.
+fn files(root: &Path) -> Vec<(&'static str, OsString)> {
+    if !root.join("certs").exists() {
+        return vec![("EVENTSTORE_INSECURE", "true".into())];
+    }
+    vec![
         ("EVENTSTORE_CERTIFICATE_FILE", root.join("certs/node.crt").into()),
         ("EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE", root.join("certs/node.key").into()),
         ("EVENTSTORE_TRUSTED_ROOT_CERTIFICATES_PATH", root.join("certs/ca").into()),

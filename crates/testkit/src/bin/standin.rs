@@ -4,6 +4,7 @@ use std::env;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use testkit::database::{Line, NameSources, Settings, run};
@@ -45,6 +46,9 @@ struct Cli {
     /// Lose the first poll of the password notices: for 20 s no password change is noticed, as on 22.10 after a start.
     #[arg(long, env = "STANDIN_LOSE_FIRST_POLL")]
     lose_first_poll: bool,
+    /// How long a node that follows takes to catch up, in seconds, stretched as all times are.
+    #[arg(long, env = "STANDIN_CATCH_UP", default_value = "0")]
+    catch_up: u32,
     /// End with code 0 so often on a new data directory before staying.
     #[arg(long, env = "STANDIN_FIRST_BOOT_EXITS", default_value = "0")]
     first_boot_exits: u32,
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         fail_reloads: cli.fail_reloads,
         lose_first_poll: cli.lose_first_poll,
         first_boot_exits: cli.first_boot_exits,
+        catch_up: Duration::from_secs(cli.catch_up.into()),
     };
     run(&settings, env::vars())
 }

@@ -50,7 +50,7 @@ async fn relay(node: &Node, request: Request<Incoming>, leader: &Endpoint, base:
     let body = body.collect().await?.to_bytes();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     // The caller's certificate stays behind: the leader does not know who a node was (contract §1.6).
-    let config = Arc::clone(&node.identity.borrow().forwarding);
+    let config = Arc::clone(&node.identity()?.forwarding);
     let stream = connect(node, leader, config).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     for name in [CONNECTION, EXPECT, RANGE, HOST, CONTENT_LENGTH] {

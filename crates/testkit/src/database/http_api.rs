@@ -142,6 +142,9 @@ fn health(node: &Node, request: &Request<Incoming>) -> Reply {
 
 /// Every path asks who it is, also the public ones. What is not a Basic header counts as no header.
 fn authenticate(node: &Node, headers: &HeaderMap, is_node: bool) -> Result<Caller, Box<Reply>> {
+    if node.options.is_insecure {
+        return Ok(Caller::System);
+    }
     let line = node.line();
     let unknown = || if is_node { Caller::System } else { Caller::Anonymous };
     let mut given = headers.get_all(AUTHORIZATION).iter();
@@ -188,7 +191,10 @@ fn wrong_method(line: super::line::Line, resource: &Resource, method: &Method) -
 
 async fn serve(api: &Api, request: Request<Incoming>, caller: &Caller, worker: u64) -> Reply {
     let (node, line) = (&api.node, api.node.line());
-    let Some(resource) = Resource::of(line, request.uri().path()) else { return unknown_path(node) };
+    // Without the internal authentication there is nobody who answers for users (contract §1).
+    let resource = Resource::of(line, request.uri().path())
+        .filter(|resource| !(node.options.is_insecure && resource.is_about_users()));
+    let Some(resource) = resource else { return unknown_path(node) };
     let method = request.method().clone();
     let allowed = resource.allowed();
     if method == Method::OPTIONS {
@@ -220,7 +226,10 @@ async fn serve(api: &Api, request: Request<Incoming>, caller: &Caller, worker: u
         Resource::Root => return redirect(&format!("{base}{}", line.first_page())),
         Resource::Web => return redirect(&format!("{base}/web/index.html")),
         Resource::WebPage => return empty(StatusCode::OK),
-        Resource::Info => json(StatusCode::OK, replies::info(line, &node.with(|inner| inner.state).lower_case())),
+        Resource::Info => {
+            let state = node.with(|inner| inner.state).lower_case();
+            json(StatusCode::OK, replies::info(line, &state, node.options.is_insecure))
+        }
         Resource::Ping => json(StatusCode::OK, replies::ping(line)),
         Resource::Gossip => gossip(node),
         Resource::InfoOptions => json(StatusCode::OK, replies::options(line, &node.options.shown)),
@@ -246,7 +255,7 @@ fn base_url(node: &Node, request: &Request<Incoming>) -> String {
     let asked =
         || request.uri().authority().map(ToString::to_string).or_else(|| header(HOST.as_str()).map(str::to_owned));
     let host = host.or_else(asked).unwrap_or_else(|| node.options.for_clients.to_string());
-    format!("https://{host}")
+    format!("{}://{host}", if node.options.is_insecure { "http" } else { "https" })
 }
 
 async fn read_users(node: &Node, resource: &Resource, caller: &Caller, worker: u64, base: &str) -> Reply {
@@ -318,8 +327,8 @@ fn shown(node: &Node, info: &Info, state: State, is_alive: bool) -> replies::Mem
         state: format!("{state:?}"),
         is_alive,
         internal_tcp_ip: info.replication.host.clone(),
-        internal_tcp_port: 0,
-        internal_secure_tcp_port: info.replication.port,
+        internal_tcp_port: if node.options.is_insecure { info.replication.port } else { 0 },
+        internal_secure_tcp_port: if node.options.is_insecure { 0 } else { info.replication.port },
         external_tcp_ip: info.name.host.clone(),
         external_tcp_port: 0,
         external_secure_tcp_port: 0,
@@ -334,7 +343,7 @@ fn shown(node: &Node, info: &Info, state: State, is_alive: bool) -> replies::Mem
         epoch_number: info.epoch,
         epoch_id: info.instance_id.clone(),
         node_priority: info.priority,
-        is_read_only_replica: false,
+        is_read_only_replica: !info.has_vote,
         es_version: line.gossips_versions().then(|| info.version.clone()),
     }
 }
@@ -352,6 +361,7 @@ fn not_contacted(node: &Node, name: &super::members::Endpoint, member: &Member) 
         stored: super::users::Position::default(),
         bytes: 0,
         priority: 0,
+        has_vote: true,
         has_resigned: false,
     };
     let mut shown = shown(node, &info, State::Unknown, !member.missed);

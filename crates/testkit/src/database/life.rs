@@ -95,16 +95,18 @@ fn decide(node: &Node, inner: &mut Inner) -> Step {
                 return Step::Stand;
             }
         }
-        State::PreReplica | State::CatchingUp | State::Follower
-            if !leader_lives || has_resigned(inner) || has_given_up(node, inner) =>
-        {
+        state if state.is_replica() && (!leader_lives || has_resigned(inner) || has_given_up(node, inner)) => {
             inner.after_resignation = has_resigned(inner);
             step_down(inner);
         }
         State::PreReplica if past(if unhurried { UNHURRIED } else { timings.pre_replica }) => {
-            inner.enter(if inner.is_in_step { State::Follower } else { State::CatchingUp });
+            let is_ready = inner.is_in_step && node.catch_up.is_zero();
+            inner.enter(if is_ready { State::Follower } else { State::CatchingUp });
         }
-        State::CatchingUp if inner.is_in_step => inner.enter(State::Follower),
+        State::CatchingUp if inner.is_in_step && past(node.catch_up) => inner.enter(State::Follower),
+        State::PreReadOnlyReplica if inner.is_in_step && past(timings.pre_replica + node.catch_up) => {
+            inner.enter(State::ReadOnlyReplica);
+        }
         State::PreLeader if !inner.has_majority(size) => step_down(inner),
         State::PreLeader if past(if unhurried { UNHURRIED } else { timings.pre_leader }) => {
             let length = inner.users.end().length;
@@ -131,7 +133,7 @@ fn decide(node: &Node, inner: &mut Inner) -> Step {
         },
         _ => {}
     }
-    if inner.state == State::Follower && !inner.live {
+    if matches!(inner.state, State::Follower | State::ReadOnlyReplica) && !inner.live {
         // Before the users exist, which only the leader creates (observed §1).
         inner.live = true;
     }
@@ -143,7 +145,7 @@ fn decide(node: &Node, inner: &mut Inner) -> Step {
 
 /// A majority must have taken the new leader for one, also where there is nothing to store.
 fn follower_has_nothing_to_ask(inner: &Inner, size: usize) -> bool {
-    inner.members.alive().filter(|member| member.stored.is_some()).count() + 1 > size / 2
+    inner.members.alive_voters().filter(|member| member.stored.is_some()).count() + 1 > size / 2
 }
 
 /// A leader that has lost the majority leads no more, and does not say so to the few that still follow it.
@@ -168,7 +170,7 @@ fn rank(node: &Node, inner: &Inner) -> u32 {
         (std::cmp::Reverse(stored), has_resigned != again, std::cmp::Reverse(priority), name.clone())
     };
     let own = key(inner.users.end(), inner.has_resigned, node.options.priority, &node.options.own_name);
-    let others = inner.members.alive().filter_map(|member| member.info.as_ref());
+    let others = inner.members.alive_voters().filter_map(|member| member.info.as_ref());
     let before = others.filter(|info| key(info.stored, info.has_resigned, info.priority, &info.name) < own).count();
     u32::try_from(before).unwrap_or(u32::MAX)
 }
@@ -182,7 +184,7 @@ async fn stand(node: &Arc<Node>) {
         }
         let highest = inner.members.alive().filter_map(|member| member.info.as_ref()).map(|info| info.epoch).max();
         inner.raise_epoch(highest.unwrap_or_default().max(inner.epoch) + 1);
-        let links: Vec<_> = inner.members.alive().filter_map(|member| member.link.clone()).collect();
+        let links: Vec<_> = inner.members.alive_voters().filter_map(|member| member.link.clone()).collect();
         Some((Candidate { epoch: inner.epoch, stored: inner.users.end() }, links))
     });
     let Some((candidate, links)) = asked else { return };
@@ -234,6 +236,9 @@ async fn start_leading(node: Arc<Node>) {
 
 /// Whether both exist now.
 async fn create_first_users(node: &Node) -> bool {
+    if node.options.is_insecure {
+        return true;
+    }
     let [admin, ops] = node.line().first_full_names();
     let passwords = &node.options.first_passwords;
     let first = |login: &str, name: &str, group: &str, password: &Secret| {

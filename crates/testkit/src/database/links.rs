@@ -103,7 +103,7 @@ impl Drop for Work {
 impl Link {
     /// Connects to another node with this node's certificate.
     pub(super) async fn open(node: &Node, to: &Endpoint) -> Result<(Self, Work), LinkError> {
-        let config = Arc::clone(&node.identity.borrow().to_nodes);
+        let config = Arc::clone(&node.identity().map_err(unreachable)?.to_nodes);
         let stream = connect(node, to, config).await?;
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(unreachable)?;
         let work = Work(tokio::spawn(async move {

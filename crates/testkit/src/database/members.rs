@@ -30,7 +30,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Where in its life a node is (contract §3.2). `Clone` and the read-only states do not occur here.
+/// Where in its life a node is (contract §3.2; the read-only states are from there alone). `Clone` does not occur here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
     DiscoverLeader,
@@ -41,6 +41,9 @@ pub(super) enum State {
     PreLeader,
     Leader,
     ResigningLeader,
+    ReadOnlyLeaderless,
+    PreReadOnlyReplica,
+    ReadOnlyReplica,
     ShuttingDown,
 }
 
@@ -51,7 +54,10 @@ impl State {
     }
 
     pub(super) fn is_replica(self) -> bool {
-        matches!(self, Self::PreReplica | Self::CatchingUp | Self::Follower)
+        matches!(
+            self,
+            Self::PreReplica | Self::CatchingUp | Self::Follower | Self::PreReadOnlyReplica | Self::ReadOnlyReplica
+        )
     }
 
     pub(super) fn leads(self) -> bool {
@@ -72,6 +78,8 @@ pub(super) struct Info {
     pub(super) stored: Position,
     pub(super) bytes: u64,
     pub(super) priority: i64,
+    /// Whether it counts for a majority; a read-only replica does not.
+    pub(super) has_vote: bool,
     /// It has given up leading; until there is a new leader.
     pub(super) has_resigned: bool,
 }
@@ -98,6 +106,10 @@ impl Member {
     pub(super) fn is_alive(&self) -> bool {
         self.link.is_some() || self.heard.is_some_and(|heard| heard.elapsed() < SILENCE)
     }
+
+    pub(super) fn has_vote(&self) -> bool {
+        self.info.as_ref().is_none_or(|info| info.has_vote)
+    }
 }
 
 /// The other nodes.
@@ -123,6 +135,11 @@ impl Members {
 
     pub(super) fn alive(&self) -> impl Iterator<Item = &Member> {
         self.0.values().filter(|member| member.is_alive())
+    }
+
+    /// Those that count for a majority.
+    pub(super) fn alive_voters(&self) -> impl Iterator<Item = &Member> {
+        self.alive().filter(|member| member.has_vote())
     }
 
     pub(super) fn is_alive(&self, name: &Endpoint) -> bool {

@@ -95,9 +95,12 @@ pub(super) struct Node {
     /// Something has changed, for whoever waits for it.
     changed: watch::Sender<()>,
     pub(super) options: Options,
-    pub(super) identity: watch::Sender<Arc<Identity>>,
+    /// `None` in insecure mode.
+    pub(super) identity: watch::Sender<Option<Arc<Identity>>>,
     pub(super) names: Names,
     pub(super) instance_id: String,
+    /// How long it takes to catch up, at the least.
+    pub(super) catch_up: Duration,
     scale: f64,
 }
 
@@ -106,6 +109,8 @@ pub(super) struct Node {
 #[expect(clippy::struct_excessive_bools, reason = "each is true or false by itself")]
 pub(super) struct Inner {
     pub(super) state: State,
+    /// Whether it takes part in elections and counts for a majority.
+    pub(super) has_vote: bool,
     /// Since when it is in this state.
     pub(super) since: Instant,
     /// Whether `/health/live` is 204: from the first leader or follower on, until it shuts down (contract §3.1).
@@ -167,12 +172,12 @@ impl Inner {
     }
 
     pub(super) fn has_majority(&self, cluster_size: usize) -> bool {
-        self.members.alive().count() + 1 > cluster_size / 2
+        self.members.alive_voters().count() + 1 > cluster_size / 2
     }
 
     /// How many records a majority has stored.
     pub(super) fn stored_by_majority(&self, cluster_size: usize) -> usize {
-        let mut lengths: Vec<_> = self.members.alive().filter_map(|member| member.stored).collect();
+        let mut lengths: Vec<_> = self.members.alive_voters().filter_map(|member| member.stored).collect();
         lengths.push(self.users.end().length);
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         lengths.get(cluster_size / 2).copied().unwrap_or_default()
@@ -196,16 +201,24 @@ pub(super) fn stored<T>(result: io::Result<T>) -> T {
 }
 
 impl Node {
-    /// A node on the given users. `scale` stretches every time that the server has of its own.
+    /// A node on the given users that takes `catch_up` to catch up. `scale` stretches every time that the server has of its
+    /// own.
     pub(super) fn new(
         options: Options,
-        identity: Identity,
+        identity: Option<Identity>,
         names: Names,
         users: Users,
+        catch_up: Duration,
         scale: f64,
     ) -> io::Result<Self> {
+        let state = match (options.cluster_size, options.is_read_only_replica) {
+            (..=1, _) => State::PreLeader,
+            (_, false) => State::DiscoverLeader,
+            (_, true) => State::ReadOnlyLeaderless,
+        };
         let inner = Inner {
-            state: if options.cluster_size > 1 { State::DiscoverLeader } else { State::PreLeader },
+            state,
+            has_vote: !options.is_read_only_replica,
             since: Instant::now(),
             live: false,
             members: Members::default(),
@@ -231,15 +244,25 @@ impl Node {
             inner: Mutex::new(inner),
             changed: watch::Sender::default(),
             options,
-            identity: watch::Sender::new(Arc::new(identity)),
+            identity: watch::Sender::new(identity.map(Arc::new)),
             names,
             instance_id: uuid::Uuid::new_v4().to_string(),
+            catch_up,
             scale,
         })
     }
 
     pub(super) fn line(&self) -> Line {
         self.options.line
+    }
+
+    /// What it shows and believes now.
+    ///
+    /// # Errors
+    ///
+    /// In insecure mode there is nothing of the kind.
+    pub(super) fn identity(&self) -> Result<Arc<Identity>, &'static str> {
+        self.identity.borrow().clone().ok_or("it runs without TLS")
     }
 
     pub(super) fn timings(&self) -> Timings {
@@ -302,6 +325,7 @@ impl Node {
             stored: inner.users.end(),
             bytes: inner.users.bytes(),
             priority: self.options.priority,
+            has_vote: inner.has_vote,
             has_resigned: inner.has_resigned,
         }
     }

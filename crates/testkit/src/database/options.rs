@@ -68,7 +68,12 @@ pub(super) struct Options {
     pub(super) priority: i64,
     pub(super) allow_surplus_nodes: bool,
     pub(super) what_if: bool,
+    /// Without TLS, authentication and authorization; everybody is `system` (contract §4.5; not observed).
+    pub(super) is_insecure: bool,
+    /// Follows and has no vote (contract §3.2, §6; not observed).
+    pub(super) is_read_only_replica: bool,
     pub(super) db: PathBuf,
+    /// This and the other files are empty names in insecure mode.
     pub(super) certificate: PathBuf,
     pub(super) private_key: PathBuf,
     pub(super) private_key_password: Option<Secret>,
@@ -289,12 +294,16 @@ impl Taken {
         shown: Vec<(String, String)>,
         mut warnings: Vec<String>,
     ) -> Result<Options, Refusal> {
-        for (name, what) in [("insecure", "does not run insecure"), ("readonlyreplica", "is no read-only replica")] {
-            if self.is_true(name) {
-                return Err(Refusal::exit(format!("the stand-in {what}")));
-            }
-        }
+        let (is_insecure, is_read_only_replica) = (self.is_true("insecure"), self.is_true("readonlyreplica"));
         let cluster_size = self.number(&["clustersize"], 1)?;
+        if is_insecure && cluster_size > 1 {
+            return Err(Refusal::exit("the stand-in runs insecure alone, and not in a cluster"));
+        }
+        if is_read_only_replica && cluster_size <= 1 {
+            return Err(Refusal::exit(
+                "This node cannot be configured as a Read Only Replica as these node types are only supported in a clustered configuration.",
+            ));
+        }
         let ip: IpAddr = self.number(&["nodeip", "extip"], IpAddr::from([127, 0, 0, 1]))?;
         let port = self.number(&["nodeport", "httpport"], 2113)?;
         let given_host = self.first_of(&["nodehostadvertiseas", "exthostadvertiseas"]);
@@ -310,7 +319,23 @@ impl Taken {
             port: self.number(&["replicationport", "inttcpport"], 1112)?,
         };
         let discovery = self.discovery(line, cluster_size)?;
-        let no_certificate = || Refusal::exit("A certificate is required unless insecure mode (--insecure) is set.");
+        let needed = |given: Option<String>, missing: &str| match given {
+            None if !is_insecure => Err(Refusal::exit(missing)),
+            given => Ok(PathBuf::from(given.unwrap_or_default())),
+        };
+        let no_certificate = "A certificate is required unless insecure mode (--insecure) is set.";
+        let no_roots = "TrustedRootCertificatesPath must be specified unless insecure mode (--insecure) is set.";
+        let first_passwords = FirstPasswords {
+            admin: self.first_password("defaultadminpassword", "DefaultAdminPassword")?,
+            ops: self.first_password("defaultopspassword", "DefaultOpsPassword")?,
+        };
+        for (name, password) in [("admin", &first_passwords.admin), ("ops", &first_passwords.ops)] {
+            if is_insecure && password.0 != "changeit" {
+                return Err(Refusal::exit(format!(
+                    "Cannot set default {name} password when not using the internal authentication."
+                )));
+            }
+        }
         let roots = self.take("trustedrootcertificatespath").or_else(|| {
             line.default_roots().map(|path| root.join(path.trim_start_matches('/')).to_string_lossy().into_owned())
         });
@@ -328,25 +353,18 @@ impl Taken {
             allow_surplus_nodes: self.is_true("unsafeallowsurplusnodes"),
             what_if: self.is_true("whatif"),
             db: data_directory(line, root, self.take("db"), &mut warnings),
-            certificate: self.take("certificatefile").ok_or_else(no_certificate)?.into(),
-            private_key: self.take("certificateprivatekeyfile").ok_or_else(no_certificate)?.into(),
+            is_insecure,
+            is_read_only_replica,
+            certificate: needed(self.take("certificatefile"), no_certificate)?,
+            private_key: needed(self.take("certificateprivatekeyfile"), no_certificate)?,
             private_key_password: self.take("certificateprivatekeypassword").map(Secret),
-            roots: roots
-                .ok_or_else(|| {
-                    Refusal::exit(
-                        "TrustedRootCertificatesPath must be specified unless insecure mode (--insecure) is set.",
-                    )
-                })?
-                .into(),
+            roots: needed(roots, no_roots)?,
             reserved_common_name: self
                 .take("certificatereservednodecommonname")
                 .filter(|name| !name.is_empty())
                 .or_else(|| line.reserved_common_name().map(str::to_owned)),
             ignores_client_usage: self.is_true("disableclientauthekuvalidation"),
-            first_passwords: FirstPasswords {
-                admin: self.first_password("defaultadminpassword", "DefaultAdminPassword")?,
-                ops: self.first_password("defaultopspassword", "DefaultOpsPassword")?,
-            },
+            first_passwords,
             shown,
             warnings,
         })
@@ -538,6 +556,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_insecure_server_needs_no_certificate_and_has_no_first_passwords() {
+        let alone = |more: &[(&str, &str)]| {
+            let given = [&[("EVENTSTORE_INSECURE", "true")], more].concat();
+            let given = given.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Options::read(V24_10, Path::new("/nowhere"), given)
+        };
+        assert!(alone(&[]).unwrap().is_insecure);
+        assert!(alone(&[("EVENTSTORE_DEFAULT_OPS_PASSWORD", "x")]).is_err());
+        assert!(Options::read(V24_10, Path::new("/nowhere"), []).is_err(), "a secure one needs it");
+        assert!(read(V24_10, &[("EVENTSTORE_READ_ONLY_REPLICA", "true")]).is_err(), "a replica of nobody");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::links::{Link, LinkError};
-use super::members::{Endpoint, Info, State};
+use super::members::{Endpoint, Info, Member, State};
 use super::node::{Inner, Node};
 use super::options::Discovery;
 use super::protocol::{APPEND, Append, Appended, GOSSIP, Gossip, gossip_of, take_in};
@@ -219,10 +219,11 @@ impl Replication {
 
 /// Whether the cluster is complete without a member: those that already have the log come first (contract §6).
 fn is_surplus(node: &Node, inner: &Inner, to: &Endpoint) -> bool {
-    if node.options.allow_surplus_nodes || inner.members.get(to).is_some_and(|member| member.stored.is_some()) {
+    let is_known = |member: &Member| member.stored.is_some() || !member.has_vote();
+    if node.options.allow_surplus_nodes || inner.members.get(to).is_some_and(is_known) {
         return false;
     }
-    let others = inner.members.iter().filter(|(_, member)| member.is_alive());
+    let others = inner.members.iter().filter(|(_, member)| member.is_alive() && member.has_vote());
     let before = others.filter(|(name, member)| member.stored.is_some() || *name < to);
     before.count() + 1 >= node.options.cluster_size
 }
@@ -231,5 +232,5 @@ fn is_surplus(node: &Node, inner: &Inner, to: &Endpoint) -> bool {
 pub(super) fn step_down(inner: &mut Inner) {
     inner.leader = None;
     inner.alone_since = None;
-    inner.enter(State::Unknown);
+    inner.enter(if inner.has_vote { State::Unknown } else { State::ReadOnlyLeaderless });
 }

@@ -102,7 +102,7 @@ pub(super) fn take_in(node: &Node, inner: &mut Inner, gossip: Gossip, called: bo
 
 fn on_candidate(inner: &mut Inner, candidate: &Candidate) -> Vote {
     let leader_lives = inner.leader.as_ref().is_some_and(|leader| inner.members.is_alive(leader));
-    let granted = deserves_vote(candidate, inner.state, leader_lives, inner.epoch, inner.users.end());
+    let granted = inner.has_vote && deserves_vote(candidate, inner.state, leader_lives, inner.epoch, inner.users.end());
     if granted {
         inner.raise_epoch(candidate.epoch);
         inner.leader = None;
@@ -131,7 +131,7 @@ fn on_append(inner: &mut Inner, append: &Append) -> Option<Appended> {
     }
     inner.raise_epoch(append.epoch);
     if !inner.state.is_replica() || inner.leader.as_ref() != Some(&append.leader) {
-        inner.enter(State::PreReplica);
+        inner.enter(if inner.has_vote { State::PreReplica } else { State::PreReadOnlyReplica });
         inner.is_in_step = false;
         inner.has_resigned = false;
         inner.leader = Some(append.leader.clone());

@@ -52,13 +52,17 @@ struct Authentication {
     properties: Option<[&'static str; 0]>,
 }
 
-pub(super) fn info(line: Line, state: &str) -> Bytes {
+/// In insecure mode as contract §3.2 has it; not observed.
+pub(super) fn info(line: Line, state: &str, is_insecure: bool) -> Bytes {
     json(&Info {
         db_version: line.is_kurrent().then_some(line.version()),
         es_version: line.version(),
         state,
-        features: Features { projections: false, user_management: true, atom_pub: false },
-        authentication: Authentication { r#type: "internal", properties: line.lists_properties().then_some([]) },
+        features: Features { projections: false, user_management: !is_insecure, atom_pub: false },
+        authentication: Authentication {
+            r#type: if is_insecure { "insecure" } else { "internal" },
+            properties: line.lists_properties().then_some([]),
+        },
     })
 }
 

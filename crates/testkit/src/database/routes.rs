@@ -76,6 +76,10 @@ impl Resource {
         })
     }
 
+    pub(super) fn is_about_users(&self) -> bool {
+        matches!(self, Self::Users | Self::Current | Self::User(_) | Self::Command(..))
+    }
+
     pub(super) fn methods(&self) -> &'static [&'static str] {
         match self {
             Self::Users => &["GET", "POST"],

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub fail_reloads: usize,
     /// The first poll of the password notices is lost: for 20 s no change is noticed (lines §C, 22.10).
     pub lose_first_poll: bool,
+    /// How long a node that follows takes to catch up, at the least.
+    pub catch_up: Duration,
     /// So often a server on a new data directory ends with code 0 before it stays (observed §1).
     pub first_boot_exits: u32,
 }
@@ -116,7 +119,7 @@ fn start(settings: &Settings, environment: impl IntoIterator<Item = (String, Str
     fs::create_dir_all(&mutexes)
         .map_err(|error| Refusal::exit(format!("mkdtemp(\"{}/.dotnet\"): {error}", settings.tmp.display())))?;
     let _lock = lock(&mutexes, &options.db, LOCK_PATIENCE.mul_f64(settings.time_scale)).map_err(Refusal::exit)?;
-    let identity = Identity::load(&options).map_err(|why| {
+    let identity = (!options.is_insecure).then(|| Identity::load(&options)).transpose().map_err(|why| {
         let aborting =
             options.line.is_kurrent().then(|| "Aborting certificate loading due to verification errors.".to_owned());
         Refusal::Exit([why].into_iter().chain(aborting).collect())
@@ -171,7 +174,7 @@ fn first_boot(db: &Path, exits: u32) -> Result<bool, End> {
     Err(End::Done)
 }
 
-async fn serve(settings: &Settings, options: Options, identity: Identity, is_to_end: bool) -> io::Result<()> {
+async fn serve(settings: &Settings, options: Options, identity: Option<Identity>, is_to_end: bool) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -186,7 +189,7 @@ async fn serve(settings: &Settings, options: Options, identity: Identity, is_to_
     let users = Users::open(&options.db)?;
     let address = SocketAddr::new(options.ip, options.port);
     let names = Names::new(settings.names.clone())?;
-    let node = Arc::new(Node::new(options, identity, names, users, settings.time_scale)?);
+    let node = Arc::new(Node::new(options, identity, names, users, settings.catch_up, settings.time_scale)?);
     let (orders, mut ordered) = mpsc::unbounded_channel();
     let api = Arc::new(Api {
         node: Arc::clone(&node),
@@ -259,9 +262,12 @@ fn end_by_itself(ending: Ending) -> io::Result<()> {
 
 /// The answer was 200 already, whatever comes out of it.
 fn reload(node: &Node) {
+    if node.options.is_insecure {
+        return;
+    }
     match Identity::load(&node.options) {
         Ok(identity) => {
-            node.identity.send_replace(Arc::new(identity));
+            node.identity.send_replace(Some(Arc::new(identity)));
             eprintln!("The node's configuration was successfully reloaded");
         }
         Err(line) => eprintln!("An error has occurred while reloading the configuration: {line}"),
@@ -278,15 +284,20 @@ async fn accept(listener: TcpListener, api: Arc<Api>, closing: watch::Receiver<b
 
 /// A failed handshake (plain HTTP, an unrelated client certificate) ends without a byte of HTTP. Connections of other nodes
 /// are closed when this one stops; those of clients end with the process.
-async fn connection(stream: TcpStream, api: Arc<Api>, mut closing: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, api: Arc<Api>, closing: watch::Receiver<bool>) {
     // Small messages, and each is waited for.
     let _ = stream.set_nodelay(true);
+    let Ok(identity) = api.node.identity() else {
+        // HTTP/1.1 and HTTP/2 with prior knowledge, which begins with `PRI` (contract §4.5; not observed).
+        let mut first = [0; 3];
+        let is_h2 = matches!(stream.peek(&mut first).await, Ok(3) if first == *b"PRI");
+        return serve_http(stream, is_h2, Peer::Anybody, api, closing).await;
+    };
     // The start of a handshake; whatever else comes is not answered, not even by an alert (observed §2).
     let mut first = [0];
     if !matches!(stream.peek(&mut first).await, Ok(1) if first == [0x16]) {
         return;
     }
-    let identity = Arc::clone(&api.node.identity.borrow());
     let Ok(stream) = TlsAcceptor::from(Arc::clone(&identity.listener)).accept(stream).await else { return };
     let (_, session) = stream.get_ref();
     let peer = match session.peer_certificates().and_then(|chain| chain.first()) {
@@ -294,6 +305,16 @@ async fn connection(stream: TcpStream, api: Arc<Api>, mut closing: watch::Receiv
         Some(certificate) => identity.judge_node(certificate).map_or_else(Peer::NoNode, |()| Peer::Node),
     };
     let is_h2 = session.alpn_protocol() == Some(b"h2");
+    serve_http(stream, is_h2, peer, api, closing).await;
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    is_h2: bool,
+    peer: Peer,
+    api: Arc<Api>,
+    mut closing: watch::Receiver<bool>,
+) {
     let is_of_node = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let is_of_node = Arc::clone(&is_of_node);

@@ -44,6 +44,7 @@ struct Slot {
     line: Line,
     address: SocketAddr,
     child: Option<Child>,
+    has_vote: bool,
     /// How often it ended by itself with code 0 and was started again.
     ended: usize,
 }
@@ -85,10 +86,20 @@ impl DatabaseCluster {
         for number in 1..=size {
             let address = if number == 1 { first } else { on_port(first.port()) };
             let name = format!("node-{number}.test");
-            cluster.nodes.push(Slot { name, line, address, child: None, ended: 0 });
+            cluster.nodes.push(Slot { name, line, address, child: None, has_vote: true, ended: 0 });
         }
         cluster.write_hosts();
         cluster
+    }
+
+    /// A further member, `replica-1.test` and so on, that has no vote; it is to be started. Gives its number.
+    pub fn add_read_only_replica(&mut self) -> usize {
+        let number = self.nodes.iter().filter(|slot| !slot.has_vote).count() + 1;
+        let (line, address) = (self.nodes[0].line, on_port(self.nodes[0].address.port()));
+        let name = format!("replica-{number}.test");
+        self.nodes.push(Slot { name, line, address, child: None, has_vote: false, ended: 0 });
+        self.write_hosts();
+        self.nodes.len() - 1
     }
 
     /// Gives a member a certificate of the cluster's authority, if it has none yet.
@@ -218,10 +229,11 @@ impl DatabaseCluster {
             ("EVENTSTORE_NODE_HOST_ADVERTISE_AS", "EVENTSTORE_REPLICATION_HOST_ADVERTISE_AS")
         };
         let port = slot.address.port();
-        let others = self.nodes.iter().filter(|other| other.name != slot.name);
+        let others = self.nodes.iter().filter(|other| other.has_vote && other.name != slot.name);
         let seeds: Vec<_> = others.map(|other| format!("{}:{port}", other.name)).collect();
         vec![
-            ("EVENTSTORE_CLUSTER_SIZE", self.nodes.len().to_string()),
+            ("EVENTSTORE_CLUSTER_SIZE", self.nodes.iter().filter(|slot| slot.has_vote).count().to_string()),
+            ("EVENTSTORE_READ_ONLY_REPLICA", (!slot.has_vote).to_string()),
             ("EVENTSTORE_DISCOVER_VIA_DNS", "false".to_owned()),
             ("EVENTSTORE_GOSSIP_SEED", seeds.join(",")),
             (advertise, slot.name.clone()),
@@ -365,7 +377,7 @@ impl DatabaseCluster {
         loop {
             self.tend();
             let states = self.states().await;
-            let running = self.nodes.iter().filter(|slot| slot.child.is_some()).count();
+            let running = self.nodes.iter().filter(|slot| slot.child.is_some() && slot.has_vote).count();
             let count = |wanted: &str| states.iter().filter(|state| *state == wanted).count();
             if count("leader") == 1 && count("follower") + 1 == running && self.all_are_ready().await {
                 return states.iter().position(|state| state == "leader").expect("one leads");

@@ -325,3 +325,46 @@ async fn a_signal_reloads_certificates_of_a_member() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// contract §3.2, §6; not observed.
+#[tokio::test]
+async fn a_read_only_replica_follows_without_a_vote() {
+    let (mut cluster, leader) = formed(Line::V24_10, 3).await;
+    let replica = cluster.add_read_only_replica();
+    cluster.start_node(replica);
+    cluster.wait_for_state(replica, "readonlyreplica").await;
+    cluster.wait_for_status(replica, "/health/live", None, 204).await;
+    let members = gossip(&cluster, leader).await;
+    let replicas: Vec<_> = members.iter().filter(|member| member["isReadOnlyReplica"] == true).collect();
+    assert_eq!((members.len(), replicas.len()), (4, 1), "{members:?}");
+    assert_eq!((&replicas[0]["state"], &replicas[0]["isAlive"]), (&"ReadOnlyReplica".into(), &true.into()));
+
+    // It passes on what is about users, and learns of it.
+    let reset = Target::member(&cluster, replica).reset(DEFAULT, "ops", "new");
+    assert_eq!(reset.code(), 200, "{}", reset.body);
+    wait_until_changed(&cluster, &[0, 1, 2, replica], "ops", "changeit", "new").await;
+
+    // One voter and the replica are no majority, and the replica stays ready.
+    for node in (0..3).filter(|node| *node != leader) {
+        cluster.kill(node);
+    }
+    cluster.wait_for_state(leader, "unknown").await;
+    cluster.wait_for_state(replica, "readonlyleaderless").await;
+    assert_eq!(cluster.status(replica, "/health/live", None).await, Some(204));
+    cluster.start_all();
+    cluster.wait_until_formed().await;
+    cluster.wait_for_state(replica, "readonlyreplica").await;
+}
+
+/// Another member that takes long to catch up is not ready until it has.
+#[tokio::test]
+async fn a_node_that_catches_up_is_not_ready() {
+    let (mut cluster, leader) = formed(Line::V24_10, 3).await;
+    let follower = (0..3).find(|node| *node != leader).unwrap();
+    cluster.argument("--catch-up=60");
+    cluster.restart(follower);
+    cluster.wait_for_state(follower, "catchingup").await;
+    assert_eq!(cluster.status(follower, "/health/live", None).await, Some(503));
+    cluster.wait_for_state(follower, "follower").await;
+    cluster.wait_for_status(follower, "/health/live", None, 204).await;
+}

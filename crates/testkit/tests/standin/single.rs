@@ -323,3 +323,27 @@ fn it_needs_a_writable_tmp() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("mkdtemp"));
 }
+
+/// contract §4.5; not observed. One port, without TLS; everybody may do everything, and there is nobody who answers for users.
+#[test]
+fn an_insecure_server_speaks_plain_http_and_has_no_users() {
+    let node = DatabaseNode::start_insecure(0.1);
+    let get = |path: &str| {
+        let mut socket = TcpStream::connect(node.address()).ok()?;
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).ok()?;
+        Some(reply)
+    };
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !get("/health/live").is_some_and(|reply| reply.starts_with("HTTP/1.1 204")) {
+        assert!(Instant::now() < deadline, "it is not ready");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let info = get("/info").unwrap();
+    assert!(info.contains("\"type\": \"insecure\"") && info.contains("\"state\": \"leader\""), "{info}");
+    assert!(get("/stats").unwrap().starts_with("HTTP/1.1 200"), "everybody is system");
+    assert!(get("/users/admin").unwrap().starts_with("HTTP/1.1 404"));
+    let gossip = get("/gossip").unwrap();
+    assert!(gossip.contains("\"internalSecureTcpPort\": 0"), "{gossip}");
+}
