@@ -99,6 +99,11 @@ impl<'a, S: SecretStore, V: Server, P: Protocol> Attempt<'a, S, V, P> {
     pub(crate) async fn advance(&mut self) -> Result<Progress, Failure> {
         let role = match self.world.server.role().await {
             Ok(role) => role,
+            // Waiting helps nothing: whoever called has to look at the published roots first.
+            Err(source @ ServerError::Certificate(_)) => {
+                let address = self.world.server.address().to_owned();
+                return Err(Failure::Fatal(Error::Untrusted { address, source }));
+            }
             Err(error) => return Ok(Progress::Blocked(Obstacle::Server(error.to_string()))),
         };
         let seen = self.observe(role).await?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
-use crate::trust::Trust;
+use crate::trust::trusting_nobody;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Early in a task's life its networks may be missing from the answer (aws-contract §4.1); after this time that is told.
@@ -63,7 +63,7 @@ pub(crate) async fn task(uri: &str, patience: Duration) -> Result<Task, Error> {
 
 /// The endpoints speak plain HTTP on a link-local address.
 fn client(call_timeout: Duration) -> Result<Client, String> {
-    let tls = Trust::nobody().client_config().map_err(|error| error.to_string())?;
+    let tls = trusting_nobody().map_err(|error| error.to_string())?;
     let client = Client::builder().tls_backend_preconfigured(tls).no_proxy().redirect(Policy::none());
     client.timeout(call_timeout).build().map_err(|error| root_cause(&error))
 }

@@ -39,6 +39,7 @@ pub mod cli;
 mod converge;
 mod ecs;
 mod error;
+mod expired;
 mod health;
 mod instance;
 mod life;

@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use zeroize::Zeroizing;
 
+use crate::expired::OwnMayHaveExpired;
+
 /// The roots that signed the task's certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
@@ -78,11 +80,6 @@ impl Trust {
         Ok(Self { roots })
     }
 
-    /// No roots: for endpoints that speak plain HTTP alone.
-    pub(crate) fn nobody() -> Self {
-        Self { roots: Vec::new() }
-    }
-
     /// These roots, and after them those of `other` that are not among them.
     #[must_use]
     pub(crate) fn with(&self, other: &Self) -> Self {
@@ -112,13 +109,14 @@ impl Trust {
         Ok(signer_fingerprint(&certificate, self.roots.iter().map(AsRef::as_ref)))
     }
 
-    /// A TLS configuration that trusts these roots and nothing else.
+    /// A TLS configuration that trusts these roots and nothing else. What the own node shows under `own_name` may have expired:
+    /// somebody has to have it reload its certificates.
     ///
     /// # Errors
     ///
     /// [`TrustError::Unusable`] if a root is not one.
-    pub fn client_config(&self) -> Result<ClientConfig, TrustError> {
-        Ok(self.verifying()?.with_no_client_auth())
+    pub(crate) fn client_config(&self, own_name: &str) -> Result<ClientConfig, TrustError> {
+        Ok(self.verifying(own_name)?.with_no_client_auth())
     }
 
     /// The same, showing `identity` to a server that asks for it.
@@ -126,22 +124,30 @@ impl Trust {
     /// # Errors
     ///
     /// [`TrustError::Unusable`] if the key does not belong to the certificate.
-    pub(crate) fn client_config_of(&self, identity: NodeIdentity) -> Result<ClientConfig, TrustError> {
+    pub(crate) fn client_config_of(&self, identity: NodeIdentity, own_name: &str) -> Result<ClientConfig, TrustError> {
         let NodeIdentity { chain, key } = identity;
-        self.verifying()?.with_client_auth_cert(chain, key).map_err(TrustError::Unusable)
+        self.verifying(own_name)?.with_client_auth_cert(chain, key).map_err(TrustError::Unusable)
     }
 
-    fn verifying(&self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TrustError> {
+    fn verifying(&self, own_name: &str) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TrustError> {
         let mut store = RootCertStore::empty();
         for root in &self.roots {
             store.add(root.clone()).map_err(TrustError::Unusable)?;
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TrustError::Unusable)?;
-        Ok(builder.with_root_certificates(store))
+        let verifier = OwnMayHaveExpired::new(store, &provider, own_name).map_err(TrustError::Unusable)?;
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.map_err(TrustError::Unusable)?.dangerous();
+        Ok(builder.with_custom_certificate_verifier(Arc::new(verifier)))
     }
+}
+
+/// A TLS configuration for endpoints that speak plain HTTP alone.
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, TrustError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(TrustError::Unusable)?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// The node's certificate with its key: what the server takes for one of its own.

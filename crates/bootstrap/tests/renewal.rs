@@ -32,10 +32,24 @@ use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::sleep;
 
 const POLL: &str = "--poll-interval=500ms";
+/// Of a certificate that is to expire under a server: in this time a server has started.
+const LIFE_LEFT: Duration = Duration::from_secs(20);
 const SOON: Duration = Duration::from_millis(20);
 
 /// Publishes in `certs` as the init container does.
 fn publish(certs: &Path, name: &str, ca: CaSource, validity: &str, document: Option<&Document>) {
+    publish_at(OffsetDateTime::now_utc(), certs, name, ca, validity, document);
+}
+
+/// The same as if it were another time.
+fn publish_at(
+    now: OffsetDateTime,
+    certs: &Path,
+    name: &str,
+    ca: CaSource,
+    validity: &str,
+    document: Option<&Document>,
+) {
     let validity: Validity = validity.parse().unwrap();
     let plan = Plan {
         out: certs.to_owned(),
@@ -51,7 +65,7 @@ fn publish(certs: &Path, name: &str, ca: CaSource, validity: &str, document: Opt
         task_metadata: None,
         dry_run: false,
     };
-    certgen::renew(&plan, document, OffsetDateTime::now_utc()).unwrap();
+    certgen::renew(&plan, document, now).unwrap();
 }
 
 /// A client that opens one connection after the other, each time with the roots that it is given.
@@ -156,6 +170,32 @@ async fn a_server_that_keeps_its_old_certificate_is_reported_and_told_again() {
     assert_eq!(attribute(&scene.aws, &scene.service, "CERTIFICATE_SHA256"), [new]);
 }
 
+/// Its peers have left it, and no client comes any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_certificate_has_expired_gets_another() {
+    let mut scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let state = tempfile::tempdir().unwrap();
+    let source = CaSource::Ephemeral { state: Some(state.path().to_owned()) };
+    // No server starts with one that has expired (observed §7).
+    let issued = OffsetDateTime::now_utc() - time::Duration::days(1) + LIFE_LEFT;
+    publish_at(issued, &scene.node.certs(), HOST, source, "24h", None);
+    scene.node.restart();
+    scene.node.wait_until_ready().await;
+    let ask = async || consumer::get(scene.node.address(), HOST, &scene.node.ca(), "/info", None).await;
+    let deadline = Instant::now() + LIFE_LEFT + DEADLINE;
+    while ask().await.is_ok() {
+        assert!(Instant::now() < deadline, "it does not expire");
+        sleep(Duration::from_millis(200)).await;
+    }
+    assert!(ask().await.unwrap_err().to_string().contains("expired"));
+
+    let mut sidecar = sidecar(&scene, &[("CERTGEN_CA_STATE", state.path().to_str().unwrap())]);
+    block_in_place(|| sidecar.wait_for("the server serves the new certificate"));
+    block_in_place(|| sidecar.wait_for("registered again"));
+    assert!(ask().await.is_ok());
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+}
+
 /// Somebody publishes certificates of another authority, and has the server use them; this sidecar was not told to renew any.
 #[tokio::test(flavor = "multi_thread")]
 async fn roots_that_others_replace_are_followed_without_being_asked_to_renew() {
@@ -175,7 +215,10 @@ async fn roots_that_others_replace_are_followed_without_being_asked_to_renew() {
         secret["caCertificate"] == root && registered.len() == 1 && registered != before.1
     };
     while !follows().await {
-        assert!(Instant::now() < deadline, "the secret or the entry shows the old root");
+        if Instant::now() >= deadline {
+            sidecar.terminate();
+            panic!("the secret or the entry shows the old root:\n{}", sidecar.log);
+        }
         sleep(SOON).await;
     }
     assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);

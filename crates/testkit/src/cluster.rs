@@ -33,6 +33,8 @@ pub struct Ground<'a> {
     pub root: &'a Path,
     /// Variables that are set in every container besides its own.
     pub environment: Vec<(String, String)>,
+    /// Those of single containers, which win over the model's.
+    pub environment_of: Vec<(ContainerName, String, String)>,
     /// Is told what happens in the tasks.
     pub events: UnboundedSender<Event>,
 }
@@ -119,6 +121,7 @@ impl<'a> Cluster<'a> {
             deployed: &self.deployed,
             aws: ground.aws,
             environment,
+            environment_of: ground.environment_of.clone(),
             events: ground.events.clone(),
         };
         // ECS registers a task before it is RUNNING.
@@ -168,6 +171,25 @@ impl<'a> Cluster<'a> {
     /// [`TaskError::Essential`] with its name.
     pub fn check_essential(&mut self) -> Result<(), TaskError> {
         self.nodes.iter_mut().filter_map(|slot| slot.running.as_mut()).try_for_each(|(_, task)| task.check_essential())
+    }
+
+    /// Whether a node has a task.
+    pub fn has_task(&self, node: &str) -> bool {
+        self.nodes.iter().any(|slot| slot.node.name() == node && slot.running.is_some())
+    }
+
+    /// Fails if an essential container of a node's task has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Essential`] with its name.
+    ///
+    /// # Panics
+    ///
+    /// If the node has no task.
+    pub fn check_task(&mut self, node: &str) -> Result<(), TaskError> {
+        let running = self.slot(node).running.as_mut();
+        running.expect("only nodes with a task are asked for it").1.check_essential()
     }
 
     /// Takes a node's task away without notice. ECS notices and removes its address.

@@ -165,6 +165,8 @@ pub struct Place<'a> {
     pub aws: &'a Aws,
     /// The variables that are set in every container besides its own, for example the endpoint of AWS.
     pub environment: Vec<(String, String)>,
+    /// Those of single containers.
+    pub environment_of: Vec<(ContainerName, String, String)>,
     /// Is told what happens.
     pub events: UnboundedSender<Event>,
 }
@@ -193,6 +195,15 @@ struct Check {
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+}
+
+impl Check {
+    async fn succeeds(&self) -> Result<bool, TaskError> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).env_clear().envs(self.environment.iter().cloned()).stderr(Stdio::null());
+        let status = command.kill_on_drop(true).status().await;
+        Ok(status.map_err(|error| TaskError::Io("run a health check", error))?.success())
+    }
 }
 
 impl RunningTask {
@@ -227,22 +238,10 @@ impl RunningTask {
     /// [`TaskError::Unhealthy`] after `deadline`, [`TaskError::Essential`] as soon as an essential container has ended.
     pub async fn wait_until_healthy(&mut self, deadline: Duration) -> Result<(), TaskError> {
         let started = Instant::now();
-        let checks: Vec<_> = self
-            .containers
-            .iter()
-            .filter_map(|container| Some((container.model.name, container.health_check.clone()?)))
-            .collect();
-        for (name, check) in checks {
+        for (name, check) in self.checks() {
             loop {
                 self.check_essential()?;
-                let mut command = Command::new(&check.program);
-                command
-                    .args(&check.arguments)
-                    .env_clear()
-                    .envs(check.environment.iter().cloned())
-                    .stderr(Stdio::null());
-                let status = command.kill_on_drop(true).status().await;
-                if status.map_err(|error| TaskError::Io("run a health check", error))?.success() {
+                if check.succeeds().await? {
                     self.tell(name, What::Healthy);
                     break;
                 }
@@ -253,6 +252,25 @@ impl RunningTask {
             }
         }
         Ok(())
+    }
+
+    /// Asks all health checks once.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::Io`] if one cannot be run.
+    pub async fn is_healthy(&self) -> Result<bool, TaskError> {
+        for (_, check) in self.checks() {
+            if !check.succeeds().await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn checks(&self) -> Vec<(ContainerName, Check)> {
+        let checks = self.containers.iter();
+        checks.filter_map(|container| Some((container.model.name, container.health_check.clone()?))).collect()
     }
 
     /// Fails if an essential container has ended.
@@ -348,7 +366,9 @@ impl RunningTask {
             let value = place.deployed.resolve(value);
             (name.clone(), value.split(',').map(|part| view.translate(part)).collect::<Vec<_>>().join(","))
         });
-        let mut environment: Vec<_> = shared.iter().cloned().chain(own).collect();
+        let here = place.environment_of.iter().filter(|(container, ..)| *container == model.name);
+        let here = here.map(|(_, name, value)| (name.clone(), value.clone()));
+        let mut environment: Vec<_> = shared.iter().cloned().chain(own).chain(here).collect();
         for (name, user) in &model.passwords {
             environment.push((name.clone(), place.deployed.password(*user, place.aws)?));
         }

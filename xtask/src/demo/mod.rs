@@ -91,6 +91,7 @@ async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
         programs,
         root: root.path(),
         environment: environment(options, &aws, root.path(), &journal),
+        environment_of: Vec::new(),
         events,
     };
     let mut cluster = Cluster::deploy(ground).await.map_err(failed("create what the stacks declare"))?;
