@@ -20,7 +20,7 @@ use crate::password::Password;
 use crate::ports::{AccountRecord, Login, Members, Membership, Requester, Server, ServerError};
 use crate::resolver::Resolver;
 use crate::rotation::Role;
-use crate::trust::{NodeIdentity, Trust, TrustError, sha256};
+use crate::trust::{NodeIdentity, Trust, TrustError, sha256, trusting_nobody};
 use crate::user::ADMIN;
 
 /// The server has no time-outs of its own: a request it cannot finish is never answered (observed §3).
@@ -102,7 +102,8 @@ impl HttpServer {
     /// [`ServerError::Certificate`] if the roots cannot be used.
     pub fn new(address: SocketAddr, name: &str, trust: &Trust, resolver: Resolver) -> Result<Self, ServerError> {
         let node = OwnNode { is_secure: true, address, name: name.to_owned(), resolver };
-        Self::of(node, trust, format!("{name}:{}", address.port()))
+        let clients = node.clients(trust, None)?;
+        Ok(Self::of(node, clients, format!("{name}:{}", address.port())))
     }
 
     /// A client for the own node at `address`, an address of loopback, that runs without TLS and authentication.
@@ -112,12 +113,12 @@ impl HttpServer {
     /// [`ServerError::Certificate`] if no client can be made.
     pub(crate) fn insecure(address: SocketAddr) -> Result<Self, ServerError> {
         let node = OwnNode { is_secure: false, address, name: "localhost".to_owned(), resolver: Resolver::nobody() };
-        Self::of(node, &Trust::nobody(), address.to_string())
+        let client = build(node.builder(trusting_nobody().map_err(unusable)?, Resolver::nobody()))?;
+        Ok(Self::of(node, Clients { client, of_node: None }, address.to_string()))
     }
 
-    fn of(node: OwnNode, trust: &Trust, authority: String) -> Result<Self, ServerError> {
-        let clients = Arc::new(RwLock::new(node.clients(trust, None)?));
-        Ok(Self { node: Arc::new(node), clients, authority, is_own: true })
+    fn of(node: OwnNode, clients: Clients, authority: String) -> Self {
+        Self { node: Arc::new(node), clients: Arc::new(RwLock::new(clients)), authority, is_own: true }
     }
 
     /// From now on trusts nothing but `trust`, and is able to ask in the name of the node if there is an `identity`. So do

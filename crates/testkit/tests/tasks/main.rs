@@ -54,6 +54,9 @@ fn environment(root: &Path, endpoint: String) -> Vec<(String, String)> {
     .map(text)
     .into();
     environment.push(("AWS_ENDPOINT_URL".to_owned(), endpoint));
+    for program in ["BOOTSTRAP", "CERTGEN"] {
+        environment.push((format!("{program}_ALLOW_HTTP_ENDPOINT"), "true".to_owned()));
+    }
     environment.push(("STANDIN_TMP".to_owned(), root.join("tmp").to_string_lossy().into_owned()));
     environment
 }

@@ -114,6 +114,7 @@ impl<'a> Proof<'a> {
         command.env_clear().kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::null());
         command.envs([("AWS_REGION", REGION), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]);
         command.env("AWS_ENDPOINT_URL", self.aws.endpoint());
+        command.env("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "true").env("CERTGEN_ALLOW_HTTP_ENDPOINT", "true");
         timeout(COMMAND_WITHIN, command.status()).await.unwrap().unwrap();
     }
 }
