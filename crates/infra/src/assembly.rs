@@ -67,7 +67,7 @@ impl Assembly {
         let mut artifacts = Map::new();
         let mut previous: Option<String> = None;
         let mut exported = BTreeSet::new();
-        for (stack, template) in lower::stacks(deployment) {
+        for (stack, template) in lower::stacks(deployment, &BTreeMap::new()) {
             let rendered = template
                 .render(&exported)
                 .map_err(|source| AssemblyError::Template { stack: stack.clone(), source })?;

@@ -1,0 +1,495 @@
+//! `eventstore.toml`: read as a whole, with every mistake in one run.
+
+mod access;
+mod reference;
+mod schema;
+mod section;
+mod storage;
+mod table;
+
+use std::cell::RefCell;
+use std::fmt;
+
+use self::section::{Choice, Mistakes, Section};
+use crate::image::ImageReference;
+use crate::model::{Access, Backup, Data, Discovery, Egress, Encryption, FileSystem, InfrequentAccess, Network, Vpc};
+use crate::server::{self, ServerOption};
+use crate::values::{
+    AdminCidr, BuildDirectory, Cidr, ClusterSize, DeploymentName, FargateCpu, FargateSize, HostedZoneId, Namespace,
+    NamespaceId, Qualifier, RoleArn, ServerLine, SubnetId, VpcId,
+};
+
+pub use self::reference::reference;
+pub use self::schema::schema;
+pub(crate) use self::section::nearest;
+
+/// The file that `infra init` writes: every key with its default and what it means. [`reference`] makes it.
+pub const TEMPLATE: &str = include_str!("../eventstore.toml");
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) name: DeploymentName,
+    pub(crate) namespace: Namespace,
+    pub(crate) server: Server,
+    pub(crate) nodes: ClusterSize,
+    pub(crate) access: Access,
+    pub(crate) network: Network,
+    pub(crate) discovery: Discovery,
+    pub(crate) data: Data,
+    pub(crate) backup: Option<Backup>,
+    pub(crate) images: Images,
+    pub(crate) logs: Logs,
+    pub(crate) deploy: Deploy,
+}
+
+/// The server and its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) line: ServerLine,
+    pub(crate) port: u16,
+    pub(crate) size: FargateSize,
+    /// uid and gid of the containers.
+    pub(crate) uid: u32,
+    pub(crate) external_tcp: bool,
+    pub(crate) log_volume: bool,
+    pub(crate) options: Vec<ServerOption>,
+}
+
+/// What containers are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Images {
+    /// Otherwise the vendor's.
+    pub(crate) server: Option<ImageReference>,
+    pub(crate) own: OwnImages,
+}
+
+/// Where the images of our programs come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OwnImages {
+    /// From where they are said to be, otherwise from the account's own registry.
+    Pulled { certgen: Option<ImageReference>, bootstrap: Option<ImageReference> },
+    /// Whoever deploys builds them.
+    Built(BuildDirectory),
+}
+
+/// What the containers print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Logs {
+    pub(crate) retention_days: u16,
+    pub(crate) encryption: Encryption,
+}
+
+/// How ECS runs the tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Deploy {
+    pub(crate) platform_version: PlatformVersion,
+    /// Otherwise a new one for each node.
+    pub(crate) execution_role: Option<RoleArn>,
+    pub(crate) cdk_qualifier: Qualifier,
+}
+
+/// A platform version of Fargate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlatformVersion {
+    V1_4_0,
+    Latest,
+}
+
+impl PlatformVersion {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_4_0 => "1.4.0",
+            Self::Latest => "LATEST",
+        }
+    }
+}
+
+impl Choice for PlatformVersion {
+    const WORDS: &'static [(&'static str, Self)] = &[("1.4.0", Self::V1_4_0), ("LATEST", Self::Latest)];
+}
+
+impl Choice for Egress {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("one-nat", Self::OneNat), ("nat-per-zone", Self::NatPerZone), ("public-ip", Self::PublicIp)];
+}
+
+/// One mistake: where, what was found, what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key, with its section: `server.port`.
+    pub key: String,
+    /// What is wrong and what is allowed.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.key, self.message) }
+    }
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigErrors(pub Vec<Mistake>);
+
+impl Config {
+    /// Reads the text of an `eventstore.toml`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] with every mistake: text that is not TOML, unknown or missing keys, values out of range, and values
+    /// that do not go together.
+    pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
+        let values = text.parse::<toml::Table>().map_err(|error| {
+            ConfigErrors(vec![Mistake {
+                key: String::new(),
+                message: format!("not TOML: {}", error.to_string().trim()),
+            }])
+        })?;
+        let mistakes = Mistakes::default();
+        let config = read(&Section::root(&table::ROOT, values, &mistakes));
+        let mistakes = RefCell::into_inner(mistakes);
+        config.filter(|_| mistakes.is_empty()).ok_or(ConfigErrors(mistakes))
+    }
+
+    /// The same configuration with the server on another port, for a task that shares its machine with others.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> Self {
+        Self { server: Server { port, ..self.server }, ..self }
+    }
+
+    /// What is allowed and yet should be known, each with its key.
+    pub fn warnings(&self) -> Vec<Mistake> {
+        let mut warnings = Vec::new();
+        let mut warn = |key: &str, message: &str| {
+            warnings.push(Mistake { key: key.to_owned(), message: message.to_owned() });
+        };
+        if self.access == Access::Insecure {
+            warn("server.insecure", "whoever reaches the server's port may read, write and delete everything");
+        }
+        if let FileSystem::New(file_system) = &self.data.file_system {
+            if file_system.automatic_backups {
+                warn(
+                    "data.automatic_backups",
+                    "recovery points in the automatic vault cannot be deleted at will: AWS keeps each for 35 days, and they are \
+                     paid for; they are copies of a running node, of which not every one can be opened",
+                );
+            }
+            if file_system.infrequent_access != InfrequentAccess::Never {
+                warn(
+                    "data.infrequent_access",
+                    "old chunks are read by every new subscription, scavenge and rebuild of an index, and then each read is slow \
+                     and paid",
+                );
+            }
+        }
+        if !self.data.retain {
+            warn("data.retain", "whoever deletes the stack deletes the database");
+        }
+        if self.backup.is_some() {
+            warn(
+                "backup.enabled",
+                "a recovery point is a copy of a running node, of which not every one can be opened",
+            );
+        }
+        if matches!(self.discovery, Discovery::Existing { .. }) {
+            warn(
+                "discovery.namespace_id",
+                "look at the SOA record of its hosted zone: for as long as its negative TTL says, a node that comes back is \
+                 still missing; 5 s are enough",
+            );
+        }
+        warnings
+    }
+}
+
+fn read(root: &Section<'_>) -> Option<Config> {
+    let name = root.text("name", DeploymentName::parse);
+    let namespace = root.text("namespace", Namespace::parse);
+    let (server, insecure) = root.section("server", server_and_access);
+    let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
+    let access = access::read(root, insecure, nodes);
+    let network = root.section("network", |section| network(section, nodes));
+    exposed(root, insecure, network.as_ref());
+    let discovery = root.section("discovery", discovery);
+    let storage = storage::read(root);
+    let images = root.section("images", images);
+    let logs = root.section("logs", |logs| {
+        let retention_days = logs.number("retention_days");
+        let encryption = logs.text("kms_key", Encryption::parse);
+        Some(Logs { retention_days: retention_days?, encryption: encryption? })
+    });
+    let deploy = root.section("deploy", |deploy| {
+        let platform_version = deploy.choice("platform_version");
+        let execution_role = deploy.text("execution_role", RoleArn::parse);
+        let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
+        Some(Deploy { platform_version: platform_version?, execution_role, cdk_qualifier: cdk_qualifier? })
+    });
+    root.finish();
+    let (data, backup) = storage?;
+    Some(Config {
+        name: name?,
+        namespace: namespace?,
+        server: server?,
+        nodes: nodes?,
+        access: access?,
+        network: network?,
+        discovery: discovery?,
+        data,
+        backup,
+        images,
+        logs: logs?,
+        deploy: deploy?,
+    })
+}
+
+/// What `server.insecure` says, and whether it may be exposed.
+#[derive(Clone, Copy)]
+struct Insecure {
+    wanted: bool,
+    exposed: bool,
+}
+
+fn server_and_access(section: &Section<'_>) -> (Option<Server>, Option<Insecure>) {
+    let line = section.text("line", ServerLine::parse);
+    let external_tcp = section.flag("external_tcp");
+    if let (Some(line), Some(true)) = (line, external_tcp)
+        && !server::knows_external_tcp(line)
+    {
+        let line = line.as_str();
+        section.mistake(
+            "external_tcp",
+            format!("`true` does not go with line {line}, which has no such port; allowed is false"),
+        );
+    }
+    let port = section.integer("port", |port| match u16::try_from(port) {
+        Ok(port @ 1024..) if port != server::REPLICATION_PORT && !(external_tcp == Some(true) && port == server::EXTERNAL_TCP_PORT) => Ok(port),
+        _ => Err(format!(
+            "`{port}` is not allowed; allowed are 1024 to 65535, except 1112, the replication port, and 1113 with external_tcp"
+        )),
+    });
+    let cpu = section.integer("cpu", FargateCpu::new);
+    let memory = section.integer("memory", |memory| match cpu {
+        Some(cpu) => FargateSize::new(cpu, memory).map(Some),
+        None => Ok(None),
+    });
+    let uid = section.number("uid");
+    let uid = if section.has("uid") { uid } else { line.map(server::uid) };
+    let log_volume = section.flag("log_volume");
+    let options = section.options("options", |name, value| ServerOption::parse(line, name, value));
+    let (wanted, exposed) = (section.flag("insecure"), section.flag("insecure_exposed"));
+    if let (Some(false), Some(true)) = (wanted, exposed) {
+        section.mistake("insecure_exposed", "`true` says nothing without insecure = true; take it out");
+    }
+    let insecure = wanted.zip(exposed).map(|(wanted, exposed)| Insecure { wanted, exposed });
+    let server = || {
+        Some(Server {
+            line: line?,
+            port: port?,
+            size: memory??,
+            uid: uid?,
+            external_tcp: external_tcp?,
+            log_volume: log_volume?,
+            options: options?,
+        })
+    };
+    (server(), insecure)
+}
+
+/// The keys that only make sense for a new VPC, and for one that is there.
+const NEW_VPC: [&str; 3] = ["cidr", "zones", "egress"];
+const EXISTING_VPC: [&str; 2] = ["subnets", "public_ip"];
+/// With fewer, the loss of one may be the loss of the majority.
+const ZONES_OF_A_CLUSTER: usize = 3;
+
+fn network(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<Network> {
+    let cidr = section.text("cidr", Cidr::parse);
+    let zones = section.number::<u8>("zones");
+    let egress = section.choice("egress");
+    let id = section.text("vpc", VpcId::parse);
+    let subnets = section.texts("subnets", SubnetId::parse);
+    let public_ip = section.flag("public_ip");
+    let fewer = section.flag("allow_fewer_zones");
+    let admin = section.text("admin_cidr", AdminCidr::parse);
+
+    let existing = section.has("vpc");
+    for key in NEW_VPC.iter().filter(|key| existing && section.says(key)) {
+        section.mistake(key, "it is for a new VPC and does not go with `vpc`; take out one of both");
+    }
+    for key in EXISTING_VPC.iter().filter(|key| !existing && section.says(key)) {
+        section.mistake(key, "it is for an existing VPC; add `vpc`, or take it out");
+    }
+    let cluster = nodes?.is_cluster();
+    let vpc = if existing {
+        let subnets = subnets?;
+        if subnets.is_empty() {
+            section.mistake("subnets", "it is missing or empty; `vpc` needs the subnets of the nodes");
+            return None;
+        }
+        Vpc::Existing { id: id?, subnets, public_ip: public_ip? }
+    } else {
+        let zones = if section.has("zones") { zones? } else { 2 + u8::from(cluster) };
+        Vpc::New { cidr: cidr?, zones, egress: egress? }
+    };
+    let network = Network { vpc, admin };
+    if cluster && network.subnets() < ZONES_OF_A_CLUSTER && !fewer? {
+        let key = if existing { "subnets" } else { "zones" };
+        section.mistake(
+            key,
+            format!(
+                "{} does not go with a cluster: the loss of one zone could be the loss of the majority; allowed are \
+                 {ZONES_OF_A_CLUSTER} and more, or allow_fewer_zones = true",
+                network.subnets()
+            ),
+        );
+    }
+    Some(network)
+}
+
+/// An open server at an address that others reach is asked for twice.
+fn exposed(root: &Section<'_>, insecure: Option<Insecure>, network: Option<&Network>) {
+    let (Some(Insecure { wanted: true, exposed }), Some(network)) = (insecure, network) else { return };
+    let ways = [("network.admin_cidr", network.admin.is_some()), ("a public address", network.public_ip())];
+    let ways: Vec<_> = ways.into_iter().filter(|(_, open)| *open).map(|(way, _)| way).collect();
+    match (exposed, ways.as_slice()) {
+        (false, [_, ..]) => root.mistake(
+            "server.insecure",
+            format!(
+                "`true` does not go with {}: everybody there could do everything; take out one of them, or set \
+                 server.insecure_exposed = true",
+                ways.join(" and ")
+            ),
+        ),
+        (true, []) => root.mistake(
+            "server.insecure_exposed",
+            "`true` says nothing without network.admin_cidr or a public address; take it out",
+        ),
+        _ => {}
+    }
+}
+
+fn discovery(section: &Section<'_>) -> Option<Discovery> {
+    let namespace = section.text("namespace_id", NamespaceId::parse);
+    let zone = section.text("hosted_zone_id", HostedZoneId::parse);
+    for (given, other) in [("namespace_id", "hosted_zone_id"), ("hosted_zone_id", "namespace_id")] {
+        if section.has(given) && !section.has(other) {
+            section.mistake(other, format!("it is missing; {given} needs it"));
+        }
+    }
+    if section.has("namespace_id") || section.has("hosted_zone_id") {
+        return Some(Discovery::Existing { namespace: namespace?, hosted_zone: zone? });
+    }
+    Some(Discovery::New)
+}
+
+fn images(section: &Section<'_>) -> Images {
+    let [server, certgen, bootstrap] =
+        ["server", "certgen", "bootstrap"].map(|image| section.text(image, ImageReference::parse));
+    let build = section.text("build", BuildDirectory::parse);
+    for image in ["certgen", "bootstrap"].into_iter().filter(|image| section.has("build") && section.has(image)) {
+        section.mistake(image, "it does not go with `build`, which builds this image; take out one of both");
+    }
+    let own = match build {
+        Some(directory) => OwnImages::Built(directory),
+        None => OwnImages::Pulled { certgen, bootstrap },
+    };
+    Images { server, own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        Config::parse(text).unwrap_err().0.into_iter().map(|mistake| mistake.key).collect()
+    }
+
+    #[test]
+    fn the_written_template_is_valid_and_says_the_defaults() {
+        assert_eq!(Config::parse(TEMPLATE).unwrap(), Config::parse("name = \"eventstore\"").unwrap());
+    }
+
+    #[test]
+    fn all_mistakes_are_told_with_their_keys() {
+        let text = r#"
+            name = "Event_Store"
+            namespace = "internal"
+            colour = "blue"
+            [server]
+            line = "20.6"
+            port = 80
+            cpu = 1000
+            memory = 1000
+            imagee = "x:1"
+            [images]
+            server = "x"
+            [network]
+            cidr = "20.0.0.0/16"
+            [logs]
+            retention_days = 31
+            [serverr]
+        "#;
+        let mut expected = [
+            "name",
+            "namespace",
+            "server.line",
+            "server.port",
+            "server.cpu",
+            "server.imagee",
+            "images.server",
+            "network.cidr",
+            "logs.retention_days",
+            "colour",
+            "serverr",
+        ];
+        let mut found = keys(text);
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn types_are_checked_and_a_missing_name_is_named() {
+        assert_eq!(keys("server = 1"), ["name", "server"]);
+        assert_eq!(keys("name = 1\n[server]\nport = \"2113\""), ["name", "server.port"]);
+        assert_eq!(keys("name = "), [""]);
+        assert_eq!(keys("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096"), ["server.memory"]);
+    }
+
+    #[test]
+    fn a_cluster_needs_one_authority_for_all_nodes() {
+        let config = |cluster: &str, certificates: &str| {
+            format!("name = \"a\"\n[cluster]\n{cluster}\n[certificates]\n{certificates}")
+        };
+        let files = "ca = \"files\"\nca_certificate = \"/ca/ca.crt\"\nca_key = \"/ca/ca.key\"";
+        for nodes in ["", "nodes = 1", "nodes = 3", "nodes = 5", "nodes = 7"] {
+            assert!(Config::parse(&config(nodes, files)).is_ok(), "{nodes}");
+        }
+        assert!(Config::parse(&config("nodes = 3", "")).is_ok(), "by default all share the one in a secret");
+        assert_eq!(keys(&config("nodes = 3", "ca = \"ephemeral\"")), ["certificates.ca"]);
+        assert_eq!(keys(&config("nodes = 4", "ca = \"vault\"")), ["cluster.nodes", "certificates.ca"]);
+        let unknown = keys(&config("nodes = 4", "ca = \"ephemeral\""));
+        assert_eq!(unknown, ["cluster.nodes"], "whether it is a cluster is not known");
+    }
+
+    #[test]
+    fn the_files_of_an_authority_come_together_and_with_their_source() {
+        let keys = |certificates: &str| keys(&format!("name = \"a\"\n[certificates]\n{certificates}"));
+        assert_eq!(keys("ca = \"files\""), ["certificates.ca_certificate", "certificates.ca_key"]);
+        assert_eq!(keys("ca = \"files\"\nca_key = \"/k\""), ["certificates.ca_certificate"]);
+        assert_eq!(keys("ca_key = \"/k\""), ["certificates.ca_key"]);
+        let relative = "ca = \"files\"\nca_certificate = \"ca.crt\"\nca_key = \"/ca/\"";
+        assert_eq!(keys(relative), ["certificates.ca_certificate", "certificates.ca_key"]);
+    }
+
+    #[test]
+    fn messages_say_what_is_allowed() {
+        let message = |text: &str| Config::parse(text).unwrap_err().to_string();
+        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 23.10, 24.10"));
+        assert!(message("name = \"a\"\n[server]\ncpu = 1000").contains("256, 512, 1024"));
+        assert!(message("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096").contains("2048"));
+        assert!(message("name = \"a\"\n[network]\ncidr = \"10.20.1.0/16\"").contains("first address"));
+    }
+}
