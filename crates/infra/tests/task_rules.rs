@@ -2,20 +2,16 @@
 //! templates keep every rule, and every rule is shown a template that breaks it.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
+mod support;
+
 use std::collections::BTreeSet;
 
-use infra::{Assembly, Config, Deployment};
 use serde_json::{Value, json};
 
-/// As `infra init` writes it, and a cluster.
-fn configurations() -> [&'static str; 2] {
-    [infra::TEMPLATE, include_str!("golden/cluster/eventstore.toml")]
-}
+use support::{SCENARIOS, text_of};
 
 fn template_of(configuration: &str) -> Value {
-    let assembly = Assembly::new(&Deployment::new(Config::parse(configuration).unwrap())).unwrap();
-    let (_, text) = assembly.files().find(|(name, _)| name.ends_with("-EventStore.template.json")).unwrap();
-    serde_json::from_str(text).unwrap()
+    support::template(configuration, "EventStore")
 }
 
 fn template() -> Value {
@@ -134,14 +130,14 @@ fn service(service: &Value, template: &Value, broken: &mut BTreeSet<&'static str
 
 #[test]
 fn the_emitted_tasks_keep_every_rule() {
-    for configuration in configurations() {
-        assert_eq!(broken(&template_of(configuration)), BTreeSet::new());
+    for scenario in SCENARIOS {
+        assert_eq!(broken(&template_of(&text_of(scenario))), BTreeSet::new(), "{scenario}");
     }
 }
 
 #[test]
 fn two_tasks_in_one_place_are_seen() {
-    let mut template = template_of(configurations()[1]);
+    let mut template = template_of(&text_of("cluster"));
     let volumes = template.pointer("/Resources/Node1Task/Properties/Volumes").unwrap().clone();
     *template.pointer_mut("/Resources/Node2Task/Properties/Volumes").unwrap() = volumes;
     assert_eq!(broken(&template), ["one task per place on the file system"].into());
@@ -234,10 +230,8 @@ fn only_known_attributes_are_read() {
         }
     }
     let mut found = BTreeSet::new();
-    for configuration in configurations() {
-        let assembly = Assembly::new(&Deployment::new(Config::parse(configuration).unwrap())).unwrap();
-        for (_, text) in assembly.files().filter(|(name, _)| name.ends_with(".template.json")) {
-            let template: Value = serde_json::from_str(text).unwrap();
+    for scenario in SCENARIOS {
+        for template in support::templates(&text_of(scenario)) {
             collect(&template, &template, &mut found);
         }
     }
@@ -246,6 +240,7 @@ fn only_known_attributes_are_read() {
         "AWS::EC2::EIP.AllocationId",
         "AWS::EC2::SecurityGroup.GroupId",
         "AWS::IAM::Role.Arn",
+        "AWS::KMS::Key.Arn",
         "AWS::Logs::LogGroup.Arn",
         "AWS::ServiceDiscovery::PrivateDnsNamespace.HostedZoneId",
         "AWS::ServiceDiscovery::PrivateDnsNamespace.Id",

@@ -108,7 +108,11 @@ impl<'a> Section<'a> {
             let found = T::WORDS.iter().find(|(word, _)| *word == text);
             found.map(|(_, meaning)| *meaning).ok_or_else(|| {
                 let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
-                format!("`{text}` is not allowed; allowed are {}", list(&words))
+                format!(
+                    "`{text}` is not allowed; allowed {} {}",
+                    if words.len() == 1 { "is" } else { "are" },
+                    list(&words)
+                )
             })
         })
     }

@@ -45,11 +45,9 @@ const NEW_ONLY: [&str; 7] = [
 
 /// Reads the sections `data` and `backup`.
 pub(super) fn read(root: &Section<'_>) -> Option<(Data, Option<Backup>)> {
-    let data = root.section("data", data);
-    let backup = root.section("backup", backup);
-    if let (Some(Data { file_system: FileSystem::New(file_system), .. }), Ok(Some(_))) = (&data, &backup)
-        && file_system.automatic_backups
-    {
+    let (data, automatic) = root.section("data", |section| (data(section), section.flag("automatic_backups")));
+    let (backup, own) = root.section("backup", |section| (backup(section), section.flag("enabled")));
+    if let (Some(true), Some(true)) = (automatic, own) {
         root.mistake("data.automatic_backups", "`true` does not go with backup.enabled; choose one of both");
     }
     Some((data?, backup.ok()?))
