@@ -24,7 +24,7 @@ mod model;
 mod server;
 mod values;
 
-pub use assembly::{Assembly, AssemblyError};
+pub use assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 pub use config::{Config, ConfigErrors, Mistake, TEMPLATE, reference, schema};
 pub use image::ImageReference;
 pub use model::{

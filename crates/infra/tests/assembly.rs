@@ -390,23 +390,3 @@ fn cfn_lint_finds_nothing() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.trim().is_empty(), "{said}");
 }
-
-#[test]
-fn the_cdk_command_line_lists_both_stacks() {
-    let Some(cdk) = tool::find(Tool::Cdk, "the_cdk_command_line_lists_both_stacks") else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let out = directory.path().join("cdk.out");
-    assembly().write(&out).unwrap();
-    let output = Command::new(cdk)
-        .args(["ls", "--app", "cdk.out", "--no-notices"])
-        .current_dir(directory.path())
-        .env("HOME", directory.path())
-        .env("CI", "true")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut stacks: Vec<_> = said.lines().collect();
-    stacks.sort_unstable();
-    assert_eq!(stacks, ["eventstore-EventStore", "eventstore-StatefulResources"]);
-}

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use crate::cfn::{Template, import, sub};
 use crate::model::{Deployment, Program};
 
+pub(crate) use self::task::built_repository;
+
 /// The tags of images that whoever deploys builds.
 pub(crate) type BuiltImages = BTreeMap<Program, String>;
 

@@ -6,7 +6,7 @@ mod encryption;
 mod network;
 mod task;
 
-use crate::config::{Config, Mistake};
+use crate::config::{Config, Mistake, OwnImages};
 use crate::values::{DeploymentName, Namespace, ServerLine};
 
 pub use self::access::ApplicationUser;
@@ -120,6 +120,14 @@ impl Deployment {
     /// What is allowed and yet should be known, each with its key in the configuration.
     pub fn warnings(&self) -> Vec<Mistake> {
         self.config.warnings()
+    }
+
+    /// The directory that images are built from, as the configuration names it, if whoever deploys builds them.
+    pub fn build_directory(&self) -> Option<&str> {
+        match &self.config.images.own {
+            OwnImages::Built(directory) => Some(directory.as_str()),
+            OwnImages::Pulled { .. } => None,
+        }
     }
 
     /// Certificates and passwords, if there are any.

@@ -42,7 +42,7 @@ macro_rules! checked_text {
 }
 
 checked_text!(pub DeploymentName, Namespace, Login);
-checked_text!(pub(crate) FullName, GroupName);
+checked_text!(pub(crate) FullName, GroupName, BuildDirectory);
 
 /// How people call a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -322,7 +322,7 @@ macro_rules! shown_text {
     )*};
 }
 
-shown_text!(ContainerPath, ResourceName, Qualifier, BuildDirectory);
+shown_text!(ContainerPath, ResourceName, Qualifier);
 
 impl ContainerPath {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
