@@ -11,6 +11,8 @@ use crate::{Failure, build};
 
 /// Into one virtual environment: moto with what its server needs, and cfn-lint.
 const PYTHON_PACKAGES: [&str; 4] = ["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.2", "cfn-lint==1.58.0"];
+/// Into one of its own: it pins what the others need in other versions.
+const CHECKOV_PACKAGES: [&str; 1] = ["checkov==3.3.30"];
 const CDK_PACKAGE: &str = "aws-cdk@2.1148.1";
 
 /// The tools that were found or made, and why the others were not.
@@ -25,12 +27,16 @@ pub(crate) struct Tools {
 pub(crate) fn all(root: &Path) -> Tools {
     let tools = build::target(root).join("tools");
     let mut provisioned = Tools { found: Vec::new(), missing: Vec::new() };
-    match python(&tools.join("python")) {
+    match python(&tools.join("python"), &PYTHON_PACKAGES) {
         Ok(environment) => {
             provisioned.found.push((Tool::MotoPython, environment.join("bin/python")));
             provisioned.found.push((Tool::CfnLint, environment.join("bin/cfn-lint")));
         }
         Err(failure) => provisioned.missing.push(format!("moto and cfn-lint: {}", failure.message)),
+    }
+    match python(&tools.join("checkov"), &CHECKOV_PACKAGES) {
+        Ok(environment) => provisioned.found.push((Tool::Checkov, environment.join("bin/checkov"))),
+        Err(failure) => provisioned.missing.push(format!("checkov: {}", failure.message)),
     }
     match cdk(&tools.join("cdk")) {
         Ok(cdk) => provisioned.found.push((Tool::Cdk, cdk)),
@@ -53,16 +59,16 @@ pub(crate) fn all(root: &Path) -> Tools {
 
 /// Python with boto3 and requests, which moto brings along.
 pub(crate) fn python_with_boto3(root: &Path) -> Result<PathBuf, Failure> {
-    Ok(python(&build::target(root).join("tools/python"))?.join("bin/python"))
+    Ok(python(&build::target(root).join("tools/python"), &PYTHON_PACKAGES)?.join("bin/python"))
 }
 
-fn python(environment: &Path) -> Result<PathBuf, Failure> {
-    once(environment, &PYTHON_PACKAGES.join("\n"), || {
+fn python(environment: &Path, packages: &[&str]) -> Result<PathBuf, Failure> {
+    once(environment, &packages.join("\n"), || {
         let python = on_path("python3").ok_or_else(|| Failure::new("python3 is not on PATH; install Python 3"))?;
         quietly(Command::new(python).args(["-m", "venv"]).arg(environment), "python3 -m venv")?;
         let mut pip = Command::new(environment.join("bin/python"));
         quietly(
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES),
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages),
             "pip install",
         )
     })
