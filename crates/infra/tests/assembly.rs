@@ -88,26 +88,54 @@ fn resources(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
 /// A renamed logical id replaces a live resource: file systems and secrets would be left behind and made anew.
 #[test]
 fn what_holds_state_is_retained_under_ids_that_never_change() {
-    let retained = |stack: &str| -> Vec<String> {
-        let template = template(stack);
-        let retained =
-            resources(&template).filter(|(_, resource)| resource["DeletionPolicy"] == "RetainExceptOnCreate");
-        retained
-            .map(|(id, resource)| {
-                assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{id}");
-                id.to_owned()
-            })
-            .collect()
-    };
-    assert_eq!(retained("EventStore"), ["Node1EventStoreLogs"]);
-    let retained = retained("StatefulResources");
-    assert_eq!(retained, ["AdminSecret", "CaSecret", "FileSystem", "Node1DataAccessPoint", "OpsSecret"]);
-    let template = template("StatefulResources");
-    for kind in ["AWS::EFS::FileSystem", "AWS::EFS::AccessPoint", "AWS::SecretsManager::Secret"] {
-        for (id, _) in resources(&template).filter(|(_, resource)| resource["Type"] == kind) {
-            assert!(retained.iter().any(|retained| retained == id), "{id} holds state");
+    let built_in = ["AdminSecret", "CaSecret", "FileSystem", "Node1DataAccessPoint", "OpsSecret"];
+    let of_three = ["Node1DataAccessPoint", "Node2DataAccessPoint", "Node3DataAccessPoint"];
+    let own_key = ["AdminSecret", "BackupVault", "CaSecret", "FileSystem", "Key"];
+    for (scenario, stateful) in [
+        ("default", built_in.to_vec()),
+        // With `data.retain = false` the file system goes with its stack.
+        ("everything", vec!["AdminSecret", "OpsSecret", "UserSecretZ5AoeZ2Ev2Z5Fx", "UserSecretorderZ2Dservice"]),
+        ("cluster", [&["AdminSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat()),
+        ("existing", of_three.to_vec()),
+        ("encrypted", [&own_key[..], &of_three, &["OpsSecret"]].concat()),
+        (
+            "article",
+            vec![
+                "AdminSecret",
+                "BackupVault",
+                "CaSecret",
+                "FileSystem",
+                "Node1DataAccessPoint",
+                "Node1LogsAccessPoint",
+                "OpsSecret",
+                "UserSecretconsumer",
+            ],
+        ),
+    ] {
+        let template = template_of(scenario, "StatefulResources");
+        assert_eq!(retained(&template), stateful, "{scenario}");
+        let service = template_of(scenario, "EventStore");
+        let logs = retained(&service);
+        assert!(logs.iter().all(|id| id.ends_with("EventStoreLogs")) && !logs.is_empty(), "{scenario}: {logs:?}");
+        if scenario == "everything" {
+            continue;
+        }
+        for kind in ["AWS::EFS::FileSystem", "AWS::EFS::AccessPoint", "AWS::SecretsManager::Secret", "AWS::KMS::Key"] {
+            for (id, _) in resources(&template).filter(|(_, resource)| resource["Type"] == kind) {
+                assert!(stateful.contains(&id), "{scenario}: {id} holds state");
+            }
         }
     }
+}
+
+/// The ids of what is kept when its stack goes.
+fn retained(template: &Value) -> Vec<&str> {
+    let retained = resources(template).filter(|(_, resource)| resource["DeletionPolicy"] == "RetainExceptOnCreate");
+    let ids = retained.map(|(id, resource)| {
+        assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{id}");
+        id
+    });
+    ids.collect()
 }
 
 /// CloudFormation generates a new password whenever this text changes.

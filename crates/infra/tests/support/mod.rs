@@ -1,6 +1,9 @@
 //! What the tests of the templates share.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses its part; one that panics has found something")]
 
+pub(crate) mod directory;
+pub(crate) mod tasks;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
