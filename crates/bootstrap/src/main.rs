@@ -1,11 +1,11 @@
 //! Wiring only: command line → settings → the sidecar's life → exit code.
 
 use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use bootstrap::cli::Command;
-use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
@@ -25,24 +25,27 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Ok(Command::Run(settings)) => {
-            log_to_stderr();
-            tell(runtime().block_on(bootstrap::run(*settings)))
-        }
-        Ok(Command::Rotate(users)) => {
-            log_to_stderr();
-            tell(runtime().block_on(bootstrap::rotate(&users)))
-        }
+        Ok(Command::Run(settings)) => run(bootstrap::run(*settings)),
+        Ok(Command::Rotate(users)) => run(bootstrap::rotate(&users)),
     }
 }
 
-fn runtime() -> Runtime {
+/// Ends when `work` has, whatever its threads still wait for: a name that nobody resolves, for example.
+fn run(work: impl Future<Output = Result<(), bootstrap::Error>>) -> ExitCode {
+    log_to_stderr();
+    bootstrap::hide_panic_payloads();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a process that has just started can have a runtime")
+    let runtime = runtime.expect("a process that has just started can have a runtime");
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => tell(&failure),
+        Err(_) => ExitCode::from(70),
+    }
 }
 
-fn tell(outcome: Result<(), bootstrap::Error>) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+fn tell(failure: &bootstrap::Error) -> ExitCode {
     eprintln!("error: {}", failure.one_line());
     if let Some(hint) = failure.hint() {
         eprintln!("hint: {hint}");

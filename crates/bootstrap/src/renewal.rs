@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use crate::cli::RunSettings;
+use crate::cli::{RunSettings, Users};
 use crate::password::Password;
 use crate::ports::{Instance, SecretStore, Server as _, ServerError};
 use crate::rotation::Role;
@@ -103,7 +103,8 @@ impl Shown {
 
     /// An entry of the registry that shows this.
     pub(crate) fn on(self, instance: &Instance) -> Instance {
-        let Self { certificate: certificate_sha256, roots: roots_sha256, signer: signer_sha256 } = self;
+        let (certificate_sha256, roots_sha256) = (Some(self.certificate), Some(self.roots));
+        let signer_sha256 = self.signer;
         Instance { certificate_sha256, roots_sha256, signer_sha256, ..instance.clone() }
     }
 }
@@ -112,6 +113,7 @@ impl Shown {
 #[derive(Debug)]
 pub(crate) struct Renewal<'a, S> {
     pub settings: &'a RunSettings,
+    pub users: &'a Users,
     pub configuration: &'a SdkConfig,
     pub secrets: &'a S,
     /// Whether a rotation of the authority was under way when it was last read.
@@ -119,10 +121,13 @@ pub(crate) struct Renewal<'a, S> {
 }
 
 impl<S: SecretStore> Renewal<'_, S> {
-    /// Issues and publishes what is due, and has the server show it. `server` trusts the old and the new roots from before
-    /// the reload on, and the new ones alone after its proof. `None`: nothing is published that can be read.
-    pub(crate) async fn follow(&self, plan: &Arc<Plan>, server: &HttpServer, trusted: &Trust) -> Option<Followed> {
-        self.publish(plan).await;
+    /// Issues and publishes what is due, and has the server show it; without a plan, only looks at what others have published
+    /// and the server shows. `server` trusts the old and the new roots from before the reload on, and the new ones alone after
+    /// its proof. `None`: nothing is published that can be read.
+    pub(crate) async fn follow(&self, server: &HttpServer, trusted: &Trust) -> Option<Followed> {
+        if let Some(plan) = &self.settings.certificates {
+            self.publish(plan).await;
+        }
         let published =
             Trust::read(&self.settings.certs).and_then(|trust| Ok((Shown::published(self.settings, &trust)?, trust)));
         let (shown, roots) = match published {
@@ -136,14 +141,18 @@ impl<S: SecretStore> Renewal<'_, S> {
         if both != *trusted && !self.trust(server, &both) {
             return None;
         }
-        let is_known = match trusted.signer_of_node(&self.settings.certs) {
-            Ok(signer) => signer.is_some(),
-            Err(source) => {
-                warn!("the certificates cannot be used: {}", one_line(&source));
-                return None;
-            }
+        let is_shown = match &self.settings.certificates {
+            Some(_) => match trusted.signer_of_node(&self.settings.certs) {
+                Ok(signer) => self.show(server, &both, &shown.certificate, signer.is_some()).await,
+                Err(source) => {
+                    warn!("the certificates cannot be used: {}", one_line(&source));
+                    return None;
+                }
+            },
+            // Whoever published it has the server load it.
+            None => server.served_certificate(&both).await.is_ok_and(|served| served == shown.certificate),
         };
-        if !self.show(server, &both, &shown.certificate, is_known).await {
+        if !is_shown {
             return Some(Followed { trust: both, shown: None });
         }
         if both != roots && !self.trust(server, &roots) {
@@ -257,7 +266,7 @@ impl<S: SecretStore> Renewal<'_, S> {
 
     /// The current version, which the server accepts whenever it is there.
     async fn admin_password(&self) -> Result<Password, String> {
-        let secret = &self.settings.admin.secret;
+        let secret = &self.users.admin.secret;
         let labels = self.secrets.labels(secret).await.map_err(|error| error.to_string())?;
         let current = labels.and_then(|labels| labels.current);
         let current = current.ok_or_else(|| format!("the secret `{}` has no current version", secret.0))?;
@@ -269,8 +278,8 @@ impl<S: SecretStore> Renewal<'_, S> {
 
     /// Beside the leader: takes a rotation of the authority that is under way one phase further, if everybody shows the
     /// present one.
-    pub(crate) async fn advance(&self, plan: &Plan, server: &HttpServer) {
-        let CaSource::Secret { id } = &plan.ca else { return };
+    pub(crate) async fn advance(&self, server: &HttpServer) {
+        let Some(CaSource::Secret { id }) = self.settings.certificates.as_ref().map(|plan| &plan.ca) else { return };
         if let Err(error) = self.try_to_advance(id, server).await {
             let hint = error.hint().unwrap_or("it is looked at again at the next poll");
             warn!("the rotation of the certificate authority was not looked at: {} ({hint})", one_line(&error));
@@ -281,7 +290,9 @@ impl<S: SecretStore> Renewal<'_, S> {
         if !self.is_rotating.get() || !matches!(server.role().await, Ok(Role::Leader)) {
             return Ok(());
         }
-        let evidence = self.evidence().await?;
+        // Who leads is registered, and so are those that it looks at.
+        let Some(service) = &self.settings.cloud_map_service else { return Ok(()) };
+        let evidence = self.evidence(service).await?;
         let secret = certgen::aws::Secret::new(self.configuration, id, AUTHORITY_TIMEOUT);
         match ca::advance(&secret, &evidence, Begin::No, OffsetDateTime::now_utc()).await? {
             Outcome::Advanced { from, document } => {
@@ -296,11 +307,11 @@ impl<S: SecretStore> Renewal<'_, S> {
         Ok(())
     }
 
-    async fn evidence(&self) -> Result<Evidence, ca::CaError> {
+    async fn evidence(&self, service: &str) -> Result<Evidence, ca::CaError> {
         let failed = |action| move |source| ca::CaError::Store { action, source };
-        let RunSettings { cloud_map_service: service, admin, others, cluster_size, .. } = self.settings;
+        let RunSettings { cluster_size, .. } = self.settings;
         let registered = certgen::aws::registered_nodes(self.configuration, service).await;
-        let secrets: Vec<_> = std::iter::once(admin).chain(others).map(|user| user.secret.0.clone()).collect();
+        let secrets: Vec<_> = self.users.all().map(|user| user.secret.0.clone()).collect();
         let published = certgen::aws::published_roots(self.configuration, &secrets).await;
         Ok(Evidence {
             expected_nodes: Some(*cluster_size),

@@ -54,6 +54,16 @@ fn every_rule_is_seen_to_be_broken() {
             json!(["NET_ADMIN"]),
             "adds no capability but SYS_PTRACE",
         ),
+        (
+            container(bootstrap, "Environment/0"),
+            json!({"Name": "BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "Value": "true"}),
+            "asks AWS where AWS is, over TLS",
+        ),
+        (
+            container(certgen, "Environment/0"),
+            json!({"Name": "AWS_ENDPOINT_URL", "Value": "http://localhost"}),
+            "asks AWS where AWS is, over TLS",
+        ),
         (container(bootstrap, "DependsOn"), depends_on("none", "START"), "depends on a container of the task"),
         (container(certgen, "DependsOn"), depends_on("bootstrap", "START"), "depends on an earlier container"),
         (
@@ -91,7 +101,10 @@ fn every_rule_is_seen_to_be_broken() {
     for (path, value, rule) in seeded {
         let mut template = template();
         let (parent, key) = path.rsplit_once('/').unwrap();
-        template.pointer_mut(parent).unwrap()[key] = value;
+        match template.pointer_mut(parent).unwrap() {
+            Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+            other => other[key] = value,
+        }
         assert!(broken(&template).contains(rule), "{path}: {:?}", broken(&template));
     }
 

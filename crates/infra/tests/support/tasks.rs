@@ -67,6 +67,11 @@ fn task(task: &Value, broken: &mut BTreeSet<&'static str>) {
         for mount in items(&container["MountPoints"]) {
             rule("mounts a declared volume", find(volumes, &mount["SourceVolume"]).is_some());
         }
+        let is_plain = |variable: &Value| {
+            let name = variable["Name"].as_str().unwrap();
+            name.starts_with("AWS_ENDPOINT_URL") || name.ends_with("ALLOW_HTTP_ENDPOINT")
+        };
+        rule("asks AWS where AWS is, over TLS", !items(&container["Environment"]).iter().any(is_plain));
         let added = items(&container["LinuxParameters"]["Capabilities"]["Add"]);
         rule("adds no capability but SYS_PTRACE", added.iter().all(|capability| capability == "SYS_PTRACE"));
         rule("secrets need an execution role", container["Secrets"].is_null() || !task["ExecutionRoleArn"].is_null());
