@@ -14,6 +14,8 @@ const PYTHON_PACKAGES: [&str; 4] = ["moto==5.2.5", "flask==3.1.3", "flask-cors==
 /// Into one of its own: it pins what the others need in other versions.
 const CHECKOV_PACKAGES: [&str; 1] = ["checkov==3.3.30"];
 const CDK_PACKAGE: &str = "aws-cdk@2.1148.1";
+/// What apps of the CDK are written with; only measured.
+const CDK_LIBRARY: [&str; 2] = ["aws-cdk-lib@2.276.0", "constructs@10.8.1"];
 
 /// The tools that were found or made, and why the others were not.
 pub(crate) struct Tools {
@@ -74,15 +76,27 @@ fn python(environment: &Path, packages: &[&str]) -> Result<PathBuf, Failure> {
     })
 }
 
+/// The directory with the CDK's library in `node_modules`.
+pub(crate) fn cdk_library(root: &Path) -> Result<PathBuf, Failure> {
+    let directory = build::target(root).join("tools/cdk-library");
+    npm(&directory, &CDK_LIBRARY)?;
+    Ok(directory)
+}
+
 fn cdk(directory: &Path) -> Result<PathBuf, Failure> {
-    once(directory, CDK_PACKAGE, || {
+    npm(directory, &[CDK_PACKAGE])?;
+    Ok(directory.join("node_modules/.bin/cdk"))
+}
+
+fn npm(directory: &Path, packages: &[&str]) -> Result<(), Failure> {
+    once(directory, &packages.join("\n"), || {
         let npm = on_path("npm").ok_or_else(|| Failure::new("npm is not on PATH; install nodejs and npm"))?;
         fs::create_dir_all(directory).map_err(Failure::io("create the directory for the CDK"))?;
         let mut npm = Command::new(npm);
-        npm.args(["install", "--silent", "--no-save", "--no-package-lock", "--prefix"]).arg(directory).arg(CDK_PACKAGE);
+        npm.args(["install", "--silent", "--no-save", "--no-package-lock", "--prefix"]).arg(directory).args(packages);
         quietly(&mut npm, "npm install")
     })?;
-    Ok(directory.join("node_modules/.bin/cdk"))
+    Ok(())
 }
 
 /// Runs `make` unless it has succeeded before with the same `version`. An interrupted attempt is made anew.

@@ -97,6 +97,10 @@ fn bootstrap_understands_its_container() {
     for scenario in SCENARIOS {
         assert!(bootstrap_of(&text_of(scenario)).is_ok(), "{scenario}");
     }
+    for nodes in [1, 3] {
+        let open = format!("name = \"es\"\n[server]\ninsecure = true\n[cluster]\nnodes = {nodes}");
+        assert!(bootstrap_of(&open).is_ok(), "an insecure server among {nodes}");
+    }
     let health = container(infra::TEMPLATE, ContainerName::Bootstrap).health_check.unwrap();
     assert_eq!(health.command, ["/bootstrap", "healthcheck"]);
     let file = "--health-file=/run/task/bootstrap.json";

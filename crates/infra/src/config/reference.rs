@@ -44,8 +44,8 @@ fn line(text: &mut String, prefix: &str, key: &Key) {
 
 fn section(text: &mut String, name: &str, table: &Table) {
     text.push('\n');
-    let _ = writeln!(text, "[{name}]");
     comment(text, "", table.doc);
+    let _ = writeln!(text, "[{name}]");
     let (own, options): (Vec<_>, Vec<_>) = table.keys.iter().partition(|key| !matches!(key.kind, Kind::Options));
     for key in own {
         line(text, "", key);

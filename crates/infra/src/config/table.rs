@@ -383,14 +383,15 @@ static DATA: Table = Table {
             Like("fs-[0-9a-f]{8,17}"),
             Maybe(Sample::Text("fs-0123456789abcdef0")),
             "A file system that is there already, with mount targets in all zones; and the security group of these, to which the way from\n\
-             the nodes is opened. All keys below up to `retain` are for a new one only.",
+             the nodes is opened. The keys from `name` to `kms_key` are for a new one only.",
         ),
         text("security_group", Like("sg-[0-9a-f]{8,17}"), Maybe(Sample::Text("sg-0123456789abcdef0")), ""),
         text(
             "root",
             Like(r"/|(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}){1,2}"),
             Or(Sample::Text("/")),
-            "Directory under which the nodes' directories are: <root>/node-1/data.",
+            "Directory under which the nodes' directories are: <root>/node-1/data. Decide before the first deployment: with another one\n\
+             afterwards the nodes begin with empty directories, and what they had stays where it was.",
         ),
         text(
             "name",
@@ -554,5 +555,31 @@ impl Table {
     /// If there is none: the parser asks for keys of this table only.
     pub(crate) fn key(&self, name: &str) -> &'static Key {
         self.keys.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("no key `{name}` in the table"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::ServerLine;
+
+    /// The type decides; the table shows.
+    #[test]
+    fn the_lines_in_the_table_are_all_lines() {
+        let Kind::Text(OneOf(lines)) = &SERVER.key("line").kind else { panic!("a closed list") };
+        assert!(lines.iter().copied().eq(ServerLine::ALL.map(ServerLine::as_str)));
+    }
+
+    #[test]
+    fn every_key_stands_there_once() {
+        fn check(table: &Table) {
+            for (index, key) in table.keys.iter().enumerate() {
+                assert!(table.keys[..index].iter().all(|other| other.name != key.name), "{}", key.name);
+                if let Section(inner) | Sections(inner) = &key.kind {
+                    check(inner);
+                }
+            }
+        }
+        check(&ROOT);
     }
 }
