@@ -115,7 +115,7 @@ fn row_automatic_backups() {
 fn row_backup_vault_plan_and_rule() {
     let template = stateful();
     let [(_, vault)] = of_type(&template, "AWS::Backup::BackupVault")[..] else { panic!("one vault") };
-    assert_eq!(vault["Properties"]["BackupVaultName"], "article");
+    assert_eq!(vault["Properties"]["BackupVaultName"], "article-backup");
     assert_eq!(vault["DeletionPolicy"], "RetainExceptOnCreate");
     let plan = &only(&template, "AWS::Backup::BackupPlan")["BackupPlan"];
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Assembly → directory: beside what is there, then in its place.
+//! Assembly → directory: beside what is there, then in its place. Nobody waits for the disk: what a machine that loses its
+//! power leaves half is made again from the same configuration.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -45,8 +46,7 @@ impl Assembly {
             let path = directory.join(name);
             let write = || {
                 let mut file = File::create_new(&path)?;
-                file.write_all(content.as_bytes())?;
-                file.sync_all()
+                file.write_all(content.as_bytes())
             };
             write().map_err(failed("write", &path))?;
         }
@@ -67,8 +67,7 @@ fn write_context(context: &BuildContext, directory: &Path) -> Result<(), Assembl
             let mut to = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
             // The umask is no part of an image.
             to.set_permissions(Permissions::from_mode(mode))?;
-            to.write_all(&file.content)?;
-            to.sync_all()
+            to.write_all(&file.content)
         };
         write().map_err(failed("write", &path))?;
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Insecure;
 use super::section::{Choice, Section};
+use super::server::Insecure;
 use crate::model::{Access, ApplicationUser, CaSource, Encryption, Secret, Secured};
 use crate::values::{ClusterSize, ContainerPath, FullName, GroupName, Login, RotationPeriod, SecretArn};
 

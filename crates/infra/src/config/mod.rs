@@ -1,9 +1,11 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod network;
 mod reference;
 mod schema;
 mod section;
+mod server;
 mod storage;
 mod table;
 
@@ -12,11 +14,10 @@ use std::fmt;
 
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
-use crate::model::{Access, Backup, Data, Discovery, Egress, Encryption, FileSystem, InfrequentAccess, Network, Vpc};
-use crate::server::{self, ServerOption};
+use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
+use crate::server::ServerOption;
 use crate::values::{
-    AdminCidr, BuildDirectory, Cidr, ClusterSize, DeploymentName, FargateCpu, FargateSize, HostedZoneId, Namespace,
-    NamespaceId, Qualifier, RoleArn, ServerLine, SubnetId, VpcId,
+    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
 };
 
 pub use self::reference::reference;
@@ -107,11 +108,6 @@ impl PlatformVersion {
 
 impl Choice for PlatformVersion {
     const WORDS: &'static [(&'static str, Self)] = &[("1.4.0", Self::V1_4_0), ("LATEST", Self::Latest)];
-}
-
-impl Choice for Egress {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("one-nat", Self::OneNat), ("nat-per-zone", Self::NatPerZone), ("public-ip", Self::PublicIp)];
 }
 
 /// One mistake: where, what was found, what is allowed.
@@ -208,12 +204,12 @@ impl Config {
 fn read(root: &Section<'_>) -> Option<Config> {
     let name = root.text("name", DeploymentName::parse);
     let namespace = root.text("namespace", Namespace::parse);
-    let (server, insecure) = root.section("server", server_and_access);
+    let (server, insecure) = root.section("server", server::read);
     let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
     let access = access::read(root, insecure, nodes);
-    let network = root.section("network", |section| network(section, nodes));
-    exposed(root, insecure, network.as_ref());
-    let discovery = root.section("discovery", discovery);
+    let network = root.section("network", |section| network::read(section, nodes));
+    network::exposed(root, insecure, network.as_ref());
+    let discovery = root.section("discovery", network::discovery);
     let storage = storage::read(root);
     let images = root.section("images", images);
     let logs = root.section("logs", |logs| {
@@ -243,145 +239,6 @@ fn read(root: &Section<'_>) -> Option<Config> {
         logs: logs?,
         deploy: deploy?,
     })
-}
-
-/// What `server.insecure` says, and whether it may be exposed.
-#[derive(Clone, Copy)]
-struct Insecure {
-    wanted: bool,
-    exposed: bool,
-}
-
-fn server_and_access(section: &Section<'_>) -> (Option<Server>, Option<Insecure>) {
-    let line = section.text("line", ServerLine::parse);
-    let external_tcp = section.flag("external_tcp");
-    if let (Some(line), Some(true)) = (line, external_tcp)
-        && !server::knows_external_tcp(line)
-    {
-        let line = line.as_str();
-        section.mistake(
-            "external_tcp",
-            format!("`true` does not go with line {line}, which has no such port; allowed is false"),
-        );
-    }
-    let port = section.integer("port", |port| match u16::try_from(port) {
-        Ok(port @ 1024..) if port != server::REPLICATION_PORT && !(external_tcp == Some(true) && port == server::EXTERNAL_TCP_PORT) => Ok(port),
-        _ => Err(format!(
-            "`{port}` is not allowed; allowed are 1024 to 65535, except 1112, the replication port, and 1113 with external_tcp"
-        )),
-    });
-    let cpu = section.integer("cpu", FargateCpu::new);
-    let memory = section.integer("memory", |memory| match cpu {
-        Some(cpu) => FargateSize::new(cpu, memory).map(Some),
-        None => Ok(None),
-    });
-    let uid = section.number("uid");
-    let uid = if section.has("uid") { uid } else { line.map(server::uid) };
-    let log_volume = section.flag("log_volume");
-    let options = section.options("options", |name, value| ServerOption::parse(line, name, value));
-    let (wanted, exposed) = (section.flag("insecure"), section.flag("insecure_exposed"));
-    if let (Some(false), Some(true)) = (wanted, exposed) {
-        section.mistake("insecure_exposed", "`true` says nothing without insecure = true; take it out");
-    }
-    let insecure = wanted.zip(exposed).map(|(wanted, exposed)| Insecure { wanted, exposed });
-    let server = || {
-        Some(Server {
-            line: line?,
-            port: port?,
-            size: memory??,
-            uid: uid?,
-            external_tcp: external_tcp?,
-            log_volume: log_volume?,
-            options: options?,
-        })
-    };
-    (server(), insecure)
-}
-
-/// The keys that only make sense for a new VPC, and for one that is there.
-const NEW_VPC: [&str; 3] = ["cidr", "zones", "egress"];
-const EXISTING_VPC: [&str; 2] = ["subnets", "public_ip"];
-/// With fewer, the loss of one may be the loss of the majority.
-const ZONES_OF_A_CLUSTER: usize = 3;
-
-fn network(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<Network> {
-    let cidr = section.text("cidr", Cidr::parse);
-    let zones = section.number::<u8>("zones");
-    let egress = section.choice("egress");
-    let id = section.text("vpc", VpcId::parse);
-    let subnets = section.texts("subnets", SubnetId::parse);
-    let public_ip = section.flag("public_ip");
-    let fewer = section.flag("allow_fewer_zones");
-    let admin = section.text("admin_cidr", AdminCidr::parse);
-
-    let existing = section.has("vpc");
-    for key in NEW_VPC.iter().filter(|key| existing && section.says(key)) {
-        section.mistake(key, "it is for a new VPC and does not go with `vpc`; take out one of both");
-    }
-    for key in EXISTING_VPC.iter().filter(|key| !existing && section.says(key)) {
-        section.mistake(key, "it is for an existing VPC; add `vpc`, or take it out");
-    }
-    let cluster = nodes?.is_cluster();
-    let vpc = if existing {
-        let subnets = subnets?;
-        if subnets.is_empty() {
-            section.mistake("subnets", "it is missing or empty; `vpc` needs the subnets of the nodes");
-            return None;
-        }
-        Vpc::Existing { id: id?, subnets, public_ip: public_ip? }
-    } else {
-        let zones = if section.has("zones") { zones? } else { 2 + u8::from(cluster) };
-        Vpc::New { cidr: cidr?, zones, egress: egress? }
-    };
-    let network = Network { vpc, admin };
-    if cluster && network.subnets() < ZONES_OF_A_CLUSTER && !fewer? {
-        let key = if existing { "subnets" } else { "zones" };
-        section.mistake(
-            key,
-            format!(
-                "{} does not go with a cluster: the loss of one zone could be the loss of the majority; allowed are \
-                 {ZONES_OF_A_CLUSTER} and more, or allow_fewer_zones = true",
-                network.subnets()
-            ),
-        );
-    }
-    Some(network)
-}
-
-/// An open server at an address that others reach is asked for twice.
-fn exposed(root: &Section<'_>, insecure: Option<Insecure>, network: Option<&Network>) {
-    let (Some(Insecure { wanted: true, exposed }), Some(network)) = (insecure, network) else { return };
-    let ways = [("network.admin_cidr", network.admin.is_some()), ("a public address", network.public_ip())];
-    let ways: Vec<_> = ways.into_iter().filter(|(_, open)| *open).map(|(way, _)| way).collect();
-    match (exposed, ways.as_slice()) {
-        (false, [_, ..]) => root.mistake(
-            "server.insecure",
-            format!(
-                "`true` does not go with {}: everybody there could do everything; take out one of them, or set \
-                 server.insecure_exposed = true",
-                ways.join(" and ")
-            ),
-        ),
-        (true, []) => root.mistake(
-            "server.insecure_exposed",
-            "`true` says nothing without network.admin_cidr or a public address; take it out",
-        ),
-        _ => {}
-    }
-}
-
-fn discovery(section: &Section<'_>) -> Option<Discovery> {
-    let namespace = section.text("namespace_id", NamespaceId::parse);
-    let zone = section.text("hosted_zone_id", HostedZoneId::parse);
-    for (given, other) in [("namespace_id", "hosted_zone_id"), ("hosted_zone_id", "namespace_id")] {
-        if section.has(given) && !section.has(other) {
-            section.mistake(other, format!("it is missing; {given} needs it"));
-        }
-    }
-    if section.has("namespace_id") || section.has("hosted_zone_id") {
-        return Some(Discovery::Existing { namespace: namespace?, hosted_zone: zone? });
-    }
-    Some(Discovery::New)
 }
 
 fn images(section: &Section<'_>) -> Images {

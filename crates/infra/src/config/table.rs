@@ -457,7 +457,7 @@ static BACKUP: Table = Table {
             "vault",
             Like("[A-Za-z0-9_-]{2,50}"),
             Maybe(Sample::Text("Default")),
-            "A vault that is there already. Default: a new one, <name>, which is kept when the stack is deleted.",
+            "A vault that is there already. Default: a new one, <name>-backup, which is kept when the stack is deleted.",
         ),
         text("kms_key", KMS_KEY, AWS, "Key of the new vault: \"aws\", \"own\" or an ARN, as in `credentials`."),
         text("daily_at", Like("([01][0-9]|2[0-3]):[0-5][0-9]"), Or(Sample::Text("02:00")), "When, UTC."),

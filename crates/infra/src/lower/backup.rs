@@ -51,7 +51,8 @@ fn vault(template: &mut Template, deployment: &Deployment, backup: &Backup) -> (
     match &backup.vault {
         Vault::Existing(name) => (json!(name.as_str()), None),
         Vault::New(encryption) => {
-            let mut properties = json!({"BackupVaultName": deployment.name().as_str()});
+            // A name of one letter would be too short for a vault.
+            let mut properties = json!({"BackupVaultName": format!("{}-backup", deployment.name())});
             let key = encryption::key(encryption);
             if let Some(key) = &key {
                 properties["EncryptionKeyArn"] = key.clone();
