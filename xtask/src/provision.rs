@@ -11,7 +11,11 @@ use crate::{Failure, build};
 
 /// Into one virtual environment: moto with what its server needs, and cfn-lint.
 const PYTHON_PACKAGES: [&str; 4] = ["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.2", "cfn-lint==1.58.0"];
+/// Into one of its own: it pins what the others need in other versions.
+const CHECKOV_PACKAGES: [&str; 1] = ["checkov==3.3.30"];
 const CDK_PACKAGE: &str = "aws-cdk@2.1148.1";
+/// What apps of the CDK are written with; only measured.
+const CDK_LIBRARY: [&str; 2] = ["aws-cdk-lib@2.276.0", "constructs@10.8.1"];
 
 /// The tools that were found or made, and why the others were not.
 pub(crate) struct Tools {
@@ -25,12 +29,16 @@ pub(crate) struct Tools {
 pub(crate) fn all(root: &Path) -> Tools {
     let tools = build::target(root).join("tools");
     let mut provisioned = Tools { found: Vec::new(), missing: Vec::new() };
-    match python(&tools.join("python")) {
+    match python(&tools.join("python"), &PYTHON_PACKAGES) {
         Ok(environment) => {
             provisioned.found.push((Tool::MotoPython, environment.join("bin/python")));
             provisioned.found.push((Tool::CfnLint, environment.join("bin/cfn-lint")));
         }
         Err(failure) => provisioned.missing.push(format!("moto and cfn-lint: {}", failure.message)),
+    }
+    match python(&tools.join("checkov"), &CHECKOV_PACKAGES) {
+        Ok(environment) => provisioned.found.push((Tool::Checkov, environment.join("bin/checkov"))),
+        Err(failure) => provisioned.missing.push(format!("checkov: {}", failure.message)),
     }
     match cdk(&tools.join("cdk")) {
         Ok(cdk) => provisioned.found.push((Tool::Cdk, cdk)),
@@ -53,30 +61,42 @@ pub(crate) fn all(root: &Path) -> Tools {
 
 /// Python with boto3 and requests, which moto brings along.
 pub(crate) fn python_with_boto3(root: &Path) -> Result<PathBuf, Failure> {
-    Ok(python(&build::target(root).join("tools/python"))?.join("bin/python"))
+    Ok(python(&build::target(root).join("tools/python"), &PYTHON_PACKAGES)?.join("bin/python"))
 }
 
-fn python(environment: &Path) -> Result<PathBuf, Failure> {
-    once(environment, &PYTHON_PACKAGES.join("\n"), || {
+fn python(environment: &Path, packages: &[&str]) -> Result<PathBuf, Failure> {
+    once(environment, &packages.join("\n"), || {
         let python = on_path("python3").ok_or_else(|| Failure::new("python3 is not on PATH; install Python 3"))?;
         quietly(Command::new(python).args(["-m", "venv"]).arg(environment), "python3 -m venv")?;
         let mut pip = Command::new(environment.join("bin/python"));
         quietly(
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYTHON_PACKAGES),
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages),
             "pip install",
         )
     })
 }
 
+/// The directory with the CDK's library in `node_modules`.
+pub(crate) fn cdk_library(root: &Path) -> Result<PathBuf, Failure> {
+    let directory = build::target(root).join("tools/cdk-library");
+    npm(&directory, &CDK_LIBRARY)?;
+    Ok(directory)
+}
+
 fn cdk(directory: &Path) -> Result<PathBuf, Failure> {
-    once(directory, CDK_PACKAGE, || {
+    npm(directory, &[CDK_PACKAGE])?;
+    Ok(directory.join("node_modules/.bin/cdk"))
+}
+
+fn npm(directory: &Path, packages: &[&str]) -> Result<(), Failure> {
+    once(directory, &packages.join("\n"), || {
         let npm = on_path("npm").ok_or_else(|| Failure::new("npm is not on PATH; install nodejs and npm"))?;
         fs::create_dir_all(directory).map_err(Failure::io("create the directory for the CDK"))?;
         let mut npm = Command::new(npm);
-        npm.args(["install", "--silent", "--no-save", "--no-package-lock", "--prefix"]).arg(directory).arg(CDK_PACKAGE);
+        npm.args(["install", "--silent", "--no-save", "--no-package-lock", "--prefix"]).arg(directory).args(packages);
         quietly(&mut npm, "npm install")
     })?;
-    Ok(directory.join("node_modules/.bin/cdk"))
+    Ok(())
 }
 
 /// Runs `make` unless it has succeeded before with the same `version`. An interrupted attempt is made anew.

@@ -1,4 +1,4 @@
-//! The command line: `run`, `pause`, and the hidden step `exec` in which guard becomes the server.
+//! The command line: `run`, `pause`, `install`, and the hidden step `exec` in which guard becomes the server.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,10 +9,12 @@ Parent of an EventStoreDB process: one writer per data directory, restarts in pl
 
 Usage: guard run [OPTION]... -- PROGRAM [ARGUMENT]...
        guard pause
+       guard install FILE
 
 Commands:
-  run    Lock the data directory, then run PROGRAM as its only server
-  pause  Do nothing until SIGTERM or SIGINT: holds the network of a compose task
+  run      Lock the data directory, then run PROGRAM as its only server
+  pause    Do nothing until SIGTERM or SIGINT: holds the network of a compose task
+  install  Copy guard to FILE, mode 0555, for a container without it
 
 Options of run:
   --data-dir DIR             Directory of the database, locked while the server runs [env: GUARD_DATA_DIR]
@@ -39,6 +41,11 @@ pub(crate) enum Command {
     Run(Settings),
     /// Hold a network namespace.
     Pause,
+    /// Copy itself.
+    Install {
+        /// Where to.
+        file: PathBuf,
+    },
     /// Become the server; guard calls itself with this.
     Exec {
         /// The process id of the guard that called.
@@ -85,12 +92,16 @@ pub(crate) fn parse(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Command, String> {
     let mut arguments = arguments.into_iter();
-    let command = arguments.next().ok_or("no command; allowed are `run` and `pause`, see --help")?;
+    let command = arguments.next().ok_or("no command; allowed are `run`, `pause` and `install`, see --help")?;
     match command.to_str() {
         Some("run") => run(arguments, variable).map_err(|mistakes| mistakes.join("\nerror: ")),
         Some("pause") => match arguments.next() {
             None => Ok(Command::Pause),
             Some(extra) => Err(format!("`{}` after `pause`, which takes nothing", extra.display())),
+        },
+        Some("install") => match (arguments.next(), arguments.next()) {
+            (Some(file), None) => Ok(Command::Install { file: file.into() }),
+            _ => Err("`install` takes the file to install guard as, and nothing else".to_owned()),
         },
         Some(EXEC) => {
             let parent = arguments.next().and_then(|parent| parent.to_str()?.parse().ok());
@@ -99,7 +110,10 @@ pub(crate) fn parse(
         }
         Some("--help" | "-h" | "help") => Ok(Command::Print(HELP.to_owned())),
         Some("--version" | "-V") => Ok(Command::Print(format!("guard {}\n", env!("CARGO_PKG_VERSION")))),
-        _ => Err(format!("`{}` is not a command; allowed are `run` and `pause`, see --help", command.display())),
+        _ => Err(format!(
+            "`{}` is not a command; allowed are `run`, `pause` and `install`, see --help",
+            command.display()
+        )),
     }
 }
 

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | 0 | the server ended with 0 after a signal, or a signal came while guard waited for the lock |
 //! | 2 | the command line or a `GUARD_*` variable is wrong |
-//! | 74 | the data directory cannot be locked, or the lock cannot be kept: the server was killed |
+//! | 74 | the data directory cannot be locked, or the lock cannot be kept: the server was killed; `install` could not write |
 //! | 75 | the server ended itself with 0 more than 5 times in 10 minutes |
 //! | 126, 127 | the server's program cannot be executed, does not exist |
 //! | 128+n | the server died of signal n |
@@ -36,6 +36,7 @@ mod child;
 mod cli;
 mod environment;
 mod identity;
+mod install;
 mod lock;
 mod record;
 mod restarts;
@@ -58,6 +59,16 @@ fn main() -> ExitCode {
             run::run(&settings)
         }
         Ok(cli::Command::Pause) => run::pause(),
+        Ok(cli::Command::Install { file }) => match install::install(&file) {
+            Ok(()) => {
+                say!("guard: installed as {}", file.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                say!("error: could not install guard as `{}`: {error}", file.display());
+                ExitCode::from(74)
+            }
+        },
         Ok(cli::Command::Exec { parent, program }) => child::execute(parent, &program),
         Ok(cli::Command::Print(text)) => {
             eprint!("{text}");

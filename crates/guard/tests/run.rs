@@ -516,3 +516,23 @@ fn as_first_process_guard_is_what_it_is_elsewhere() {
     assert_eq!(namespace.end().code(), Some(0));
     assert!(record(data.path()).starts_with("guard1 signed-off "), "{}", record(data.path()));
 }
+
+#[test]
+fn guard_installs_itself_whatever_was_left_there() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("guard");
+    fs::write(directory.path().join("guard.new"), "left by a run that was killed").unwrap();
+    for _ in 0..2 {
+        let output = Command::new(env!("CARGO_BIN_EXE_guard")).arg("install").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o555);
+        assert!(fs::read(&file).unwrap() == fs::read(env!("CARGO_BIN_EXE_guard")).unwrap(), "it is the program");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+    let nowhere = directory.path().join("none/guard");
+    let output = Command::new(env!("CARGO_BIN_EXE_guard")).arg("install").arg(nowhere).output().unwrap();
+    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
+    assert_eq!(Command::new(env!("CARGO_BIN_EXE_guard")).arg("install").status().unwrap().code(), Some(2));
+}

@@ -1,4 +1,4 @@
-//! `infra init` and `infra synth`.
+//! `infra init`, `infra synth` and `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::assembly::{Assembly, AssemblyError};
-use crate::config::{Config, ConfigErrors, TEMPLATE};
+use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
+use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, schema};
 use crate::model::Deployment;
 
 /// EventStoreDB on ECS Fargate from one config file.
@@ -43,6 +43,8 @@ enum Command {
         #[arg(long, env = "INFRA_OUT", value_name = "DIR", default_value = "./cdk.out")]
         out: PathBuf,
     },
+    /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
+    Schema,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +117,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match &cli.command {
         Command::Init { config, name } => init(config, name),
         Command::Synth { config, out } => synth(config, out),
+        Command::Schema => {
+            print(&format!("{:#}", schema()));
+            return ExitCode::SUCCESS;
+        }
     };
     match done {
         Ok(report) => {
@@ -129,6 +135,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the schema is this program's data")]
+fn print(text: &str) {
+    println!("{text}");
 }
 
 /// The error and its causes on one line.
@@ -159,8 +170,44 @@ fn synth(path: &Path, out: &Path) -> Result<String, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let config = Config::parse(&text).map_err(|source| Error::Config { path: path.to_owned(), source })?;
     let deployment = Deployment::new(config);
+    for warning in deployment.warnings() {
+        eprintln!("warning: {}: {warning}", path.display());
+    }
     let failed = |source| Error::Assembly { out: out.to_owned(), source };
-    Assembly::new(&deployment).map_err(failed)?.write(out).map_err(failed)?;
+    let assembly = match deployment.build_directory() {
+        None => Assembly::new(&deployment),
+        Some(directory) => Assembly::with_context(&deployment, context(path, directory, out)?),
+    };
+    assembly.map_err(failed)?.write(out).map_err(failed)?;
     let (name, shown) = (deployment.name(), out.display());
     Ok(format!("wrote {name}-StatefulResources and {name}-EventStore to {shown}; next: cdk deploy --app {shown} --all"))
+}
+
+/// What images are built from; `directory` is seen from the configuration.
+fn context(path: &Path, directory: &str, out: &Path) -> Result<BuildContext, Error> {
+    let place = path.parent().unwrap_or(Path::new("")).join(directory);
+    let wrong = |messages: Vec<String>| {
+        let mistake = |message| Mistake { key: "images.build".to_owned(), message };
+        let source = ConfigErrors(messages.into_iter().map(mistake).collect());
+        Error::Config { path: path.to_owned(), source }
+    };
+    // An assembly in what it is made from would never be the same twice.
+    let beside = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let (Ok(place), Ok(beside)) = (fs::canonicalize(&place), fs::canonicalize(beside))
+        && beside.starts_with(&place)
+    {
+        let message =
+            format!("`{directory}` holds the assembly, `{}`; choose another directory for one of both", out.display());
+        return Err(wrong(vec![message]));
+    }
+    BuildContext::read(&place).map_err(|errors| {
+        let message = |error: &ContextError| {
+            let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!(
+                "{error}{cause}; allowed is a directory of at most 512 MiB with certgen.Dockerfile, bootstrap.Dockerfile and what \
+                 they copy"
+            )
+        };
+        wrong(errors.iter().map(message).collect())
+    })
 }

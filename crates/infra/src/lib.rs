@@ -24,11 +24,11 @@ mod model;
 mod server;
 mod values;
 
-pub use assembly::{Assembly, AssemblyError};
-pub use config::{ApplicationUser, Config, ConfigErrors, Mistake, TEMPLATE};
+pub use assembly::{Assembly, AssemblyError, BuildContext, ContextError};
+pub use config::{Config, ConfigErrors, Mistake, TEMPLATE, reference, schema};
 pub use image::ImageReference;
 pub use model::{
-    Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH, Task, Value,
-    Volume,
+    ApplicationUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
+    Program, Task, Value, Volume,
 };
 pub use values::{BuiltInUser, Cidr, DeploymentName, FargateSize, Login, Namespace, ServerLine};

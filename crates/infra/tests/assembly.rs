@@ -1,34 +1,18 @@
 //! What is emitted: byte for byte as checked in, with what must hold beside it, and judged by others.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use infra::{Assembly, Config, Deployment};
 use serde_json::{Value, json};
-use testkit::tool::{self, Tool};
 
-/// Scenarios: the file as `infra init` writes it, one with every key set to something else, and a cluster.
-const SCENARIOS: [&str; 3] = ["default", "everything", "cluster"];
-
-fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)
-}
-
-/// `UPDATE_GOLDEN=1` rewrites what is checked in; a reviewer reads the difference.
-fn is_update() -> bool {
-    std::env::var_os("UPDATE_GOLDEN").is_some()
-}
+use support::{SCENARIOS, golden, is_update, text_of};
 
 fn assembly_of(scenario: &str) -> Assembly {
-    // Not the checked-in copy, which another test may be about to rewrite.
-    let text = match scenario {
-        "default" => infra::TEMPLATE.to_owned(),
-        other => fs::read_to_string(golden(&format!("{other}/eventstore.toml"))).unwrap(),
-    };
-    Assembly::new(&Deployment::new(Config::parse(&text).unwrap())).unwrap()
+    support::assembly(&text_of(scenario))
 }
 
 fn assembly() -> Assembly {
@@ -40,18 +24,18 @@ fn template(stack: &str) -> Value {
 }
 
 fn template_of(scenario: &str, stack: &str) -> Value {
-    let assembly = assembly_of(scenario);
-    let (_, text) = assembly.files().find(|(file, _)| file.ends_with(&format!("-{stack}.template.json"))).unwrap();
-    serde_json::from_str(text).unwrap()
+    support::template(&text_of(scenario), stack)
 }
 
 #[test]
-fn the_default_scenario_is_what_init_writes() {
-    let path = golden("default/eventstore.toml");
-    if is_update() {
-        fs::write(&path, infra::TEMPLATE).unwrap();
+fn scenarios_that_are_kept_elsewhere_are_the_same_here() {
+    for scenario in ["default", "article"] {
+        let path = golden(&format!("{scenario}/eventstore.toml"));
+        if is_update() {
+            fs::write(&path, text_of(scenario)).unwrap();
+        }
+        assert!(fs::read_to_string(path).unwrap() == text_of(scenario), "UPDATE_GOLDEN=1 rewrites it");
     }
-    assert!(fs::read_to_string(path).unwrap() == infra::TEMPLATE, "UPDATE_GOLDEN=1 rewrites it");
 }
 
 #[test]
@@ -75,19 +59,20 @@ fn every_scenario_gives_the_checked_in_assembly() {
     }
 }
 
-/// Every mistake with its key, what was found and what is allowed, in one run.
+/// Every mistake with its key, what was found, what is allowed and what to change, in one run.
 #[test]
 fn mistakes_give_the_checked_in_messages() {
-    for (file, mistakes) in [("eventstore", 14), ("cluster", 2), ("files", 2)] {
-        let text = fs::read_to_string(golden(&format!("mistakes/{file}.toml"))).unwrap();
-        let found = Config::parse(&text).unwrap_err();
+    let files = fs::read_dir(golden("mistakes")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+    assert!(files.len() >= 10, "{files:?}");
+    for file in files {
+        let found = Config::parse(&fs::read_to_string(&file).unwrap()).unwrap_err();
         let messages = format!("{found}\n");
-        let path = golden(&format!("mistakes/{file}.txt"));
+        let path = file.with_extension("txt");
         if is_update() {
             fs::write(&path, &messages).unwrap();
         }
-        assert_eq!(found.0.len(), mistakes, "{messages}");
-        assert_eq!(messages, fs::read_to_string(path).unwrap());
+        assert_eq!(messages, fs::read_to_string(path).unwrap(), "{}", file.display());
     }
 }
 
@@ -103,26 +88,54 @@ fn resources(template: &Value) -> impl Iterator<Item = (&str, &Value)> {
 /// A renamed logical id replaces a live resource: file systems and secrets would be left behind and made anew.
 #[test]
 fn what_holds_state_is_retained_under_ids_that_never_change() {
-    let retained = |stack: &str| -> Vec<String> {
-        let template = template(stack);
-        let retained =
-            resources(&template).filter(|(_, resource)| resource["DeletionPolicy"] == "RetainExceptOnCreate");
-        retained
-            .map(|(id, resource)| {
-                assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{id}");
-                id.to_owned()
-            })
-            .collect()
-    };
-    assert_eq!(retained("EventStore"), ["Node1EventStoreLogs"]);
-    let retained = retained("StatefulResources");
-    assert_eq!(retained, ["AdminSecret", "CaSecret", "FileSystem", "Node1DataAccessPoint", "OpsSecret"]);
-    let template = template("StatefulResources");
-    for kind in ["AWS::EFS::FileSystem", "AWS::EFS::AccessPoint", "AWS::SecretsManager::Secret"] {
-        for (id, _) in resources(&template).filter(|(_, resource)| resource["Type"] == kind) {
-            assert!(retained.iter().any(|retained| retained == id), "{id} holds state");
+    let built_in = ["AdminSecret", "CaSecret", "FileSystem", "Node1DataAccessPoint", "OpsSecret"];
+    let of_three = ["Node1DataAccessPoint", "Node2DataAccessPoint", "Node3DataAccessPoint"];
+    let own_key = ["AdminSecret", "BackupVault", "CaSecret", "FileSystem", "Key"];
+    for (scenario, stateful) in [
+        ("default", built_in.to_vec()),
+        // With `data.retain = false` the file system goes with its stack.
+        ("everything", vec!["AdminSecret", "OpsSecret", "UserSecretZ5AoeZ2Ev2Z5Fx", "UserSecretorderZ2Dservice"]),
+        ("cluster", [&["AdminSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat()),
+        ("existing", of_three.to_vec()),
+        ("encrypted", [&own_key[..], &of_three, &["OpsSecret"]].concat()),
+        (
+            "article",
+            vec![
+                "AdminSecret",
+                "BackupVault",
+                "CaSecret",
+                "FileSystem",
+                "Node1DataAccessPoint",
+                "Node1LogsAccessPoint",
+                "OpsSecret",
+                "UserSecretconsumer",
+            ],
+        ),
+    ] {
+        let template = template_of(scenario, "StatefulResources");
+        assert_eq!(retained(&template), stateful, "{scenario}");
+        let service = template_of(scenario, "EventStore");
+        let logs = retained(&service);
+        assert!(logs.iter().all(|id| id.ends_with("EventStoreLogs")) && !logs.is_empty(), "{scenario}: {logs:?}");
+        if scenario == "everything" {
+            continue;
+        }
+        for kind in ["AWS::EFS::FileSystem", "AWS::EFS::AccessPoint", "AWS::SecretsManager::Secret", "AWS::KMS::Key"] {
+            for (id, _) in resources(&template).filter(|(_, resource)| resource["Type"] == kind) {
+                assert!(stateful.contains(&id), "{scenario}: {id} holds state");
+            }
         }
     }
+}
+
+/// The ids of what is kept when its stack goes.
+fn retained(template: &Value) -> Vec<&str> {
+    let retained = resources(template).filter(|(_, resource)| resource["DeletionPolicy"] == "RetainExceptOnCreate");
+    let ids = retained.map(|(id, resource)| {
+        assert_eq!(resource["UpdateReplacePolicy"], "Retain", "{id}");
+        id
+    });
+    ids.collect()
 }
 
 /// CloudFormation generates a new password whenever this text changes.
@@ -387,39 +400,4 @@ fn every_line_and_every_image_can_be_rendered() {
             assert!(template.contains(&format!("\"Image\":\"{image}\"")), "{image}");
         }
     }
-}
-
-#[test]
-fn cfn_lint_finds_nothing() {
-    let Some(cfn_lint) = tool::find(Tool::CfnLint, "cfn_lint_finds_nothing") else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let templates = SCENARIOS.into_iter().flat_map(|scenario| {
-        let out = directory.path().join(scenario);
-        assembly_of(scenario).write(&out).unwrap();
-        let paths = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path());
-        paths.filter(|path| path.to_string_lossy().ends_with(".template.json")).collect::<Vec<_>>()
-    });
-    let output = Command::new(cfn_lint).arg("--").args(templates).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
-}
-
-#[test]
-fn the_cdk_command_line_lists_both_stacks() {
-    let Some(cdk) = tool::find(Tool::Cdk, "the_cdk_command_line_lists_both_stacks") else { return };
-    let directory = tempfile::tempdir().unwrap();
-    let out = directory.path().join("cdk.out");
-    assembly().write(&out).unwrap();
-    let output = Command::new(cdk)
-        .args(["ls", "--app", "cdk.out", "--no-notices"])
-        .current_dir(directory.path())
-        .env("HOME", directory.path())
-        .env("CI", "true")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut stacks: Vec<_> = said.lines().collect();
-    stacks.sort_unstable();
-    assert_eq!(stacks, ["eventstore-EventStore", "eventstore-StatefulResources"]);
 }

@@ -1,14 +1,18 @@
 //! What the model says to our programs is read by their own parsers.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
+mod support;
+
 use std::ffi::OsString;
 
 use certgen::{CaSource, Plan};
-use infra::{Config, Container, ContainerName, Deployment, Value};
+use infra::{BuiltInUser, Container, ContainerName, Value};
+
+use support::{SCENARIOS, text_of};
 
 /// A container of the first node.
 fn container(configuration: &str, name: ContainerName) -> Container {
-    let deployment = Deployment::new(Config::parse(configuration).unwrap());
+    let deployment = support::deployment(configuration);
     let mut containers = deployment.nodes()[0].task().containers.clone().into_iter();
     containers.find(|container| container.name == name).unwrap()
 }
@@ -59,4 +63,47 @@ fn bootstrap_renews_what_certgen_publishes() {
     }
     let files = certificates(include_str!("golden/cluster/eventstore.toml"), ContainerName::Bootstrap);
     assert_eq!(files, [], "the authority's files are in certgen's image alone");
+}
+
+/// What bootstrap is told. Variables are given as the flags they stand for; the address and the name of the task come from ECS.
+fn bootstrap_of(configuration: &str) -> Result<bootstrap::cli::Command, std::process::ExitCode> {
+    let container = container(configuration, ContainerName::Bootstrap);
+    let mut arguments = vec![OsString::from("bootstrap")];
+    arguments.extend(container.command.iter().map(OsString::from));
+    for (name, value) in &container.environment {
+        // Those of certgen are read by certgen's parser, which the test above holds to be the same.
+        let Some(flag) = name.strip_prefix("BOOTSTRAP_") else { continue };
+        let flag = flag.to_ascii_lowercase().replace('_', "-");
+        let value = match value {
+            Value::Literal(value) => value.as_str(),
+            Value::Secret(BuiltInUser::Admin) => "arn:aws:secretsmanager:eu-west-1:123456789012:secret:es/admin-abcdef",
+            Value::Secret(BuiltInUser::Ops) => "arn:aws:secretsmanager:eu-west-1:123456789012:secret:es/ops-abcdef",
+            Value::ClientService => "srv-0123456789abcdef",
+            other => panic!("{other:?} for --{flag}"),
+        };
+        match value {
+            "true" => arguments.push(format!("--{flag}").into()),
+            value => arguments.push(format!("--{flag}={value}").into()),
+        }
+    }
+    arguments.extend(
+        ["--address=10.20.0.7", "--task-arn=arn:aws:ecs:eu-west-1:123456789012:task/es/0a"].map(OsString::from),
+    );
+    bootstrap::cli::parse(arguments)
+}
+
+#[test]
+fn bootstrap_understands_its_container() {
+    for scenario in SCENARIOS {
+        assert!(bootstrap_of(&text_of(scenario)).is_ok(), "{scenario}");
+    }
+    for nodes in [1, 3] {
+        let open = format!("name = \"es\"\n[server]\ninsecure = true\n[cluster]\nnodes = {nodes}");
+        assert!(bootstrap_of(&open).is_ok(), "an insecure server among {nodes}");
+    }
+    let health = container(infra::TEMPLATE, ContainerName::Bootstrap).health_check.unwrap();
+    assert_eq!(health.command, ["/bootstrap", "healthcheck"]);
+    let file = "--health-file=/run/task/bootstrap.json";
+    let asked = ["bootstrap", "healthcheck", file].map(OsString::from);
+    assert!(bootstrap::cli::parse(asked).is_ok());
 }

@@ -448,6 +448,7 @@ impl View<'_> {
     fn own_program(&self) -> PathBuf {
         match self.model.name {
             ContainerName::Certgen => self.place.programs.certgen(),
+            ContainerName::Guard => self.place.programs.guard(),
             ContainerName::EventStore => self.place.programs.standin(),
             ContainerName::Bootstrap => self.place.programs.bootstrap(),
         }
@@ -456,7 +457,7 @@ impl View<'_> {
     fn shown_program(&self) -> String {
         match (&self.model.entry_point, &self.model.image) {
             (Some(entry_point), _) => entry_point.join(" "),
-            (None, Image::OwnRegistry(program)) => (*program).to_owned(),
+            (None, Image::OwnRegistry(program) | Image::Built(program)) => program.as_str().to_owned(),
             (None, Image::Reference(_)) => self.model.name.as_str().to_owned(),
         }
     }

@@ -16,6 +16,8 @@ pub enum Tool {
     MotoPython,
     /// `cfn-lint` of the same virtual environment.
     CfnLint,
+    /// `checkov` of a virtual environment of its own: it pins what others do not.
+    Checkov,
     /// The AWS CDK command line.
     Cdk,
     /// The `openssl` command line.
@@ -36,6 +38,7 @@ impl Tool {
         match self {
             Tool::MotoPython => "TESTKIT_MOTO_PYTHON",
             Tool::CfnLint => "TESTKIT_CFN_LINT",
+            Tool::Checkov => "TESTKIT_CHECKOV",
             Tool::Cdk => "TESTKIT_CDK",
             Tool::OpenSsl => "TESTKIT_OPENSSL",
             Tool::Certtool => "TESTKIT_CERTTOOL",
@@ -54,7 +57,7 @@ impl Tool {
             Tool::Go => Some("go"),
             Tool::Unshare => Some("unshare"),
             Tool::SetPriv => Some("setpriv"),
-            Tool::MotoPython | Tool::CfnLint | Tool::Cdk => None,
+            Tool::MotoPython | Tool::CfnLint | Tool::Checkov | Tool::Cdk => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod certgen;
+mod infra;
 mod mean;
 mod process;
 
@@ -19,6 +20,8 @@ pub(crate) enum Bench {
     Certgen(certgen::Options),
     /// From a ready server to a secured and registered node, beside a straightforward script; `--faults` breaks both.
     Bootstrap(bootstrap::Options),
+    /// Synthesis beside an equivalent app of the AWS CDK.
+    Infra(infra::Options),
     /// Run one program, and print what it cost.
     #[command(hide = true)]
     Process(process::Options),
@@ -29,6 +32,7 @@ pub(crate) fn run(root: &Path, bench: &Bench) -> Result<(), Failure> {
     match bench {
         Bench::Certgen(options) => certgen::run(root, options),
         Bench::Bootstrap(options) => bootstrap::run(root, options),
+        Bench::Infra(options) => infra::run(root, options),
         Bench::Process(options) => process::run(options),
     }
 }

@@ -127,17 +127,17 @@ async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// As `infra init` would write it, but for its port and with the user that it shows in a comment.
+/// As `infra init` would write it, but for its port and with a user of an application.
 fn deployment(options: &Options, port: u16) -> Result<Deployment, Failure> {
     let mut text = infra::TEMPLATE.replace("line = \"24.10\"", &format!("line = {:?}", options.line));
-    text = text.replace("# [[users]]\n# login", "[[users]]\nlogin");
     text = text.replace("ca = \"secret\"", &format!("ca = {:?}", options.ca));
     if options.ca == "files" {
-        text = text.replace("# ca_", "ca_");
+        text = text.replace("# ca_certificate", "ca_certificate").replace("# ca_key", "ca_key");
     }
     if options.nodes != 1 {
         text = text.replace("nodes = 1", &format!("nodes = {}", options.nodes));
     }
+    text.push_str("\n[[users]]\nlogin = \"orders\"\nfull_name = \"Orders\"\ngroups = [\"$ops\"]\n");
     let config = Config::parse(&text).map_err(failed("read the configuration"))?;
     Ok(Deployment::new(config.with_port(port)))
 }

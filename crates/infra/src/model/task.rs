@@ -1,11 +1,12 @@
-//! What a deployment is: typed intent, from which both the templates and the local runs are made.
+//! The task of a node: containers in an order in which they can be started.
 
 use serde_json::json;
 
-use crate::config::{ApplicationUser, CaSource, Config};
+use super::{Access, ApplicationUser, CaSource, Secret, Secured};
+use crate::config::{Config, OwnImages};
 use crate::image::ImageReference;
-use crate::server::{self, Member, REPLICATION_PORT};
-use crate::values::{BuiltInUser, DeploymentName, FargateSize, Namespace, RotationPeriod, ServerLine};
+use crate::server::{self, EXTERNAL_TCP_PORT, Member, REPLICATION_PORT};
+use crate::values::{BuiltInUser, FargateSize, GroupName, RotationPeriod};
 
 /// The value of an environment variable. What only CloudFormation knows is a reference, never a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Volume {
     CaState,
     /// The database, on EFS behind the node's access point.
     Data,
+    /// The server's log files, on EFS behind an access point of their own.
+    Logs,
 }
 
 impl Volume {
@@ -46,6 +49,7 @@ impl Volume {
             Self::Run => "run",
             Self::CaState => "ca-state",
             Self::Data => "data",
+            Self::Logs => "logs",
         }
     }
 }
@@ -66,6 +70,8 @@ pub struct Mount {
 pub enum ContainerName {
     /// The init container.
     Certgen,
+    /// The init container of an insecure server: it installs guard and nothing else.
+    Guard,
     /// The database under guard.
     EventStore,
     /// The sidecar.
@@ -77,6 +83,7 @@ impl ContainerName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Certgen => "certgen",
+            Self::Guard => "guard",
             Self::EventStore => "eventstore",
             Self::Bootstrap => "bootstrap",
         }
@@ -107,13 +114,37 @@ pub struct HealthCheck {
     pub start_period: u16,
 }
 
+/// One of our programs that has an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// With guard inside.
+    Certgen,
+    /// The sidecar.
+    Bootstrap,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Certgen, Self::Bootstrap];
+
+    /// The name of the program, its repository and its Dockerfile.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certgen => "certgen",
+            Self::Bootstrap => "bootstrap",
+        }
+    }
+}
+
 /// The image of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Image {
     /// Given in the configuration, or the vendor's.
     Reference(ImageReference),
     /// `eventstore-fargate/<program>:<version>` in the account's own registry.
-    OwnRegistry(&'static str),
+    OwnRegistry(Program),
+    /// Built by whoever deploys, from the directory that the configuration names.
+    Built(Program),
 }
 
 /// A container of the task.
@@ -158,138 +189,32 @@ pub struct Task {
     pub containers: Vec<Container>,
 }
 
-/// One node of the deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    name: String,
-    host: String,
-    task: Task,
-}
-
-impl Node {
-    /// `node-1`: the instance id in Cloud Map, and the node's directory on the file system.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The node's own DNS name, which it advertises.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// What runs it.
-    pub fn task(&self) -> &Task {
-        &self.task
-    }
-}
-
-/// A whole deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deployment {
-    config: Config,
-    nodes: Vec<Node>,
-}
-
-impl Deployment {
-    /// The deployment that a configuration describes.
-    pub fn new(config: Config) -> Self {
-        let names: Vec<_> = config.nodes.numbers().map(|number| format!("node-{number}")).collect();
-        let hosts: Vec<_> = names.iter().map(|name| format!("{}-{name}.{}", config.name, config.namespace)).collect();
-        let nodes = names.into_iter().zip(&hosts).map(|(name, host)| {
-            let others: Vec<_> = hosts.iter().filter(|other| *other != host).cloned().collect();
-            let task = Task { size: config.size, containers: containers(&config, &name, host, &others) };
-            Node { name, host: host.clone(), task }
-        });
-        Self { nodes: nodes.collect(), config }
-    }
-
-    /// The prefix of everything.
-    pub fn name(&self) -> &DeploymentName {
-        &self.config.name
-    }
-
-    /// Where DNS names are.
-    pub fn namespace(&self) -> &Namespace {
-        &self.config.namespace
-    }
-
-    /// The DNS name that clients connect to.
-    pub fn client_host(&self) -> String {
-        client_host(&self.config)
-    }
-
-    /// The port for HTTP and gRPC.
-    pub fn port(&self) -> u16 {
-        self.config.port
-    }
-
-    /// The server line.
-    pub fn line(&self) -> ServerLine {
-        self.config.line
-    }
-
-    /// The nodes.
-    pub fn nodes(&self) -> &[Node] {
-        &self.nodes
-    }
-
-    /// The users of applications.
-    pub fn users(&self) -> &[ApplicationUser] {
-        &self.config.users
-    }
-
-    /// The login names that have a secret: the built-in users and those of applications.
-    pub fn logins(&self) -> impl Iterator<Item = &str> {
-        let built_in = BuiltInUser::ALL.iter().map(|user| user.as_str());
-        built_in.chain(self.config.users.iter().map(|user| user.login().as_str()))
-    }
-
-    /// The name of a user's secret.
-    pub fn secret_name(&self, login: &str) -> String {
-        secret_name(&self.config, login)
-    }
-
-    /// The name of the secret in which the tasks keep their certificate authority, if they share one. It is made empty; the
-    /// first task fills it.
-    pub fn ca_secret_name(&self) -> Option<String> {
-        (self.config.ca == CaSource::Secret).then(|| secret_name(&self.config, "ca"))
-    }
-
-    /// What CloudFormation generates a user's first password into (`AWS::SecretsManager::Secret`): template and key.
-    pub fn secret_template(login: &str) -> (String, &'static str) {
-        (format!(r#"{{"username":"{login}"}}"#), PASSWORD_KEY)
-    }
-
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
-    }
-}
-
-/// The key of the password in a secret.
-pub(crate) const PASSWORD_KEY: &str = "password";
-
-/// Characters of a generated password (design §6).
-pub const PASSWORD_LENGTH: usize = 40;
-
-/// uid and gid that own the data on EFS, whatever the container runs as; create-only, so it is fixed for all lines.
-pub(crate) const DATA_UID: u32 = 1000;
-
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
 
-fn secret_name(config: &Config, login: &str) -> String {
-    format!("{}/{login}", config.name)
+/// The name of a secret of the deployment, or the ARN of one that is there already.
+pub(super) fn secret_name(config: &Config, name: &str, secret: &Secret) -> String {
+    match secret {
+        Secret::New => format!("{}/{name}", config.name),
+        Secret::Existing(arn) => arn.to_string(),
+    }
 }
 
-fn client_host(config: &Config) -> String {
+pub(super) fn client_host(config: &Config) -> String {
     format!("{}.{}", config.name, config.namespace)
 }
 
-fn containers(config: &Config, node: &str, host: &str, others: &[String]) -> Vec<Container> {
-    vec![
-        certgen(config, host),
-        eventstore(config, &Member { host, port: config.port, others }),
-        bootstrap(config, node, host, others),
-    ]
+pub(super) fn task(config: &Config, node: &str, host: &str, others: &[String]) -> Task {
+    let containers = match &config.access {
+        Access::Secured(secured) => vec![
+            certgen(config, secured, host),
+            eventstore(config, host, others),
+            bootstrap(config, node, host, others),
+        ],
+        Access::Insecure => {
+            vec![guard(config), eventstore(config, host, others), bootstrap(config, node, host, others)]
+        }
+    };
+    Task { size: config.server.size, containers }
 }
 
 fn texts(items: &[&str]) -> Vec<String> {
@@ -304,24 +229,29 @@ fn mount(volume: Volume, path: &'static str) -> Mount {
     Mount { volume, path, read_only: false }
 }
 
-/// The volumes of certgen and bootstrap.
+/// The volumes of our own programs.
 fn own_mounts(config: &Config) -> Vec<Mount> {
     let mut mounts = vec![mount(Volume::Certs, "/certs"), mount(Volume::Tmp, "/tmp"), mount(Volume::Run, "/run/task")];
-    if config.ca == CaSource::Ephemeral {
+    if matches!(&config.access, Access::Secured(Secured { ca: CaSource::Ephemeral, .. })) {
         mounts.push(mount(Volume::CaState, "/ca-state"));
     }
     mounts
 }
 
-fn own_image(given: Option<&ImageReference>, program: &'static str) -> Image {
-    given.map_or(Image::OwnRegistry(program), |image| Image::Reference(image.clone()))
+fn own_image(config: &Config, program: Program) -> Image {
+    let given = match (&config.images.own, program) {
+        (OwnImages::Built(_), program) => return Image::Built(program),
+        (OwnImages::Pulled { certgen, .. }, Program::Certgen) => certgen,
+        (OwnImages::Pulled { bootstrap, .. }, Program::Bootstrap) => bootstrap,
+    };
+    given.as_ref().map_or(Image::OwnRegistry(program), |image| Image::Reference(image.clone()))
 }
 
 /// What certgen publishes and bootstrap renews. Both read it with certgen's parser, for two opinions would replace each
 /// other's certificates.
-fn certificates(config: &Config, host: &str) -> Vec<(String, Value)> {
-    let mut environment = match &config.ca {
-        CaSource::Secret => {
+fn certificates(config: &Config, secured: &Secured, host: &str) -> Vec<(String, Value)> {
+    let mut environment = match &secured.ca {
+        CaSource::Secret(_) => {
             let mut environment = variables([("CERTGEN_CA_SOURCE", "secret".to_owned())]);
             environment.push(("CERTGEN_CA_SECRET".to_owned(), Value::CaSecret));
             environment
@@ -337,24 +267,41 @@ fn certificates(config: &Config, host: &str) -> Vec<(String, Value)> {
     };
     environment.extend(variables([
         ("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config))),
-        ("CERTGEN_SERVER_LINE", config.line.as_str().to_owned()),
+        ("CERTGEN_SERVER_LINE", config.server.line.as_str().to_owned()),
     ]));
     environment
 }
 
-fn certgen(config: &Config, host: &str) -> Container {
-    let mut environment = certificates(config, host);
-    if config.ca == CaSource::Secret {
+fn certgen(config: &Config, secured: &Secured, host: &str) -> Container {
+    let mut environment = certificates(config, secured, host);
+    if matches!(secured.ca, CaSource::Secret(_)) {
         environment.push(("AWS_REGION".to_owned(), Value::Region));
     }
     Container {
-        name: ContainerName::Certgen,
-        image: own_image(config.certgen_image.as_ref(), "certgen"),
-        essential: false,
-        user: server::uid(config.line),
-        entry_point: None,
         command: texts(&["--out", "/certs", "--guard", "/guard"]),
         environment,
+        ..init(config, ContainerName::Certgen)
+    }
+}
+
+/// Without certificates there is still one writer per data directory.
+fn guard(config: &Config) -> Container {
+    Container {
+        entry_point: Some(texts(&["/guard"])),
+        command: texts(&["install", "/certs/guard"]),
+        ..init(config, ContainerName::Guard)
+    }
+}
+
+fn init(config: &Config, name: ContainerName) -> Container {
+    Container {
+        name,
+        image: own_image(config, Program::Certgen),
+        essential: false,
+        user: config.server.uid,
+        entry_point: None,
+        command: Vec::new(),
+        environment: Vec::new(),
         passwords: Vec::new(),
         // Its image declares these volumes, and the first container to mount one decides whom it belongs to.
         mounts: own_mounts(config),
@@ -366,37 +313,55 @@ fn certgen(config: &Config, host: &str) -> Container {
     }
 }
 
-fn eventstore(config: &Config, member: &Member<'_>) -> Container {
+fn eventstore(config: &Config, host: &str, others: &[String]) -> Container {
+    let server = &config.server;
+    let insecure = config.access == Access::Insecure;
     let mut environment = variables([
         ("GUARD_DATA_DIR", server::DATA.to_owned()),
         ("GUARD_STATUS_FILE", "/run/task/guard.json".to_owned()),
     ]);
-    environment.extend(
-        server::environment(config.line, member).into_iter().map(|(name, value)| (name, Value::Literal(value))),
-    );
-    let mut ports = vec![config.port];
-    if !member.others.is_empty() {
+    let member = Member {
+        host,
+        port: server.port,
+        others,
+        insecure,
+        external_tcp: server.external_tcp,
+        log_files: server.log_volume,
+        options: &server.options,
+    };
+    let options = server::environment(server.line, &member).into_iter();
+    environment.extend(options.map(|(name, value)| (name, Value::Literal(value))));
+    let mut ports = vec![server.port];
+    if server.external_tcp {
+        ports.push(EXTERNAL_TCP_PORT);
+    }
+    if !others.is_empty() {
         ports.push(REPLICATION_PORT);
     }
+    let mut mounts = vec![mount(Volume::Data, server::DATA)];
+    if server.log_volume {
+        mounts.push(mount(Volume::Logs, server::LOGS));
+    }
+    mounts.extend([
+        Mount { volume: Volume::Certs, path: "/certs", read_only: true },
+        mount(Volume::Tmp, "/tmp"),
+        mount(Volume::Run, "/run/task"),
+    ]);
     let image =
-        config.server_image.clone().unwrap_or_else(|| ImageReference::new_unchecked(server::image(config.line)));
+        config.images.server.clone().unwrap_or_else(|| ImageReference::new_unchecked(server::image(server.line)));
     Container {
         name: ContainerName::EventStore,
         image: Image::Reference(image),
         essential: true,
-        user: server::uid(config.line),
+        user: server.uid,
         entry_point: Some(texts(&["/certs/guard", "run", "--", server::PROGRAM])),
         command: Vec::new(),
         environment,
-        // A new database never has a default password; guard takes these from a server that has one.
-        passwords: server::first_passwords(config.line),
-        mounts: vec![
-            mount(Volume::Data, server::DATA),
-            Mount { volume: Volume::Certs, path: "/certs", read_only: true },
-            mount(Volume::Tmp, "/tmp"),
-            mount(Volume::Run, "/run/task"),
-        ],
-        depends_on: vec![(ContainerName::Certgen, Condition::Success)],
+        // A new database never has a default password; guard takes these from a server that has one. An insecure server
+        // would end itself over them.
+        passwords: if insecure { Vec::new() } else { server::first_passwords(server.line) },
+        mounts,
+        depends_on: vec![(if insecure { ContainerName::Guard } else { ContainerName::Certgen }, Condition::Success)],
         health_check: None,
         start_timeout: None,
         stop_timeout: Some(120),
@@ -405,13 +370,13 @@ fn eventstore(config: &Config, member: &Member<'_>) -> Container {
 }
 
 /// The users of applications as bootstrap reads them.
-fn application_users(config: &Config) -> String {
-    let users = config.users.iter().map(|user| {
+fn application_users(config: &Config, users: &[ApplicationUser]) -> String {
+    let users = users.iter().map(|user| {
         let mut entry = json!({
             "login": user.login.as_str(),
-            "secret": secret_name(config, user.login.as_str()),
-            "groups": user.groups,
-            "fullName": user.full_name,
+            "secret": secret_name(config, user.login.as_str(), &user.secret),
+            "groups": user.groups.iter().map(GroupName::as_str).collect::<Vec<_>>(),
+            "fullName": user.full_name.as_str(),
         });
         if user.alternates {
             entry["alternate"] = json!(user.login.alternate().as_str());
@@ -421,46 +386,65 @@ fn application_users(config: &Config) -> String {
     users.collect::<serde_json::Value>().to_string()
 }
 
-fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Container {
-    let mut environment = variables([
-        ("BOOTSTRAP_NODE_NAME", node.to_owned()),
-        ("BOOTSTRAP_SERVER", format!("127.0.0.1:{}", config.port)),
-        ("BOOTSTRAP_SERVER_NAME", "localhost".to_owned()),
-        ("BOOTSTRAP_CERTS", "/certs".to_owned()),
-        ("BOOTSTRAP_CLIENT_HOST", client_host(config)),
-        ("BOOTSTRAP_CLIENT_PORT", config.port.to_string()),
-        ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
+/// What bootstrap is told about passwords.
+fn credentials(config: &Config, secured: &Secured) -> Vec<(String, Value)> {
+    let mut environment = Vec::new();
+    if let RotationPeriod::Days(days) = secured.rotate_every {
+        environment.extend(variables([("BOOTSTRAP_ROTATE_EVERY", format!("{days}d"))]));
+    }
+    if secured.recover_with_node_certificate {
+        environment.extend(variables([("BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", "true".to_owned())]));
+    }
+    if !secured.users.is_empty() {
+        environment.extend(variables([("BOOTSTRAP_USERS", application_users(config, &secured.users))]));
+    }
+    environment.extend([
+        ("BOOTSTRAP_ADMIN_SECRET".to_owned(), Value::Secret(BuiltInUser::Admin)),
+        ("BOOTSTRAP_OPS_SECRET".to_owned(), Value::Secret(BuiltInUser::Ops)),
     ]);
+    environment
+}
+
+fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Container {
+    let port = config.server.port;
+    let mut environment =
+        variables([("BOOTSTRAP_NODE_NAME", node.to_owned()), ("BOOTSTRAP_SERVER", format!("127.0.0.1:{port}"))]);
+    match &config.access {
+        Access::Secured(_) => environment.extend(variables([
+            ("BOOTSTRAP_SERVER_NAME", "localhost".to_owned()),
+            ("BOOTSTRAP_CERTS", "/certs".to_owned()),
+        ])),
+        Access::Insecure => environment.extend(variables([("BOOTSTRAP_INSECURE", "true".to_owned())])),
+    }
+    environment.extend(variables([
+        ("BOOTSTRAP_CLIENT_HOST", client_host(config)),
+        ("BOOTSTRAP_CLIENT_PORT", port.to_string()),
+        ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
+    ]));
     if config.nodes.is_cluster() {
         environment.extend(variables([
             ("BOOTSTRAP_CLUSTER_SIZE", config.nodes.to_string()),
             ("BOOTSTRAP_PEERS", others.join(",")),
         ]));
     }
-    if let RotationPeriod::Days(days) = config.rotate_every {
-        environment.extend(variables([("BOOTSTRAP_ROTATE_EVERY", format!("{days}d"))]));
-    }
-    if config.recover_with_node_certificate {
-        environment.extend(variables([("BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", "true".to_owned())]));
-    }
-    if !config.users.is_empty() {
-        environment.extend(variables([("BOOTSTRAP_USERS", application_users(config))]));
+    if let Access::Secured(secured) = &config.access {
+        environment.extend(credentials(config, secured));
     }
     environment.extend([
-        ("BOOTSTRAP_ADMIN_SECRET".to_owned(), Value::Secret(BuiltInUser::Admin)),
-        ("BOOTSTRAP_OPS_SECRET".to_owned(), Value::Secret(BuiltInUser::Ops)),
         ("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService),
         ("AWS_REGION".to_owned(), Value::Region),
     ]);
-    // The files of an authority are in certgen's image alone.
-    if !matches!(config.ca, CaSource::Files { .. }) {
-        environment.extend(certificates(config, host));
+    if let Access::Secured(secured) = &config.access
+        // The files of an authority are in certgen's image alone.
+        && !matches!(secured.ca, CaSource::Files { .. })
+    {
+        environment.extend(certificates(config, secured, host));
     }
     Container {
         name: ContainerName::Bootstrap,
-        image: own_image(config.bootstrap_image.as_ref(), "bootstrap"),
+        image: own_image(config, Program::Bootstrap),
         essential: true,
-        user: server::uid(config.line),
+        user: config.server.uid,
         entry_point: None,
         command: texts(&["run"]),
         environment,
@@ -484,6 +468,7 @@ fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Cont
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Deployment, Node};
 
     #[test]
     fn nothing_of_ours_has_a_name_that_the_server_would_refuse() {

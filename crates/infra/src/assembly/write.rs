@@ -1,107 +1,18 @@
-//! The directory that `cdk deploy --app` takes: manifest and templates (cloud-assembly §3), written all or nothing.
+//! Assembly → directory: beside what is there, then in its place. Nobody waits for the disk: what a machine that loses its
+//! power leaves half is made again from the same configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use crate::cfn::TemplateError;
-use crate::lower;
-use crate::model::Deployment;
-
-/// Read by every CDK command line since 2.150 (mid 2024); nothing newer is needed.
-const SCHEMA_VERSION: &str = "36.0.0";
-const MANIFEST: &str = "manifest.json";
-/// The tag of every stack of ours, by which an assembly of ours is known again.
-const DEPLOYMENT_TAG: &str = "eventstore-fargate:deployment";
-
-/// A cloud assembly in memory: file name → content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Assembly {
-    files: BTreeMap<String, String>,
-}
-
-/// Why an assembly was not written.
-#[derive(Debug, thiserror::Error)]
-pub enum AssemblyError {
-    /// A bug: the templates do not hold together.
-    #[error("the stack `{stack}` does not hold together")]
-    Template {
-        /// The stack.
-        stack: String,
-        /// What is wrong.
-        #[source]
-        source: TemplateError,
-    },
-    /// What is there was not written by this program.
-    #[error("`{path}` exists and is not a cloud assembly of infra ({found}); not touching it")]
-    Foreign {
-        /// The directory or file.
-        path: PathBuf,
-        /// What says so.
-        found: String,
-    },
-    /// The system refused one step.
-    #[error("could not {action} `{path}`")]
-    Io {
-        /// What was being done.
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
+use super::context::{self, BuildContext};
+use super::{Assembly, AssemblyError, DEPLOYMENT_TAG, MANIFEST};
 
 impl Assembly {
-    /// The assembly of a deployment.
-    ///
-    /// # Errors
-    ///
-    /// [`AssemblyError::Template`] only if there is a bug in this crate.
-    pub fn new(deployment: &Deployment) -> Result<Self, AssemblyError> {
-        let mut files = BTreeMap::new();
-        let mut artifacts = Map::new();
-        let mut previous: Option<String> = None;
-        let mut exported = BTreeSet::new();
-        for (stack, template) in lower::stacks(deployment) {
-            let rendered = template
-                .render(&exported)
-                .map_err(|source| AssemblyError::Template { stack: stack.clone(), source })?;
-            exported.extend(template.exports().map(str::to_owned));
-            let file = format!("{stack}.template.json");
-            let stateful = previous.is_none();
-            artifacts.insert(
-                stack.clone(),
-                json!({
-                    "type": "aws:cloudformation:stack",
-                    "environment": "aws://unknown-account/unknown-region",
-                    "dependencies": previous.iter().collect::<Vec<_>>(),
-                    "properties": {
-                        "templateFile": file,
-                        "stackName": stack,
-                        "terminationProtection": stateful,
-                        "tags": {DEPLOYMENT_TAG: deployment.name().as_str()},
-                    },
-                }),
-            );
-            // Compact: a template above 50 KiB could not be deployed without a bootstrapped account.
-            files.insert(file, format!("{rendered}\n"));
-            previous = Some(stack);
-        }
-        let manifest = json!({"version": SCHEMA_VERSION, "artifacts": artifacts});
-        files.insert(MANIFEST.to_owned(), format!("{manifest:#}\n"));
-        Ok(Self { files })
-    }
-
-    /// File names and contents, sorted by name.
-    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files.iter().map(|(name, content)| (name.as_str(), content.as_str()))
-    }
-
     /// Writes the assembly to `out`, replacing an assembly of ours that is there.
     ///
     /// # Errors
@@ -135,13 +46,32 @@ impl Assembly {
             let path = directory.join(name);
             let write = || {
                 let mut file = File::create_new(&path)?;
-                file.write_all(content.as_bytes())?;
-                file.sync_all()
+                file.write_all(content.as_bytes())
             };
             write().map_err(failed("write", &path))?;
         }
-        Ok(())
+        self.context.as_ref().map_or(Ok(()), |context| write_context(context, &directory.join(context.directory())))
     }
+}
+
+/// With the modes that images are to have, whatever they were where it was read.
+fn write_context(context: &BuildContext, directory: &Path) -> Result<(), AssemblyError> {
+    fs::create_dir(directory).map_err(failed("create", directory))?;
+    for (name, file) in context.files() {
+        let path = directory.join(name);
+        let write = || {
+            if let Some(parent) = path.parent() {
+                DirBuilder::new().recursive(true).create(parent)?;
+            }
+            let mode = if file.is_executable { 0o755 } else { 0o644 };
+            let mut to = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+            // The umask is no part of an image.
+            to.set_permissions(Permissions::from_mode(mode))?;
+            to.write_all(&file.content)
+        };
+        write().map_err(failed("write", &path))?;
+    }
+    Ok(())
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AssemblyError + use<> {
@@ -172,25 +102,36 @@ fn is_replaceable(out: &Path) -> Result<bool, AssemblyError> {
     }
     let path = out.join(MANIFEST);
     let manifest = fs::read_to_string(&path).map_err(failed("read", &path))?;
-    let Some(ours) = templates_of_ours(&manifest) else {
+    let Some(ours) = files_of_ours(&manifest) else {
         return foreign(format!("its {MANIFEST} is of something else"));
     };
-    match names.into_iter().find(|name| !ours.contains(name) && !is_lock_of_cdk(name)) {
+    let is_ours = |name: &String| ours.contains(name) || is_lock_of_cdk(name) || is_context_of_ours(out, name);
+    match names.into_iter().find(|name| !is_ours(name)) {
         None => Ok(true),
-        Some(name) => foreign(format!("it holds `{name}`")),
+        Some(name) => foreign(format!("it holds `{name}`, which is not its own or was changed")),
     }
 }
 
-/// The template files of a manifest, if every stack in it carries our tag.
-fn templates_of_ours(manifest: &str) -> Option<BTreeSet<String>> {
+/// The templates and lists of assets in a manifest, if every stack in it carries our tag.
+fn files_of_ours(manifest: &str) -> Option<BTreeSet<String>> {
     let manifest: Value = serde_json::from_str(manifest).ok()?;
-    let template = |stack: &Value| {
-        let properties = &stack["properties"];
+    let file = |artifact: &Value| {
+        let properties = &artifact["properties"];
+        if artifact["type"] == "cdk:asset-manifest" {
+            return Some(properties["file"].as_str()?.to_owned());
+        }
         properties["tags"][DEPLOYMENT_TAG].as_str()?;
         Some(properties["templateFile"].as_str()?.to_owned())
     };
-    let artifacts = manifest["artifacts"].as_object().filter(|artifacts| !artifacts.is_empty())?;
-    artifacts.values().map(template).collect()
+    let artifacts = manifest["artifacts"].as_object()?;
+    let is_stack = |artifact: &Value| artifact["type"] == "aws:cloudformation:stack";
+    artifacts.values().any(is_stack).then(|| artifacts.values().map(file).collect())?
+}
+
+/// A build context that nobody has touched: its name says what it holds.
+fn is_context_of_ours(out: &Path, name: &str) -> bool {
+    context::is_directory_name(name)
+        && BuildContext::read_any(&out.join(name)).is_ok_and(|context| context.directory() == name)
 }
 
 /// The CDK command line leaves `read.<pid>.<n>.lock` in a directory that it reads, when it is killed (cloud-assembly §1).
@@ -200,8 +141,11 @@ fn is_lock_of_cdk(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::config::Config;
+    use crate::model::Deployment;
 
     fn assembly(name: &str) -> Assembly {
         Assembly::new(&Deployment::new(Config::parse(&format!("name = \"{name}\"")).unwrap())).unwrap()

@@ -1,7 +1,20 @@
 //! The values of a configuration as types: each can only be made from text or numbers that are allowed.
 
+mod aws;
+mod cidr;
+mod fargate;
+mod time;
+
 use std::fmt;
-use std::net::Ipv4Addr;
+
+pub(crate) use self::aws::{
+    FileSystemId, HostedZoneId, KeyArn, NamespaceId, RoleArn, SecretArn, SecurityGroupId, SubnetId, VaultName, VpcId,
+};
+pub(crate) use self::cidr::AdminCidr;
+pub use self::cidr::Cidr;
+pub use self::fargate::FargateSize;
+pub(crate) use self::fargate::{CPU_UNITS, FargateCpu, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};
+pub(crate) use self::time::TimeOfDay;
 
 /// The prefix of everything a deployment owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +25,10 @@ pub struct DeploymentName(String);
 pub struct Namespace(String);
 
 macro_rules! checked_text {
-    ($($type:ty),*) => {$(
+    ($visible:vis $($type:ty),*) => {$(
         impl $type {
             /// The text.
-            pub fn as_str(&self) -> &str {
+            $visible fn as_str(&self) -> &str {
                 &self.0
             }
         }
@@ -28,7 +41,32 @@ macro_rules! checked_text {
     )*};
 }
 
-checked_text!(DeploymentName, Namespace, Login);
+checked_text!(pub DeploymentName, Namespace, Login);
+checked_text!(pub(crate) FullName, GroupName, BuildDirectory);
+
+/// How people call a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FullName(String);
+
+/// A group of users in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupName(String);
+
+/// A directory of the file system; `/` or without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DataRoot(String);
+
+/// What a resource is called in the console, in its tag `Name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResourceName(String);
+
+/// What tells the resources of one `cdk bootstrap` from those of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Qualifier(String);
+
+/// Where images are built from, seen from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BuildDirectory(String);
 
 /// Where a file is in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,29 +140,6 @@ pub(crate) enum RotationPeriod {
     Days(u16),
 }
 
-/// A private IPv4 range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    address: Ipv4Addr,
-    prefix: u8,
-}
-
-impl Cidr {
-    /// The `index`th of the 2^`bits` equal parts of the range.
-    pub(crate) fn part(self, bits: u8, index: u8) -> Self {
-        debug_assert!(u32::from(index) < 1 << bits, "a part of this range");
-        let prefix = self.prefix + bits;
-        let offset = u32::from(index) << (32 - prefix);
-        Self { address: Ipv4Addr::from(u32::from(self.address) + offset), prefix }
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
 /// A line of server releases that share their options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerLine {
@@ -144,75 +159,6 @@ impl ServerLine {
             Self::V23_10 => "23.10",
             Self::V24_10 => "24.10",
         }
-    }
-}
-
-/// CPU units and memory of a task: a pair that Fargate offers (AWS, "Task size"), with enough memory for the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FargateSize {
-    cpu: u32,
-    memory_mib: u32,
-}
-
-/// CPU units that Fargate offers, with the memory it gives with them, in MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FargateCpu {
-    units: u32,
-    least: u32,
-    most: u32,
-    step: u32,
-}
-
-const fn offer(units: u32, least: u32, most: u32, step: u32) -> FargateCpu {
-    FargateCpu { units, least, most, step }
-}
-
-/// AWS, "Amazon ECS task definition parameters for Fargate", task size.
-const FARGATE: [FargateCpu; 7] = [
-    offer(256, 512, 2048, 512), // of 512, 1024 and 2048 only the last is enough for the server
-    offer(512, 1024, 4096, 1024),
-    offer(1024, 2048, 8192, 1024),
-    offer(2048, 4096, 16_384, 1024),
-    offer(4096, 8192, 30_720, 1024),
-    offer(8192, 16_384, 61_440, 4096),
-    offer(16_384, 32_768, 122_880, 8192),
-];
-
-/// The chunk cache alone takes 512 MiB, the heap grows with the number of streams (production-review row 40).
-const LEAST_MEMORY_MIB: u32 = 2048;
-
-impl FargateCpu {
-    pub(crate) fn new(units: i64) -> Result<Self, String> {
-        FARGATE.into_iter().find(|cpu| i64::from(cpu.units) == units).ok_or_else(|| {
-            let allowed: Vec<_> = FARGATE.iter().map(|cpu| cpu.units.to_string()).collect();
-            format!("`{units}` CPU units are not offered by Fargate; allowed are {}", allowed.join(", "))
-        })
-    }
-}
-
-impl FargateSize {
-    pub(crate) fn new(cpu: FargateCpu, memory: i64) -> Result<Self, String> {
-        let FargateCpu { units, least, most, step } = cpu;
-        let least = least.max(LEAST_MEMORY_MIB);
-        match u32::try_from(memory) {
-            Ok(memory_mib) if (least..=most).contains(&memory_mib) && memory_mib.is_multiple_of(step) => {
-                Ok(Self { cpu: units, memory_mib })
-            }
-            _ if least == most => Err(format!("`{memory}` MiB do not go with {units} CPU units; allowed are {least}")),
-            _ => Err(format!(
-                "`{memory}` MiB do not go with {units} CPU units; allowed are {least} to {most} in steps of {step}"
-            )),
-        }
-    }
-
-    /// CPU units; 1024 are one vCPU.
-    pub fn cpu(self) -> u32 {
-        self.cpu
-    }
-
-    /// Memory in MiB.
-    pub fn memory_mib(self) -> u32 {
-        self.memory_mib
     }
 }
 
@@ -281,6 +227,80 @@ impl Login {
     }
 }
 
+impl FullName {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let good = (1..=256).contains(&text.len()) && !text.contains(char::is_control);
+        good.then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("`{text}` is not a name; allowed are 1 to 256 bytes without control characters"))
+    }
+}
+
+impl FullName {
+    /// A user who is called like their login.
+    pub(crate) fn of(login: &Login) -> Self {
+        Self(login.0.clone())
+    }
+}
+
+impl GroupName {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let good = (1..=64).contains(&text.len()) && !text.contains(char::is_control);
+        good.then(|| Self(text.to_owned())).ok_or_else(|| {
+            format!("`{text}` is not the name of a group; allowed are 1 to 64 bytes, for example $admins")
+        })
+    }
+}
+
+impl DataRoot {
+    /// With a node's two directories below it a path of at most four, the deepest that an access point makes (AWS,
+    /// "Working with Amazon EFS access points").
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let directory = |name: &str| {
+            let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            (1..=64).contains(&name.len()) && name.bytes().all(known) && !name.starts_with(['.', '-'])
+        };
+        let below = text.strip_prefix('/');
+        let good = below.is_some_and(|below| {
+            below.is_empty() || (below.split('/').count() <= 2 && below.split('/').all(directory))
+        });
+        good.then(|| Self(text.to_owned())).ok_or_else(|| {
+            format!("`{text}` is not a directory for the nodes' directories; allowed are / and one or two names, for example /eventstore/orders")
+        })
+    }
+
+    /// A directory below it.
+    pub(crate) fn join(&self, path: &str) -> String {
+        format!("{}/{path}", self.0.trim_end_matches('/'))
+    }
+}
+
+impl ResourceName {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b" +=._:/@-".contains(&byte);
+        let good = (1..=256).contains(&text.len()) && text.bytes().all(known);
+        good.then(|| Self(text.to_owned())).ok_or_else(|| {
+            format!("`{text}` is not a name for a tag; allowed are 1 to 256 letters, digits, spaces and `+-=._:/@`")
+        })
+    }
+}
+
+impl Qualifier {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let good = (1..=10).contains(&text.len()) && text.bytes().all(known);
+        good.then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("`{text}` is not a qualifier; allowed are 1 to 10 lower-case letters and digits"))
+    }
+}
+
+impl BuildDirectory {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let good = (1..=1024).contains(&text.len()) && !text.contains(char::is_control);
+        good.then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("`{text}` is not a directory; allowed is a path, for example docker"))
+    }
+}
+
 impl RotationPeriod {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let days = text.strip_suffix('d').and_then(|days| days.parse().ok()).filter(|days| (1..=3650).contains(days));
@@ -292,11 +312,17 @@ impl RotationPeriod {
     }
 }
 
-impl fmt::Display for ContainerPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+macro_rules! shown_text {
+    ($($type:ty),*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
 }
+
+shown_text!(ContainerPath, ResourceName, Qualifier);
 
 impl ContainerPath {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -306,42 +332,9 @@ impl ContainerPath {
     }
 }
 
-impl Cidr {
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "`{text}` is not allowed; allowed is a private range (RFC 1918) of /16 to /24, for example 10.20.0.0/16"
-            )
-        };
-        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-        if !address.is_private() || !(16..=24).contains(&prefix) {
-            return Err(wrong());
-        }
-        if u32::from(address) << prefix != 0 {
-            return Err(format!("`{text}` has bits set behind the prefix; give the first address of the range"));
-        }
-        Ok(Self { address, prefix })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_pairs_that_fargate_offers_exist() {
-        let size = |cpu, memory| FargateCpu::new(cpu).and_then(|cpu| FargateSize::new(cpu, memory));
-        for (cpu, memory) in [(256, 2048), (512, 4096), (8192, 20_480), (16_384, 122_880)] {
-            let size = size(cpu, memory).unwrap();
-            assert_eq!((i64::from(size.cpu()), i64::from(size.memory_mib())), (cpu, memory));
-        }
-        for (cpu, memory) in [(256, 512), (256, 4096), (1024, 2500), (1024, 9216), (8192, 18_432), (3, 4096), (-1, -1)]
-        {
-            assert!(size(cpu, memory).is_err(), "{cpu}/{memory}");
-        }
-    }
 
     #[test]
     fn a_name_is_a_dns_label_that_no_node_has() {
@@ -371,33 +364,22 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_private_and_starts_at_its_first_address() {
-        for good in ["10.0.0.0/16", "172.16.0.0/20", "192.168.4.0/24"] {
-            assert_eq!(Cidr::parse(good).unwrap().to_string(), good);
-        }
-        for bad in
-            ["", "10.0.0.0", "10.0.0.0/8", "10.0.0.0/25", "10.0.1.0/16", "20.10.0.0/16", "172.32.0.0/16", "::/16"]
-        {
-            assert!(Cidr::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_range_has_equal_parts() {
-        let range = Cidr::parse("10.20.0.0/16").unwrap();
-        let quarters: Vec<_> = (0..4).map(|index| range.part(2, index).to_string()).collect();
-        assert_eq!(quarters, ["10.20.0.0/18", "10.20.64.0/18", "10.20.128.0/18", "10.20.192.0/18"]);
-        // The smallest part of the smallest range is larger than the smallest subnet of AWS, /28.
-        assert_eq!(Cidr::parse("10.20.1.0/24").unwrap().part(3, 7).to_string(), "10.20.1.224/27");
-    }
-
-    #[test]
     fn a_login_needs_no_escaping_and_leaves_room_for_its_alternate() {
         for good in ["a", "orders", "Orders.v2_x-1", &"a".repeat(62)] {
             assert!(Login::parse(good).is_ok(), "{good}");
         }
         for bad in ["", ".a", "a/b", "a b", "a@b", "ä", "a:b", &"a".repeat(63)] {
             assert!(Login::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_nodes_directories_are_at_most_four_deep() {
+        for (good, data) in [("/", "/node-1/data"), ("/es", "/es/node-1/data"), ("/a/b_c.d", "/a/b_c.d/node-1/data")] {
+            assert_eq!(DataRoot::parse(good).unwrap().join("node-1/data"), data);
+        }
+        for bad in ["", "es", "/es/", "/a/b/c", "//", "/..", "/a/../b", "/a b"] {
+            assert!(DataRoot::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,0 +1,121 @@
+//! The directory that `cdk deploy --app` takes: manifest, templates and what images are built from (cloud-assembly §3, §4),
+//! written all or nothing.
+
+mod context;
+mod manifest;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+
+pub use self::context::{BuildContext, ContextError};
+use crate::cfn::TemplateError;
+use crate::lower::{self, BuiltImages};
+use crate::model::{Deployment, Program};
+
+/// Read by every CDK command line since 2.150 (mid 2024); nothing newer is needed.
+const SCHEMA_VERSION: &str = "36.0.0";
+const MANIFEST: &str = "manifest.json";
+/// The tag of every stack of ours, by which an assembly of ours is known again.
+const DEPLOYMENT_TAG: &str = "eventstore-fargate:deployment";
+
+/// A cloud assembly in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assembly {
+    /// File name → content.
+    files: BTreeMap<String, String>,
+    /// What images are built from, if whoever deploys builds them.
+    context: Option<BuildContext>,
+}
+
+/// Why an assembly was not made or not written.
+#[derive(Debug, thiserror::Error)]
+pub enum AssemblyError {
+    /// A bug: the templates do not hold together.
+    #[error("the stack `{stack}` does not hold together")]
+    Template {
+        /// The stack.
+        stack: String,
+        /// What is wrong.
+        #[source]
+        source: TemplateError,
+    },
+    /// The configuration wants images built, and nobody said from what.
+    #[error("images are to be built from `{0}`; read it as a build context")]
+    NoContext(String),
+    /// What is there was not written by this program.
+    #[error("`{path}` exists and is not a cloud assembly of infra ({found}); not touching it")]
+    Foreign {
+        /// The directory or file.
+        path: PathBuf,
+        /// What says so.
+        found: String,
+    },
+    /// The system refused one step.
+    #[error("could not {action} `{path}`")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Assembly {
+    /// The assembly of a deployment whose images are pulled.
+    ///
+    /// # Errors
+    ///
+    /// [`AssemblyError::NoContext`] if images are to be built, [`AssemblyError::Template`] only if there is a bug in this
+    /// crate.
+    pub fn new(deployment: &Deployment) -> Result<Self, AssemblyError> {
+        match deployment.build_directory() {
+            Some(directory) => Err(AssemblyError::NoContext(directory.to_owned())),
+            None => Self::of(deployment, None),
+        }
+    }
+
+    /// The assembly of a deployment whose images whoever deploys builds from `context`; what that holds is part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`AssemblyError::Template`] only if there is a bug in this crate.
+    pub fn with_context(deployment: &Deployment, context: BuildContext) -> Result<Self, AssemblyError> {
+        Self::of(deployment, deployment.build_directory().is_some().then_some(context))
+    }
+
+    fn of(deployment: &Deployment, context: Option<BuildContext>) -> Result<Self, AssemblyError> {
+        let built: BuiltImages = match &context {
+            Some(context) => Program::ALL.into_iter().map(|program| (program, context.tag(program))).collect(),
+            None => BuiltImages::new(),
+        };
+        let mut files = BTreeMap::new();
+        let mut stacks = Vec::new();
+        let mut exported = BTreeSet::new();
+        for (stack, template) in lower::stacks(deployment, &built) {
+            let rendered = template
+                .render(&exported)
+                .map_err(|source| AssemblyError::Template { stack: stack.clone(), source })?;
+            exported.extend(template.exports().map(str::to_owned));
+            // Compact: a template above 50 KiB could not be deployed without a bootstrapped account.
+            files.insert(manifest::template_file(&stack), format!("{rendered}\n"));
+            stacks.push(stack);
+        }
+        if let (Some(context), Some(stack)) = (&context, stacks.last()) {
+            let assets = manifest::assets(&deployment.config().deploy.cdk_qualifier, context);
+            files.insert(manifest::assets_file(stack), format!("{assets:#}\n"));
+        }
+        let manifest = manifest::manifest(deployment, &stacks, context.is_some());
+        files.insert(MANIFEST.to_owned(), format!("{manifest}\n"));
+        Ok(Self { files, context })
+    }
+
+    /// File names and contents, sorted by name; not those of a build context.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(name, content)| (name.as_str(), content.as_str()))
+    }
+}

@@ -1,0 +1,352 @@
+//! `eventstore.toml`: read as a whole, with every mistake in one run.
+
+mod access;
+mod network;
+mod reference;
+mod schema;
+mod section;
+mod server;
+mod storage;
+mod table;
+
+use std::cell::RefCell;
+use std::fmt;
+
+use self::section::{Choice, Mistakes, Section};
+use crate::image::ImageReference;
+use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
+use crate::server::ServerOption;
+use crate::values::{
+    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
+};
+
+pub use self::reference::reference;
+pub use self::schema::schema;
+pub(crate) use self::section::nearest;
+
+/// The file that `infra init` writes: every key with its default and what it means. [`reference`] makes it.
+pub const TEMPLATE: &str = include_str!("../eventstore.toml");
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) name: DeploymentName,
+    pub(crate) namespace: Namespace,
+    pub(crate) server: Server,
+    pub(crate) nodes: ClusterSize,
+    pub(crate) access: Access,
+    pub(crate) network: Network,
+    pub(crate) discovery: Discovery,
+    pub(crate) data: Data,
+    pub(crate) backup: Option<Backup>,
+    pub(crate) images: Images,
+    pub(crate) logs: Logs,
+    pub(crate) deploy: Deploy,
+}
+
+/// The server and its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) line: ServerLine,
+    pub(crate) port: u16,
+    pub(crate) size: FargateSize,
+    /// uid and gid of the containers.
+    pub(crate) uid: u32,
+    pub(crate) external_tcp: bool,
+    pub(crate) log_volume: bool,
+    pub(crate) options: Vec<ServerOption>,
+}
+
+/// What containers are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Images {
+    /// Otherwise the vendor's.
+    pub(crate) server: Option<ImageReference>,
+    pub(crate) own: OwnImages,
+}
+
+/// Where the images of our programs come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OwnImages {
+    /// From where they are said to be, otherwise from the account's own registry.
+    Pulled { certgen: Option<ImageReference>, bootstrap: Option<ImageReference> },
+    /// Whoever deploys builds them.
+    Built(BuildDirectory),
+}
+
+/// What the containers print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Logs {
+    pub(crate) retention_days: u16,
+    pub(crate) encryption: Encryption,
+}
+
+/// How ECS runs the tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Deploy {
+    pub(crate) platform_version: PlatformVersion,
+    /// Otherwise a new one for each node.
+    pub(crate) execution_role: Option<RoleArn>,
+    pub(crate) cdk_qualifier: Qualifier,
+}
+
+/// A platform version of Fargate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlatformVersion {
+    V1_4_0,
+    Latest,
+}
+
+impl PlatformVersion {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_4_0 => "1.4.0",
+            Self::Latest => "LATEST",
+        }
+    }
+}
+
+impl Choice for PlatformVersion {
+    const WORDS: &'static [(&'static str, Self)] = &[("1.4.0", Self::V1_4_0), ("LATEST", Self::Latest)];
+}
+
+/// One mistake: where, what was found, what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key, with its section: `server.port`.
+    pub key: String,
+    /// What is wrong and what is allowed.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.key, self.message) }
+    }
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigErrors(pub Vec<Mistake>);
+
+impl Config {
+    /// Reads the text of an `eventstore.toml`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] with every mistake: text that is not TOML, unknown or missing keys, values out of range, and values
+    /// that do not go together.
+    pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
+        let values = text.parse::<toml::Table>().map_err(|error| {
+            ConfigErrors(vec![Mistake {
+                key: String::new(),
+                message: format!("not TOML: {}", error.to_string().trim()),
+            }])
+        })?;
+        let mistakes = Mistakes::default();
+        let config = read(&Section::root(&table::ROOT, values, &mistakes));
+        let mistakes = RefCell::into_inner(mistakes);
+        config.filter(|_| mistakes.is_empty()).ok_or(ConfigErrors(mistakes))
+    }
+
+    /// The same configuration with the server on another port, for a task that shares its machine with others.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> Self {
+        Self { server: Server { port, ..self.server }, ..self }
+    }
+
+    /// What is allowed and yet should be known, each with its key.
+    pub fn warnings(&self) -> Vec<Mistake> {
+        let mut warnings = Vec::new();
+        let mut warn = |key: &str, message: &str| {
+            warnings.push(Mistake { key: key.to_owned(), message: message.to_owned() });
+        };
+        if self.access == Access::Insecure {
+            warn("server.insecure", "whoever reaches the server's port may read, write and delete everything");
+        }
+        if let FileSystem::New(file_system) = &self.data.file_system {
+            if file_system.automatic_backups {
+                warn(
+                    "data.automatic_backups",
+                    "recovery points in the automatic vault cannot be deleted at will: AWS keeps each for 35 days, and they are \
+                     paid for; they are copies of a running node, of which not every one can be opened",
+                );
+            }
+            if file_system.infrequent_access != InfrequentAccess::Never {
+                warn(
+                    "data.infrequent_access",
+                    "old chunks are read by every new subscription, scavenge and rebuild of an index, and then each read is slow \
+                     and paid",
+                );
+            }
+        }
+        if !self.data.retain {
+            warn("data.retain", "whoever deletes the stack deletes the database");
+        }
+        if self.backup.is_some() {
+            warn(
+                "backup.enabled",
+                "a recovery point is a copy of a running node, of which not every one can be opened",
+            );
+        }
+        if matches!(self.discovery, Discovery::Existing { .. }) {
+            warn(
+                "discovery.namespace_id",
+                "look at the SOA record of its hosted zone: for as long as its negative TTL says, a node that comes back is \
+                 still missing; 5 s are enough",
+            );
+        }
+        warnings
+    }
+}
+
+fn read(root: &Section<'_>) -> Option<Config> {
+    let name = root.text("name", DeploymentName::parse);
+    let namespace = root.text("namespace", Namespace::parse);
+    let (server, insecure) = root.section("server", server::read);
+    let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
+    let access = access::read(root, insecure, nodes);
+    let network = root.section("network", |section| network::read(section, nodes));
+    network::exposed(root, insecure, network.as_ref());
+    let discovery = root.section("discovery", network::discovery);
+    let storage = storage::read(root);
+    let images = root.section("images", images);
+    let logs = root.section("logs", |logs| {
+        let retention_days = logs.number("retention_days");
+        let encryption = logs.text("kms_key", Encryption::parse);
+        Some(Logs { retention_days: retention_days?, encryption: encryption? })
+    });
+    let deploy = root.section("deploy", |deploy| {
+        let platform_version = deploy.choice("platform_version");
+        let execution_role = deploy.text("execution_role", RoleArn::parse);
+        let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
+        Some(Deploy { platform_version: platform_version?, execution_role, cdk_qualifier: cdk_qualifier? })
+    });
+    root.finish();
+    let (data, backup) = storage?;
+    Some(Config {
+        name: name?,
+        namespace: namespace?,
+        server: server?,
+        nodes: nodes?,
+        access: access?,
+        network: network?,
+        discovery: discovery?,
+        data,
+        backup,
+        images,
+        logs: logs?,
+        deploy: deploy?,
+    })
+}
+
+fn images(section: &Section<'_>) -> Images {
+    let [server, certgen, bootstrap] =
+        ["server", "certgen", "bootstrap"].map(|image| section.text(image, ImageReference::parse));
+    let build = section.text("build", BuildDirectory::parse);
+    for image in ["certgen", "bootstrap"].into_iter().filter(|image| section.has("build") && section.has(image)) {
+        section.mistake(image, "it does not go with `build`, which builds this image; take out one of both");
+    }
+    let own = match build {
+        Some(directory) => OwnImages::Built(directory),
+        None => OwnImages::Pulled { certgen, bootstrap },
+    };
+    Images { server, own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(text: &str) -> Vec<String> {
+        Config::parse(text).unwrap_err().0.into_iter().map(|mistake| mistake.key).collect()
+    }
+
+    #[test]
+    fn the_written_template_is_valid_and_says_the_defaults() {
+        assert_eq!(Config::parse(TEMPLATE).unwrap(), Config::parse("name = \"eventstore\"").unwrap());
+    }
+
+    #[test]
+    fn all_mistakes_are_told_with_their_keys() {
+        let text = r#"
+            name = "Event_Store"
+            namespace = "internal"
+            colour = "blue"
+            [server]
+            line = "20.6"
+            port = 80
+            cpu = 1000
+            memory = 1000
+            imagee = "x:1"
+            [images]
+            server = "x"
+            [network]
+            cidr = "20.0.0.0/16"
+            [logs]
+            retention_days = 31
+            [serverr]
+        "#;
+        let mut expected = [
+            "name",
+            "namespace",
+            "server.line",
+            "server.port",
+            "server.cpu",
+            "server.imagee",
+            "images.server",
+            "network.cidr",
+            "logs.retention_days",
+            "colour",
+            "serverr",
+        ];
+        let mut found = keys(text);
+        expected.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn types_are_checked_and_a_missing_name_is_named() {
+        assert_eq!(keys("server = 1"), ["name", "server"]);
+        assert_eq!(keys("name = 1\n[server]\nport = \"2113\""), ["name", "server.port"]);
+        assert_eq!(keys("name = "), [""]);
+        assert_eq!(keys("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096"), ["server.memory"]);
+    }
+
+    #[test]
+    fn a_cluster_needs_one_authority_for_all_nodes() {
+        let config = |cluster: &str, certificates: &str| {
+            format!("name = \"a\"\n[cluster]\n{cluster}\n[certificates]\n{certificates}")
+        };
+        let files = "ca = \"files\"\nca_certificate = \"/ca/ca.crt\"\nca_key = \"/ca/ca.key\"";
+        for nodes in ["", "nodes = 1", "nodes = 3", "nodes = 5", "nodes = 7"] {
+            assert!(Config::parse(&config(nodes, files)).is_ok(), "{nodes}");
+        }
+        assert!(Config::parse(&config("nodes = 3", "")).is_ok(), "by default all share the one in a secret");
+        assert_eq!(keys(&config("nodes = 3", "ca = \"ephemeral\"")), ["certificates.ca"]);
+        assert_eq!(keys(&config("nodes = 4", "ca = \"vault\"")), ["cluster.nodes", "certificates.ca"]);
+        let unknown = keys(&config("nodes = 4", "ca = \"ephemeral\""));
+        assert_eq!(unknown, ["cluster.nodes"], "whether it is a cluster is not known");
+    }
+
+    #[test]
+    fn the_files_of_an_authority_come_together_and_with_their_source() {
+        let keys = |certificates: &str| keys(&format!("name = \"a\"\n[certificates]\n{certificates}"));
+        assert_eq!(keys("ca = \"files\""), ["certificates.ca_certificate", "certificates.ca_key"]);
+        assert_eq!(keys("ca = \"files\"\nca_key = \"/k\""), ["certificates.ca_certificate"]);
+        assert_eq!(keys("ca_key = \"/k\""), ["certificates.ca_key"]);
+        let relative = "ca = \"files\"\nca_certificate = \"ca.crt\"\nca_key = \"/ca/\"";
+        assert_eq!(keys(relative), ["certificates.ca_certificate", "certificates.ca_key"]);
+    }
+
+    #[test]
+    fn messages_say_what_is_allowed() {
+        let message = |text: &str| Config::parse(text).unwrap_err().to_string();
+        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 23.10, 24.10"));
+        assert!(message("name = \"a\"\n[server]\ncpu = 1000").contains("256, 512, 1024"));
+        assert!(message("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096").contains("2048"));
+        assert!(message("name = \"a\"\n[network]\ncidr = \"10.20.1.0/16\"").contains("first address"));
+    }
+}

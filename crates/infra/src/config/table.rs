@@ -1,0 +1,585 @@
+//! Every key of `eventstore.toml` with its type, its default and what it means: the one table from which the parser, the
+//! commented reference and the JSON Schema are made.
+
+use crate::values::{CPU_UNITS, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};
+
+/// A section of the file, or the file.
+pub(crate) struct Table {
+    /// What it is for; lines of a comment. Empty if its keys say it.
+    pub(crate) doc: &'static str,
+    pub(crate) keys: &'static [Key],
+}
+
+/// A key of a section.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) given: Given,
+    /// What it means and what is allowed; lines of a comment.
+    pub(crate) doc: &'static str,
+}
+
+/// What a key holds.
+pub(crate) enum Kind {
+    Text(Text),
+    Integer(Integers),
+    Flag,
+    /// A list of texts, in which none stands twice.
+    Texts(Text),
+    /// `[key]`.
+    Section(&'static Table),
+    /// `[[key]]`, any number of times.
+    Sections(&'static Table),
+    /// `[key]` whose keys are options of the server (`server::options`), each with a text, an integer or true or false.
+    Options,
+}
+
+/// What a text may be.
+pub(crate) enum Text {
+    /// One of these.
+    OneOf(&'static [&'static str]),
+    /// What this regular expression matches as a whole; the parser may ask for more.
+    Like(&'static str),
+}
+
+/// What an integer may be.
+pub(crate) enum Integers {
+    OneOf(&'static [i64]),
+    /// Both ends belong to it.
+    Between(i64, i64),
+}
+
+/// Whether a key must be there, and what holds if it is not.
+pub(crate) enum Given {
+    /// It must; with what `infra init` writes.
+    Always(Sample),
+    /// This holds.
+    Or(Sample),
+    /// Nothing holds; with an example for the reference.
+    Maybe(Sample),
+    /// A section is always there, if only with its defaults.
+    Nested,
+}
+
+/// A value as it stands in the file.
+pub(crate) enum Sample {
+    Text(&'static str),
+    Integer(i64),
+    Flag(bool),
+    Texts(&'static [&'static str]),
+}
+
+use Given::{Always, Maybe, Nested, Or};
+use Kind::{Flag, Integer, Options, Section, Sections};
+use Text::{Like, OneOf};
+
+const fn key(name: &'static str, kind: Kind, given: Given, doc: &'static str) -> Key {
+    Key { name, kind, given, doc }
+}
+
+const fn text(name: &'static str, text: Text, given: Given, doc: &'static str) -> Key {
+    key(name, Kind::Text(text), given, doc)
+}
+
+const fn section(name: &'static str, table: &'static Table) -> Key {
+    key(name, Section(table), Nested, "")
+}
+
+/// The retention periods that `AWS::Logs::LogGroup` knows, in days.
+const RETENTION_DAYS: &[i64] =
+    &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+const SECRET: Text =
+    Like(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}");
+const SECRET_EXAMPLE: Sample = Sample::Text("arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders/admin-AbCdEf");
+const KMS_KEY: Text = Like(r"aws|own|arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}");
+const IMAGE: Text = Like(r"\S{1,255}");
+const FILE: Text = Like(r"/[^\u0000-\u001f\u007f]*[^/\u0000-\u001f\u007f]");
+const AWS: Given = Or(Sample::Text("aws"));
+
+/// The file.
+pub(crate) static ROOT: Table = Table {
+    doc: "EventStoreDB on ECS Fargate. `infra synth` turns this file into CloudFormation stacks.\n\
+          Every key is shown with its default, or in a comment with an example; only `name` is required.",
+    keys: &[
+        text(
+            "name",
+            Like("[a-z]([a-z0-9-]{0,30}[a-z0-9])?"),
+            Always(Sample::Text("eventstore")),
+            "Prefix of everything: stacks (<name>-StatefulResources, <name>-EventStore), secrets (<name>/admin, <name>/ops),\n\
+             DNS names (<name>.<namespace> for clients). 1 to 32 lower-case letters, digits and inner hyphens, starting with a\n\
+             letter and not ending in -node-<number>.",
+        ),
+        text(
+            "namespace",
+            Like(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+"),
+            Or(Sample::Text("db.internal")),
+            "Private DNS namespace (AWS Cloud Map) in which the database is found.",
+        ),
+        section("server", &SERVER),
+        section("cluster", &CLUSTER),
+        section("certificates", &CERTIFICATES),
+        section("credentials", &CREDENTIALS),
+        key("users", Sections(&USER), Nested, ""),
+        section("network", &NETWORK),
+        section("discovery", &DISCOVERY),
+        section("data", &DATA),
+        section("backup", &BACKUP),
+        section("images", &IMAGES),
+        section("logs", &LOGS),
+        section("deploy", &DEPLOY),
+    ],
+};
+
+static SERVER: Table = Table {
+    doc: "",
+    keys: &[
+        text("line", OneOf(&["23.10", "24.10"]), Or(Sample::Text("24.10")), "Server line: \"23.10\" or \"24.10\"."),
+        key(
+            "port",
+            Integer(Integers::Between(1024, 65535)),
+            Or(Sample::Integer(2113)),
+            "Port for HTTP and gRPC, 1024 to 65535.",
+        ),
+        key(
+            "cpu",
+            Integer(Integers::OneOf(CPU_UNITS)),
+            Or(Sample::Integer(1024)),
+            "Fargate CPU units and memory in MiB: a pair that Fargate offers, at least 2048 MiB\n\
+             (the server's chunk cache alone takes 512 MiB).",
+        ),
+        key("memory", Integer(Integers::Between(LEAST_MEMORY_MIB, MOST_MEMORY_MIB)), Or(Sample::Integer(4096)), ""),
+        key(
+            "uid",
+            Integer(Integers::Between(1, 65534)),
+            Maybe(Sample::Integer(1000)),
+            "uid and gid that the containers run as. Default: that of the server in the vendor's image. The files of the database\n\
+             belong to 1000 whatever is said here, because the file system's access points see to it; so root is not needed.",
+        ),
+        key(
+            "external_tcp",
+            Flag,
+            Or(Sample::Flag(false)),
+            "Listen on port 1113 for the old TCP protocol as well; line 23.10 is the last that knows it.",
+        ),
+        key(
+            "log_volume",
+            Flag,
+            Or(Sample::Flag(false)),
+            "Let the server write log files as well, to a directory of the node on the file system, /var/log/eventstore. They are up\n\
+             to 31 times 1 GiB; what the server prints goes to CloudWatch Logs anyway.",
+        ),
+        key(
+            "insecure",
+            Flag,
+            Or(Sample::Flag(false)),
+            "No TLS, no passwords, no certificates: whoever reaches the server may do everything. For experiments.",
+        ),
+        key(
+            "insecure_exposed",
+            Flag,
+            Or(Sample::Flag(false)),
+            "Allow `insecure` together with a public address or `network.admin_cidr`.",
+        ),
+        key(
+            "options",
+            Options,
+            Nested,
+            "Further options of the server, named as in its documentation without EVENTSTORE_. What infra sets itself, what this\n\
+             server line does not know and what would put passwords or data at risk is refused.\n\
+             RUN_PROJECTIONS = \"System\"\n\
+             START_STANDARD_PROJECTIONS = true",
+        ),
+    ],
+};
+
+static CLUSTER: Table = Table {
+    doc: "",
+    keys: &[key(
+        "nodes",
+        Integer(Integers::OneOf(&[1, 3, 5, 7])),
+        Or(Sample::Integer(1)),
+        "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
+         writes while more than half of its nodes live. Decide before the first deployment: the subnets of one node and of a\n\
+         cluster lie differently. An update of the tasks replaces all nodes at once; the cluster is away until they are back.\n\
+         Five or seven nodes make a template that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
+    )],
+};
+
+static CERTIFICATES: Table = Table {
+    doc: "",
+    keys: &[
+        text(
+            "ca",
+            OneOf(&["secret", "ephemeral", "files"]),
+            Or(Sample::Text("secret")),
+            "Where the certificate authority (CA) that signs the nodes' certificates comes from: \"secret\" is one of the deployment, in\n\
+             the secret <name>/ca, which the first task makes and `certgen ca rotate` replaces; \"ephemeral\" makes one in every new task,\n\
+             for a single node whose clients read the CA from its secret; \"files\" are in the image of certgen.",
+        ),
+        text(
+            "ca_secret",
+            SECRET,
+            Maybe(Sample::Text("arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/ca-AbCdEf")),
+            "For \"secret\", one that is there already, empty or filled by certgen. Its ARN, with the six characters at its end.",
+        ),
+        text(
+            "ca_certificate",
+            FILE,
+            Maybe(Sample::Text("/ca/ca.crt")),
+            "For \"files\", where they are in the certgen container: certificate and unencrypted key, PEM. Whoever may pull the image\n\
+             has the key.",
+        ),
+        text("ca_key", FILE, Maybe(Sample::Text("/ca/ca.key")), ""),
+    ],
+};
+
+static CREDENTIALS: Table = Table {
+    doc: "",
+    keys: &[
+        text(
+            "rotate_every",
+            Like("never|[0-9]{1,4}d"),
+            Or(Sample::Text("90d")),
+            "Age at which bootstrap replaces the passwords of admin, ops and of users that alternate: \"1d\" to \"3650d\", or \"never\" for\n\
+             on demand alone (`bootstrap rotate`). Programs that log in as admin or ops must then read the secret anew.",
+        ),
+        key(
+            "recover_with_node_certificate",
+            Flag,
+            Or(Sample::Flag(false)),
+            "If no password that was ever in the secrets opens the database (a backup of a foreign one, a password that somebody\n\
+             changed by hand), let bootstrap set admin's with the node's certificate. Whoever can read that certificate's key can do so\n\
+             as well, whatever is said here.",
+        ),
+        text(
+            "admin_secret",
+            SECRET,
+            Maybe(SECRET_EXAMPLE),
+            "Secrets of admin and ops that are there already; they must hold {\"username\": …, \"password\": …}. By ARN, with the six\n\
+             characters at its end. bootstrap writes new versions to them. Default: new ones, <name>/admin and <name>/ops.",
+        ),
+        text(
+            "ops_secret",
+            SECRET,
+            Maybe(Sample::Text("arn:aws:secretsmanager:eu-west-1:123456789012:secret:orders/ops-AbCdEf")),
+            "",
+        ),
+        text(
+            "kms_key",
+            KMS_KEY,
+            AWS,
+            "Key that encrypts the secrets: \"aws\", the account's key for Secrets Manager; \"own\", a key of the deployment; or the ARN of\n\
+             a key that is there. Of existing secrets it is the key that they are encrypted with.",
+        ),
+    ],
+};
+
+static USER: Table = Table {
+    doc: "Users that applications log in as, at most 40. Each gets a secret <name>/<login>. They are created, kept in their groups and\n\
+          never deleted.",
+    keys: &[
+        text(
+            "login",
+            Like(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,61}"),
+            Always(Sample::Text("orders")),
+            "1 to 62 letters, digits and `_.-`.",
+        ),
+        text(
+            "full_name",
+            Like(r"[^\u0000-\u001f\u007f-\u009f]{1,256}"),
+            Maybe(Sample::Text("Orders")),
+            "Default: the login.",
+        ),
+        key("groups", Kind::Texts(Like(r"[^\u0000-\u001f\u007f-\u009f]{1,64}")), Maybe(Sample::Texts(&["$ops"])), ""),
+        key(
+            "alternate",
+            Flag,
+            Or(Sample::Flag(true)),
+            "Two logins take turns, orders and orders-b: the one that is not in use gets the new password, so that a program that read\n\
+             the secret at its start goes on until the turn after. With false there is one login, replaced on demand alone.",
+        ),
+        text(
+            "secret",
+            SECRET,
+            Maybe(Sample::Text("arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/orders-AbCdEf")),
+            "A secret that is there already. Default: a new one, <name>/<login>.",
+        ),
+    ],
+};
+
+static NETWORK: Table = Table {
+    doc: "A new VPC, or with `vpc` and `subnets` one that is there.",
+    keys: &[
+        text(
+            "cidr",
+            Like(r"[0-9.]{7,15}/(1[6-9]|2[0-4])"),
+            Or(Sample::Text("10.20.0.0/16")),
+            "Address range of the new VPC: private (RFC 1918), /16 to /24.",
+        ),
+        key(
+            "zones",
+            Integer(Integers::Between(1, 3)),
+            Maybe(Sample::Integer(3)),
+            "Availability zones of the new VPC, 1 to 3. Default: 2 for a single node, 3 for a cluster.",
+        ),
+        text(
+            "egress",
+            OneOf(&["one-nat", "nat-per-zone", "public-ip"]),
+            Or(Sample::Text("one-nat")),
+            "How tasks in the new VPC reach AWS and image registries: \"one-nat\", from private subnets through one NAT gateway for all\n\
+             zones; \"nat-per-zone\", through one in each; \"public-ip\", from public subnets with a public address each and without\n\
+             a NAT gateway.",
+        ),
+        text(
+            "vpc",
+            Like("vpc-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("vpc-0123456789abcdef0")),
+            "An existing VPC, with DNS support and DNS host names, whose subnets have a way to AWS and to image registries.",
+        ),
+        key(
+            "subnets",
+            Kind::Texts(Like("subnet-[0-9a-f]{8,17}")),
+            Maybe(Sample::Texts(&["subnet-0123456789abcdef0", "subnet-0123456789abcdef1", "subnet-0123456789abcdef2"])),
+            "Its subnets, each in a zone of its own. Node i of a cluster stands in the i-th, and begins anew behind the last. Do not\n\
+             change their order afterwards: nodes and mount targets would move.",
+        ),
+        key(
+            "public_ip",
+            Flag,
+            Or(Sample::Flag(false)),
+            "Give tasks in the existing subnets, which then must be public, a public address.",
+        ),
+        key(
+            "allow_fewer_zones",
+            Flag,
+            Or(Sample::Flag(false)),
+            "Let a cluster stand in fewer than three zones: the loss of one may then be the loss of the majority.",
+        ),
+        text(
+            "admin_cidr",
+            Like(r"[0-9.]{7,15}/[0-9]{1,2}"),
+            Maybe(Sample::Text("198.51.100.0/24")),
+            "Range of addresses (an office, a VPN) from which people reach the server's port, and with it the admin UI. Default: nobody;\n\
+             programs open the way in their own stacks.",
+        ),
+    ],
+};
+
+static DISCOVERY: Table = Table {
+    doc: "A namespace of Cloud Map that is there already, named in `namespace`: both keys, or neither for a new one. The negative TTL in\n\
+          the SOA record of its hosted zone should be 5 s: for so long nodes and clients remember that a name was missing.",
+    keys: &[
+        text("namespace_id", Like("ns-[a-z0-9]{1,64}"), Maybe(Sample::Text("ns-0123456789abcdef")), ""),
+        text("hosted_zone_id", Like("Z[A-Z0-9]{1,31}"), Maybe(Sample::Text("Z0123456789ABCDEFGHIJ")), ""),
+    ],
+};
+
+static DATA: Table = Table {
+    doc: "The file system (EFS) with the database. Every node has a directory of its own behind an access point.",
+    keys: &[
+        text(
+            "file_system",
+            Like("fs-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("fs-0123456789abcdef0")),
+            "A file system that is there already, with mount targets in all zones; and the security group of these, to which the way from\n\
+             the nodes is opened. The keys from `name` to `kms_key` are for a new one only.",
+        ),
+        text("security_group", Like("sg-[0-9a-f]{8,17}"), Maybe(Sample::Text("sg-0123456789abcdef0")), ""),
+        text(
+            "root",
+            Like(r"/|(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}){1,2}"),
+            Or(Sample::Text("/")),
+            "Directory under which the nodes' directories are: <root>/node-1/data. Decide before the first deployment: with another one\n\
+             afterwards the nodes begin with empty directories, and what they had stays where it was.",
+        ),
+        text(
+            "name",
+            Like(r"[A-Za-z0-9 +=._:/@-]{1,256}"),
+            Maybe(Sample::Text("orders-data")),
+            "Name of the file system. Default: <name>-data.",
+        ),
+        text(
+            "performance_mode",
+            OneOf(&["generalPurpose"]),
+            Or(Sample::Text("generalPurpose")),
+            "Only \"generalPurpose\": \"maxIO\" makes every single operation of the database slower.",
+        ),
+        text(
+            "throughput",
+            OneOf(&["elastic", "bursting", "provisioned"]),
+            Or(Sample::Text("elastic")),
+            "\"elastic\" takes what it needs and is paid by use; \"bursting\" grows with the size, 50 KiB/s per GiB, so that a young\n\
+             database lives on credits; \"provisioned\" is paid by `provisioned_mibps`.",
+        ),
+        key(
+            "provisioned_mibps",
+            Integer(Integers::Between(1, 3414)),
+            Maybe(Sample::Integer(16)),
+            "For \"provisioned\": MiB/s, 1 to 3414.",
+        ),
+        text(
+            "infrequent_access",
+            OneOf(&["never", "1d", "7d", "14d", "30d", "60d", "90d", "180d", "270d", "365d"]),
+            Or(Sample::Text("never")),
+            "Days without access after which files move to the cheaper class with slower, paid reads; they come back with the first\n\
+             access. Every new subscription, scavenge and rebuild of an index reads old chunks. \"never\", or \"1d\", \"7d\", \"14d\", \"30d\",\n\
+             \"60d\", \"90d\", \"180d\", \"270d\", \"365d\".",
+        ),
+        key(
+            "automatic_backups",
+            Flag,
+            Or(Sample::Flag(false)),
+            "Backups that AWS makes every day into the vault aws/efs/automatic-backup-vault. Its recovery points cannot be deleted at\n\
+             will, and they are copies of a running node. Not together with `backup`.",
+        ),
+        text(
+            "kms_key",
+            KMS_KEY,
+            AWS,
+            "Key that encrypts the file system: \"aws\", \"own\" or an ARN, as in `credentials`. It cannot be changed afterwards.",
+        ),
+        key(
+            "retain",
+            Flag,
+            Or(Sample::Flag(true)),
+            "Keep the file system and the access points when the stack is deleted. With false they go with it, and the data with them.",
+        ),
+    ],
+};
+
+static BACKUP: Table = Table {
+    doc: "A daily backup of the file system by AWS Backup. It copies the files of a running node one after the other, and of such\n\
+          copies not every one can be opened.",
+    keys: &[
+        key("enabled", Flag, Or(Sample::Flag(false)), ""),
+        text(
+            "vault",
+            Like("[A-Za-z0-9_-]{2,50}"),
+            Maybe(Sample::Text("Default")),
+            "A vault that is there already. Default: a new one, <name>-backup, which is kept when the stack is deleted.",
+        ),
+        text("kms_key", KMS_KEY, AWS, "Key of the new vault: \"aws\", \"own\" or an ARN, as in `credentials`."),
+        text("daily_at", Like("([01][0-9]|2[0-3]):[0-5][0-9]"), Or(Sample::Text("02:00")), "When, UTC."),
+        key(
+            "start_window_minutes",
+            Integer(Integers::Between(60, 1440)),
+            Or(Sample::Integer(60)),
+            "Minutes in which it must have begun, at least 60, and in which it must be complete, or it is given up.",
+        ),
+        key("completion_window_minutes", Integer(Integers::Between(61, 10080)), Or(Sample::Integer(120)), ""),
+        key(
+            "delete_after_days",
+            Integer(Integers::Between(1, 36500)),
+            Or(Sample::Integer(35)),
+            "Days after which a recovery point is deleted.",
+        ),
+    ],
+};
+
+static IMAGES: Table = Table {
+    doc: "Images with tag or digest. Those in a private registry of ECR are pulled with the rights of the task's execution role.",
+    keys: &[
+        text(
+            "server",
+            IMAGE,
+            Maybe(Sample::Text("docker.eventstore.com/eventstore/eventstoredb-ee:24.10")),
+            "Image of the server. Default: the vendor's image of the line.",
+        ),
+        text(
+            "certgen",
+            IMAGE,
+            Maybe(Sample::Text("123456789012.dkr.ecr.eu-west-1.amazonaws.com/eventstore-fargate/certgen:0.1.0")),
+            "Images of certgen (with guard inside) and bootstrap. Default: the repositories eventstore-fargate/certgen and\n\
+             eventstore-fargate/bootstrap in the ECR of the account and region of the stack, tagged with this version of infra.",
+        ),
+        text(
+            "bootstrap",
+            IMAGE,
+            Maybe(Sample::Text("123456789012.dkr.ecr.eu-west-1.amazonaws.com/eventstore-fargate/bootstrap:0.1.0")),
+            "",
+        ),
+        text(
+            "build",
+            Like(r"[^\u0000-\u001f\u007f]{1,1024}"),
+            Maybe(Sample::Text("docker")),
+            "Instead of `certgen` and `bootstrap`, a directory with certgen.Dockerfile, bootstrap.Dockerfile and what they copy, seen from\n\
+             this file: `cdk deploy` builds both and pushes them to the registry that `cdk bootstrap` made.",
+        ),
+    ],
+};
+
+static LOGS: Table = Table {
+    doc: "",
+    keys: &[
+        key(
+            "retention_days",
+            Integer(Integers::OneOf(RETENTION_DAYS)),
+            Or(Sample::Integer(30)),
+            "Days after which CloudWatch Logs deletes log events.",
+        ),
+        text("kms_key", KMS_KEY, AWS, "Key that encrypts them: \"aws\", \"own\" or an ARN, as in `credentials`."),
+    ],
+};
+
+static DEPLOY: Table = Table {
+    doc: "",
+    keys: &[
+        text(
+            "platform_version",
+            OneOf(&["1.4.0", "LATEST"]),
+            Or(Sample::Text("1.4.0")),
+            "Platform version of Fargate: \"1.4.0\" or \"LATEST\".",
+        ),
+        text(
+            "execution_role",
+            Like("arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+"),
+            Maybe(Sample::Text("arn:aws:iam::123456789012:role/ecs-execution")),
+            "A role that is there already, with which ECS starts the tasks: pulls images, writes logs, reads the first passwords.\n\
+             Default: a new one for each node.",
+        ),
+        text(
+            "cdk_qualifier",
+            Like("[a-z0-9]{1,10}"),
+            Or(Sample::Text("hnb659fds")),
+            "Qualifier that the account was bootstrapped with, for `images.build`.",
+        ),
+    ],
+};
+
+impl Table {
+    /// The key of this name.
+    ///
+    /// # Panics
+    ///
+    /// If there is none: the parser asks for keys of this table only.
+    pub(crate) fn key(&self, name: &str) -> &'static Key {
+        self.keys.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("no key `{name}` in the table"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::values::ServerLine;
+
+    /// The type decides; the table shows.
+    #[test]
+    fn the_lines_in_the_table_are_all_lines() {
+        let Kind::Text(OneOf(lines)) = &SERVER.key("line").kind else { panic!("a closed list") };
+        assert!(lines.iter().copied().eq(ServerLine::ALL.map(ServerLine::as_str)));
+    }
+
+    #[test]
+    fn every_key_stands_there_once() {
+        fn check(table: &Table) {
+            for (index, key) in table.keys.iter().enumerate() {
+                assert!(table.keys[..index].iter().all(|other| other.name != key.name), "{}", key.name);
+                if let Section(inner) | Sections(inner) = &key.kind {
+                    check(inner);
+                }
+            }
+        }
+        check(&ROOT);
+    }
+}

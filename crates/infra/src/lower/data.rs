@@ -1,0 +1,130 @@
+//! The file system, and in it a directory of its own for every node and purpose.
+
+use serde_json::{Value, json};
+
+use super::network::Network;
+use super::{encryption, export, name_tag};
+use crate::cfn::{LogicalId, Resource, Template};
+use crate::model::{DATA_UID, Deployment, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Volume};
+
+/// Gives the file system's id.
+pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &Network, group: &Value) -> Value {
+    let data = &deployment.config().data;
+    let file_system = match &data.file_system {
+        FileSystem::New(new) => {
+            let id = file_system(template, deployment, new).reference();
+            mount_targets(template, &id, network, group);
+            id
+        }
+        FileSystem::Existing { id, .. } => json!(id.as_str()),
+    };
+    export(template, deployment, "FileSystemId", "File system with the database", file_system.clone());
+    for (number, node) in (1..).zip(deployment.nodes()) {
+        access_point(template, deployment, &file_system, number, node.name(), Volume::Data);
+        if deployment.config().server.log_volume {
+            access_point(template, deployment, &file_system, number, node.name(), Volume::Logs);
+        }
+    }
+    file_system
+}
+
+/// The name of the output and of the export with the id of a node's access point.
+pub(super) fn access_point_id(number: usize, volume: Volume) -> String {
+    format!("{}Id", access_point_name(number, volume))
+}
+
+fn access_point_name(number: usize, volume: Volume) -> String {
+    let purpose = if volume == Volume::Logs { "Logs" } else { "Data" };
+    format!("Node{number}{purpose}AccessPoint")
+}
+
+fn file_system(template: &mut Template, deployment: &Deployment, new: &NewFileSystem) -> LogicalId {
+    let name = new.name.as_ref().map_or_else(|| format!("{}-data", deployment.name()), ToString::to_string);
+    let mut properties = json!({
+        "Encrypted": true,
+        "PerformanceMode": "generalPurpose",
+        "BackupPolicy": {"Status": if new.automatic_backups { "ENABLED" } else { "DISABLED" }},
+        "FileSystemPolicy": {
+            "Version": "2012-10-17",
+            // A policy ends anonymous access; task roles allow what they need (production-review row 12).
+            "Statement": [
+                deny("DenyWithoutTls", &json!("*"), Some(json!({"Bool": {"aws:SecureTransport": "false"}}))),
+                deny("DenyRoot", &json!("elasticfilesystem:ClientRootAccess"), None),
+            ],
+        },
+        "FileSystemTags": [{"Key": "Name", "Value": name}],
+    });
+    let mut set = |key: &str, value: Value| properties[key] = value;
+    match new.throughput {
+        Throughput::Elastic => set("ThroughputMode", json!("elastic")),
+        Throughput::Bursting => set("ThroughputMode", json!("bursting")),
+        Throughput::Provisioned(mibps) => {
+            set("ThroughputMode", json!("provisioned"));
+            set("ProvisionedThroughputInMibps", json!(mibps));
+        }
+    }
+    if let InfrequentAccess::AfterDays(days) = new.infrequent_access {
+        let after = if days == 1 { "AFTER_1_DAY".to_owned() } else { format!("AFTER_{days}_DAYS") };
+        // What is read once is read again (production-review row 15).
+        let back = json!({"TransitionToPrimaryStorageClass": "AFTER_1_ACCESS"});
+        set("LifecyclePolicies", json!([{"TransitionToIA": after}, back]));
+    }
+    if let Some(key) = encryption::key(&new.encryption) {
+        set("KmsKeyId", key);
+    }
+    template.add("FileSystem", kept(deployment, Resource::new("AWS::EFS::FileSystem", properties)))
+}
+
+/// What the configuration says of file system and access points.
+fn kept(deployment: &Deployment, resource: Resource) -> Resource {
+    if deployment.config().data.retain { resource.retained() } else { resource }
+}
+
+fn mount_targets(template: &mut Template, file_system: &Value, network: &Network, group: &Value) {
+    for (number, subnet) in (1..).zip(&network.subnets) {
+        template.add(
+            format!("MountTarget{number}"),
+            Resource::new(
+                "AWS::EFS::MountTarget",
+                json!({"FileSystemId": file_system, "SubnetId": subnet, "SecurityGroups": [group]}),
+            ),
+        );
+    }
+}
+
+fn access_point(
+    template: &mut Template,
+    deployment: &Deployment,
+    file_system: &Value,
+    number: usize,
+    node: &str,
+    volume: Volume,
+) {
+    let uid = DATA_UID.to_string();
+    let tag = if volume == Volume::Logs { format!("{node}-logs") } else { node.to_owned() };
+    let directory = format!("{node}/{}", volume.as_str());
+    let access_point = Resource::new(
+        "AWS::EFS::AccessPoint",
+        json!({
+            "FileSystemId": file_system,
+            "PosixUser": {"Uid": uid, "Gid": uid},
+            "RootDirectory": {
+                "Path": deployment.config().data.root.join(&directory),
+                "CreationInfo": {"OwnerUid": uid, "OwnerGid": uid, "Permissions": "0700"},
+            },
+            "AccessPointTags": name_tag(deployment, &tag),
+        }),
+    );
+    let id = template.add(access_point_name(number, volume), kept(deployment, access_point));
+    let description =
+        if volume == Volume::Logs { "Access point of the node's logs" } else { "Access point of the node's data" };
+    export(template, deployment, &access_point_id(number, volume), description, id.reference());
+}
+
+fn deny(sid: &str, action: &Value, condition: Option<Value>) -> Value {
+    let mut statement = json!({"Sid": sid, "Effect": "Deny", "Principal": {"AWS": "*"}, "Action": action});
+    if let Some(condition) = condition {
+        statement["Condition"] = condition;
+    }
+    statement
+}

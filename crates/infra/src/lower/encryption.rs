@@ -1,0 +1,75 @@
+//! The deployment's own key, if anything is encrypted with it.
+
+use serde_json::{Value, json};
+
+use super::{export, imported, name_tag, sub};
+use crate::cfn::{LogicalId, Resource, Template};
+use crate::model::{Deployment, Encryption, FileSystem, Vault};
+
+const KEY: &str = "Key";
+const KEY_ARN: &str = "KeyArn";
+
+/// The ARN of the key, in the first stack; none if AWS keeps it.
+pub(super) fn key(encryption: &Encryption) -> Option<Value> {
+    match encryption {
+        Encryption::Aws => None,
+        Encryption::Own => Some(LogicalId::new(KEY).attribute("Arn")),
+        Encryption::Existing(arn) => Some(json!(arn.as_str())),
+    }
+}
+
+/// The ARN of the key, in the second stack.
+pub(super) fn imported_key(deployment: &Deployment, encryption: &Encryption) -> Option<Value> {
+    match encryption {
+        Encryption::Own => Some(imported(deployment, KEY_ARN)),
+        Encryption::Aws | Encryption::Existing(_) => key(encryption),
+    }
+}
+
+/// Everything that is encrypted.
+fn encrypted(deployment: &Deployment) -> impl Iterator<Item = &Encryption> {
+    let config = deployment.config();
+    let file_system = match &config.data.file_system {
+        FileSystem::New(new) => Some(&new.encryption),
+        FileSystem::Existing { .. } => None,
+    };
+    let vault = config.backup.as_ref().and_then(|backup| match &backup.vault {
+        Vault::New(encryption) => Some(encryption),
+        Vault::Existing(_) => None,
+    });
+    let secrets = deployment.secured().map(|secured| &secured.encryption);
+    [file_system, vault, secrets, Some(&config.logs.encryption)].into_iter().flatten()
+}
+
+pub(super) fn lower(template: &mut Template, deployment: &Deployment) {
+    if !encrypted(deployment).any(|encryption| *encryption == Encryption::Own) {
+        return;
+    }
+    let mut statements = vec![json!({
+        "Sid": "AccountDecides",
+        "Effect": "Allow",
+        "Principal": {"AWS": sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")},
+        "Action": "kms:*",
+        "Resource": "*",
+    })];
+    if deployment.config().logs.encryption == Encryption::Own {
+        // AWS, "Encrypt log data in CloudWatch Logs using AWS Key Management Service".
+        let group = sub("arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*");
+        statements.push(json!({
+            "Sid": "LogsEncrypt",
+            "Effect": "Allow",
+            "Principal": {"Service": sub("logs.${AWS::Region}.${AWS::URLSuffix}")},
+            "Action": ["kms:Decrypt*", "kms:Describe*", "kms:Encrypt*", "kms:GenerateDataKey*", "kms:ReEncrypt*"],
+            "Resource": "*",
+            "Condition": {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": group}},
+        }));
+    }
+    let properties = json!({
+        "Description": format!("{}: data of EventStoreDB", deployment.name()),
+        "EnableKeyRotation": true,
+        "KeyPolicy": {"Version": "2012-10-17", "Statement": statements},
+        "Tags": name_tag(deployment, "key"),
+    });
+    let key = template.add(KEY, Resource::new("AWS::KMS::Key", properties).retained());
+    export(template, deployment, KEY_ARN, "Key of the deployment", key.attribute("Arn"));
+}

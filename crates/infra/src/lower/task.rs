@@ -1,0 +1,196 @@
+//! Task → task definition.
+
+use serde_json::{Value, json};
+
+use super::data::access_point_id;
+use super::service::Shared;
+use super::{CA_SECRET_ARN, imported, secret_arn, sub};
+use crate::cfn::{LogicalId, Resource};
+use crate::image::EcrRepository;
+use crate::model::{Condition, Container, ContainerName, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume};
+use crate::values::{BuiltInUser, Qualifier};
+
+/// A node's task definition; `log_groups` are those of its containers, in their order.
+pub(super) fn definition(
+    shared: &Shared<'_>,
+    node: &Node,
+    number: usize,
+    log_groups: &[LogicalId],
+    execution_role: &Value,
+    task_role: &Value,
+) -> Resource {
+    let task = node.task();
+    let containers: Vec<_> =
+        task.containers.iter().zip(log_groups).map(|(container, group)| shared.container(container, group)).collect();
+    Resource::new(
+        "AWS::ECS::TaskDefinition",
+        json!({
+            "Family": format!("{}-{}", shared.deployment.name(), node.name()),
+            "RequiresCompatibilities": ["FARGATE"],
+            "NetworkMode": "awsvpc",
+            "RuntimePlatform": {"CpuArchitecture": "X86_64", "OperatingSystemFamily": "LINUX"},
+            "Cpu": task.size.cpu().to_string(),
+            "Memory": task.size.memory_mib().to_string(),
+            "ExecutionRoleArn": execution_role,
+            "TaskRoleArn": task_role,
+            "Volumes": shared.volumes(number, task),
+            "ContainerDefinitions": containers,
+        }),
+    )
+}
+
+impl Shared<'_> {
+    fn volumes(&self, number: usize, task: &Task) -> Value {
+        let mounted = |volume: &Volume| {
+            task.containers.iter().flat_map(|container| &container.mounts).any(|mount| mount.volume == *volume)
+        };
+        let all = [Volume::Certs, Volume::Tmp, Volume::Run, Volume::CaState, Volume::Data, Volume::Logs];
+        let volume = |volume: Volume| {
+            let mut declared = json!({"Name": volume.as_str()});
+            if matches!(volume, Volume::Data | Volume::Logs) {
+                declared["EFSVolumeConfiguration"] = json!({
+                    "FilesystemId": imported(self.deployment, "FileSystemId"),
+                    "TransitEncryption": "ENABLED",
+                    "AuthorizationConfig": {
+                        "AccessPointId": imported(self.deployment, &access_point_id(number, volume)),
+                        "IAM": "ENABLED",
+                    },
+                });
+            }
+            declared
+        };
+        Value::Array(all.into_iter().filter(mounted).map(volume).collect())
+    }
+
+    fn container(&self, container: &Container, log_group: &LogicalId) -> Value {
+        let environment =
+            container.environment.iter().map(|(name, value)| json!({"Name": name, "Value": self.setting(value)}));
+        let mounts = container.mounts.iter().map(|mount| {
+            json!({"SourceVolume": mount.volume.as_str(), "ContainerPath": mount.path, "ReadOnly": mount.read_only})
+        });
+        let depends_on = container.depends_on.iter().map(|(name, condition)| {
+            let condition = match condition {
+                Condition::Start => "START",
+                Condition::Success => "SUCCESS",
+            };
+            json!({"ContainerName": name.as_str(), "Condition": condition})
+        });
+        let mut definition = json!({
+            "Name": container.name.as_str(),
+            "Image": self.image(&container.image),
+            "Essential": container.essential,
+            "User": format!("{0}:{0}", container.user),
+            "Environment": environment.collect::<Vec<_>>(),
+            "MountPoints": mounts.collect::<Vec<_>>(),
+            "ReadonlyRootFilesystem": true,
+            "LinuxParameters": {"Capabilities": {"Drop": ["ALL"]}},
+            "LogConfiguration": {
+                "LogDriver": "awslogs",
+                "Options": {
+                    "awslogs-group": log_group.reference(),
+                    "awslogs-region": {"Ref": "AWS::Region"},
+                    "awslogs-stream-prefix": "task",
+                    "mode": "non-blocking",
+                    "max-buffer-size": "10m",
+                },
+            },
+        });
+        let mut set = |key: &str, value: Value| definition[key] = value;
+        if !container.depends_on.is_empty() {
+            set("DependsOn", Value::Array(depends_on.collect()));
+        }
+        if let Some(entry_point) = &container.entry_point {
+            set("EntryPoint", json!(entry_point));
+        }
+        if !container.command.is_empty() {
+            set("Command", json!(container.command));
+        }
+        if !container.passwords.is_empty() {
+            let passwords =
+                container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
+            set("Secrets", Value::Array(passwords.collect()));
+        }
+        if !container.ports.is_empty() {
+            let ports = container.ports.iter().map(|port| json!({"ContainerPort": port, "Protocol": "tcp"}));
+            set("PortMappings", Value::Array(ports.collect()));
+        }
+        if let Some(seconds) = container.start_timeout {
+            set("StartTimeout", json!(seconds));
+        }
+        if let Some(seconds) = container.stop_timeout {
+            set("StopTimeout", json!(seconds));
+        }
+        if let Some(check) = &container.health_check {
+            let command: Vec<_> = ["CMD"].into_iter().chain(check.command.iter().map(String::as_str)).collect();
+            let check = json!({
+                "Command": command,
+                "Interval": check.interval,
+                "Timeout": check.timeout,
+                "Retries": check.retries,
+                "StartPeriod": check.start_period,
+            });
+            set("HealthCheck", check);
+        }
+        if container.name == ContainerName::EventStore {
+            set("Ulimits", json!([{"Name": "nofile", "SoftLimit": 65535, "HardLimit": 65535}]));
+        }
+        definition
+    }
+
+    /// What ECS reads of a user's secret (AWS, "Pass Secrets Manager secrets through environment variables").
+    fn password(&self, user: BuiltInUser) -> Value {
+        let arn = secret_arn(self.deployment, user.as_str());
+        json!({"Fn::Join": ["", [arn, format!(":{PASSWORD_KEY}::")]]})
+    }
+
+    fn setting(&self, value: &Setting) -> Value {
+        match value {
+            Setting::Literal(text) => json!(text),
+            Setting::Region => json!({"Ref": "AWS::Region"}),
+            Setting::Secret(user) => secret_arn(self.deployment, user.as_str()),
+            Setting::CaSecret => imported(self.deployment, CA_SECRET_ARN),
+            Setting::ClientService => self.client_service.attribute("Id"),
+        }
+    }
+
+    fn image(&self, image: &Image) -> Value {
+        match image {
+            Image::Reference(reference) => json!(reference.as_str()),
+            Image::OwnRegistry(_) | Image::Built(_) => {
+                let tag = match image {
+                    Image::Built(program) => &self.built[program],
+                    _ => env!("CARGO_PKG_VERSION"),
+                };
+                let repository = self.repository(image);
+                sub(format!("${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/{repository}:{tag}"))
+            }
+        }
+    }
+
+    /// The name of a repository in the account's own registry.
+    fn repository(&self, image: &Image) -> String {
+        match image {
+            Image::Reference(reference) => reference.as_str().to_owned(),
+            Image::OwnRegistry(program) => format!("{OWN_REPOSITORIES}/{}", program.as_str()),
+            Image::Built(_) => built_repository(&self.deployment.config().deploy.cdk_qualifier),
+        }
+    }
+
+    /// The repository that the execution role must be allowed to read; other registries than ECR do not ask AWS.
+    pub(super) fn repository_arn(&self, image: &Image) -> Option<Value> {
+        if let Image::Reference(reference) = image {
+            let EcrRepository { account, region, name } = reference.ecr_repository()?;
+            return Some(sub(format!("arn:${{AWS::Partition}}:ecr:{region}:{account}:repository/{name}")));
+        }
+        let name = self.repository(image);
+        Some(sub(format!("arn:${{AWS::Partition}}:ecr:${{AWS::Region}}:${{AWS::AccountId}}:repository/{name}")))
+    }
+}
+
+/// Where our own images are, in the account and region of the stack.
+const OWN_REPOSITORIES: &str = "eventstore-fargate";
+
+/// Where `cdk bootstrap` has images pushed that whoever deploys builds (cloud-assembly §4).
+pub(crate) fn built_repository(qualifier: &Qualifier) -> String {
+    format!("cdk-{qualifier}-container-assets-${{AWS::AccountId}}-${{AWS::Region}}")
+}

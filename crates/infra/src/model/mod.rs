@@ -1,0 +1,158 @@
+//! What a deployment is: typed intent, from which both the templates and the local runs are made.
+
+mod access;
+mod data;
+mod encryption;
+mod network;
+mod task;
+
+use crate::config::{Config, Mistake, OwnImages};
+use crate::values::{DeploymentName, Namespace, ServerLine};
+
+pub use self::access::ApplicationUser;
+pub(crate) use self::access::{Access, CaSource, Secret, Secured};
+pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
+pub(crate) use self::encryption::Encryption;
+pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
+pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
+
+/// One node of the deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    name: String,
+    host: String,
+    task: Task,
+}
+
+impl Node {
+    /// `node-1`: the instance id in Cloud Map, and the node's directory on the file system.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The node's own DNS name, which it advertises.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// What runs it.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
+/// A whole deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    config: Config,
+    nodes: Vec<Node>,
+}
+
+impl Deployment {
+    /// The deployment that a configuration describes.
+    pub fn new(config: Config) -> Self {
+        let names: Vec<_> = config.nodes.numbers().map(|number| format!("node-{number}")).collect();
+        let hosts: Vec<_> = names.iter().map(|name| format!("{}-{name}.{}", config.name, config.namespace)).collect();
+        let nodes = names.into_iter().zip(&hosts).map(|(name, host)| {
+            let others: Vec<_> = hosts.iter().filter(|other| *other != host).cloned().collect();
+            let task = task::task(&config, &name, host, &others);
+            Node { name, host: host.clone(), task }
+        });
+        Self { nodes: nodes.collect(), config }
+    }
+
+    /// The prefix of everything.
+    pub fn name(&self) -> &DeploymentName {
+        &self.config.name
+    }
+
+    /// Where DNS names are.
+    pub fn namespace(&self) -> &Namespace {
+        &self.config.namespace
+    }
+
+    /// The DNS name that clients connect to.
+    pub fn client_host(&self) -> String {
+        task::client_host(&self.config)
+    }
+
+    /// The port for HTTP and gRPC.
+    pub fn port(&self) -> u16 {
+        self.config.server.port
+    }
+
+    /// The server line.
+    pub fn line(&self) -> ServerLine {
+        self.config.server.line
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The users of applications.
+    pub fn users(&self) -> &[ApplicationUser] {
+        self.secured().map_or(&[], |secured| &secured.users)
+    }
+
+    /// The login names that have a secret: the built-in users and those of applications. None if the server is insecure.
+    pub fn logins(&self) -> impl Iterator<Item = &str> {
+        self.secured().into_iter().flat_map(Secured::secrets).map(|(login, _)| login)
+    }
+
+    /// The name of a user's secret, or the ARN of one that is there already.
+    pub fn secret_name(&self, login: &str) -> String {
+        let secrets = self.secured().into_iter().flat_map(Secured::secrets);
+        let secret = secrets.into_iter().find(|(of, _)| *of == login).map(|(_, secret)| secret);
+        task::secret_name(&self.config, login, secret.unwrap_or(&Secret::New))
+    }
+
+    /// The name of the secret in which the tasks keep their certificate authority, if they share one, or the ARN of one that
+    /// is there already. A new one is made empty; the first task fills it.
+    pub fn ca_secret_name(&self) -> Option<String> {
+        match &self.secured()?.ca {
+            CaSource::Secret(secret) => Some(task::secret_name(&self.config, "ca", secret)),
+            CaSource::Ephemeral | CaSource::Files { .. } => None,
+        }
+    }
+
+    /// What is allowed and yet should be known, each with its key in the configuration.
+    pub fn warnings(&self) -> Vec<Mistake> {
+        self.config.warnings()
+    }
+
+    /// The directory that images are built from, as the configuration names it, if whoever deploys builds them.
+    pub fn build_directory(&self) -> Option<&str> {
+        match &self.config.images.own {
+            OwnImages::Built(directory) => Some(directory.as_str()),
+            OwnImages::Pulled { .. } => None,
+        }
+    }
+
+    /// Certificates and passwords, if there are any.
+    pub(crate) fn secured(&self) -> Option<&Secured> {
+        match &self.config.access {
+            Access::Secured(secured) => Some(secured),
+            Access::Insecure => None,
+        }
+    }
+
+    /// What CloudFormation generates a user's first password into (`AWS::SecretsManager::Secret`): template and key.
+    pub fn secret_template(login: &str) -> (String, &'static str) {
+        (format!(r#"{{"username":"{login}"}}"#), PASSWORD_KEY)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// The key of the password in a secret.
+pub(crate) const PASSWORD_KEY: &str = "password";
+
+/// Characters of a generated password (design §6).
+pub const PASSWORD_LENGTH: usize = 40;
+
+/// uid and gid that own the data on EFS, whatever the container runs as; create-only, so it is fixed for all lines.
+pub(crate) const DATA_UID: u32 = 1000;

@@ -1,0 +1,5 @@
+FROM scratch
+COPY bin/certgen /certgen
+COPY bin/guard /guard
+VOLUME ["/certs"]
+ENTRYPOINT ["/certgen"]

@@ -1,0 +1,3 @@
+FROM scratch
+COPY bin/bootstrap /bootstrap
+ENTRYPOINT ["/bootstrap"]

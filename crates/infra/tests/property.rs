@@ -1,0 +1,271 @@
+//! Whatever a valid configuration says, the templates hold together: no reference leads nowhere, nothing depends on itself,
+//! and every validator is content. The configurations are the same in every run.
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+
+use infra::{Assembly, Config, Deployment};
+use proptest::collection::vec;
+use proptest::num::u8::ANY;
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
+use serde_json::Value;
+use testkit::tool::{self, Tool};
+
+use support::directory::{self, Directory};
+use support::{of_type, tasks};
+
+/// Decisions, taken one by one. Smaller bytes are earlier words, which are the defaults, so that what fails gets simple.
+struct Choices<'a>(std::slice::Iter<'a, u8>);
+
+impl Choices<'_> {
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[usize::from(self.0.next().copied().unwrap_or(0)) * all.len() / 256]
+    }
+
+    fn flag(&mut self) -> bool {
+        self.of(&[false, true])
+    }
+
+    /// `key = value`, one time out of two.
+    fn maybe(&mut self, text: &mut String, key: &str, values: &[&str]) {
+        if self.flag() {
+            let value = self.of(values);
+            let _ = writeln!(text, "{key} = {value}");
+        }
+    }
+}
+
+const ARN: &str = "\"arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/a-AbCdEf\"";
+const KEYS: [&str; 3] =
+    ["\"aws\"", "\"own\"", "\"arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef\""];
+const FLAGS: [&str; 2] = ["false", "true"];
+
+fn configuration(bytes: &[u8]) -> String {
+    let mut choices = Choices(bytes.iter());
+    let name = choices.of(&["a", "orders-2", "a23456789012345678901234567890zz"]);
+    let mut text = format!("name = \"{name}\"\n");
+    choices.maybe(&mut text, "namespace", &["\"db.internal\"", "\"prod.db.internal\""]);
+    let nodes = choices.of(&[1, 1, 3, 5, 7]);
+    let _ = writeln!(text, "[cluster]\nnodes = {nodes}");
+    let insecure = choices.of(&[false, false, false, true]);
+    let reached = network(&mut choices, &mut text, nodes > 1);
+    server(&mut choices, &mut text, insecure, reached);
+    if !insecure {
+        access(&mut choices, &mut text, nodes > 1);
+    }
+    if choices.flag() {
+        text.push_str(
+            "[discovery]\nnamespace_id = \"ns-0123456789abcdef\"\nhosted_zone_id = \"Z0123456789ABCDEFGHIJ\"\n",
+        );
+    }
+    storage(&mut choices, &mut text);
+    text.push_str("[logs]\n");
+    choices.maybe(&mut text, "retention_days", &["1", "30", "3653"]);
+    choices.maybe(&mut text, "kms_key", &KEYS);
+    text.push_str("[deploy]\n");
+    choices.maybe(&mut text, "platform_version", &["\"1.4.0\"", "\"LATEST\""]);
+    choices.maybe(&mut text, "execution_role", &["\"arn:aws:iam::123456789012:role/ecs-execution\""]);
+    text.push_str("[images]\n");
+    let images = ["\"r/a:1\"", "\"123456789012.dkr.ecr.eu-west-1.amazonaws.com/a/b:1\""];
+    for image in ["server", "certgen", "bootstrap"] {
+        choices.maybe(&mut text, image, &images);
+    }
+    text
+}
+
+/// Whether others than the nodes reach the server, or its tasks have a public address.
+fn network(choices: &mut Choices<'_>, text: &mut String, cluster: bool) -> bool {
+    text.push_str("[network]\n");
+    let mut public = false;
+    if choices.flag() {
+        text.push_str("vpc = \"vpc-01234567\"\n");
+        let most = choices.of(&[3, 4, 7]);
+        let least = choices.of(&[3, 1]);
+        let fewer = cluster && least < 3;
+        let subnets: Vec<_> =
+            (0..if least < 3 { least } else { most }).map(|n| format!("\"subnet-0123456{n}\"")).collect();
+        let _ = writeln!(text, "subnets = [{}]\nallow_fewer_zones = {fewer}", subnets.join(", "));
+        public = choices.flag();
+        let _ = writeln!(text, "public_ip = {public}");
+    } else {
+        choices.maybe(text, "cidr", &["\"10.20.0.0/16\"", "\"192.168.4.0/24\"", "\"172.16.0.0/20\""]);
+        if choices.flag() {
+            let zones = choices.of(&[3, 2, 1]);
+            let _ = writeln!(text, "zones = {zones}\nallow_fewer_zones = true");
+        }
+        let egress = choices.of(&["one-nat", "nat-per-zone", "public-ip"]);
+        let _ = writeln!(text, "egress = \"{egress}\"");
+        public |= egress == "public-ip";
+    }
+    let admin = choices.flag();
+    if admin {
+        text.push_str("admin_cidr = \"198.51.100.0/24\"\n");
+    }
+    public || admin
+}
+
+fn server(choices: &mut Choices<'_>, text: &mut String, insecure: bool, reached: bool) {
+    let line = choices.of(&["24.10", "23.10"]);
+    let _ = writeln!(
+        text,
+        "[server]\nline = \"{line}\"\ninsecure = {insecure}\ninsecure_exposed = {}",
+        insecure && reached
+    );
+    choices.maybe(text, "port", &["2113", "1024", "65535"]);
+    let (cpu, memory) = choices.of(&[(1024, 4096), (256, 2048), (8192, 61_440), (16_384, 122_880)]);
+    let _ = writeln!(text, "cpu = {cpu}\nmemory = {memory}");
+    choices.maybe(text, "uid", &["1000", "65534"]);
+    choices.maybe(text, "log_volume", &FLAGS);
+    if line == "23.10" {
+        choices.maybe(text, "external_tcp", &FLAGS);
+    }
+    text.push_str("[server.options]\n");
+    choices.maybe(text, "RUN_PROJECTIONS", &["\"None\"", "\"All\""]);
+    choices.maybe(text, "MAX_TRUNCATION", &["-1", "\"268435456\""]);
+}
+
+fn access(choices: &mut Choices<'_>, text: &mut String, cluster: bool) {
+    text.push_str("[certificates]\n");
+    match choices.of(&["secret", "existing", "files", "ephemeral"]) {
+        "existing" => drop(writeln!(text, "ca_secret = {ARN}")),
+        "files" => text.push_str("ca = \"files\"\nca_certificate = \"/ca/ca.crt\"\nca_key = \"/ca/ca.key\"\n"),
+        "ephemeral" if !cluster => text.push_str("ca = \"ephemeral\"\n"),
+        _ => {}
+    }
+    text.push_str("[credentials]\n");
+    choices.maybe(text, "rotate_every", &["\"90d\"", "\"never\""]);
+    choices.maybe(text, "recover_with_node_certificate", &FLAGS);
+    choices.maybe(text, "admin_secret", &[ARN]);
+    choices.maybe(text, "ops_secret", &[ARN]);
+    choices.maybe(text, "kms_key", &KEYS);
+    let users = choices.of(&[0, 1, 3]);
+    for user in 0..users {
+        let _ = writeln!(text, "[[users]]\nlogin = \"user.{user}\"");
+        choices.maybe(text, "groups", &["[]", "[\"$ops\", \"orders\"]"]);
+        choices.maybe(text, "alternate", &FLAGS);
+        choices.maybe(text, "secret", &[ARN]);
+    }
+}
+
+fn storage(choices: &mut Choices<'_>, text: &mut String) {
+    text.push_str("[data]\n");
+    let mut automatic = false;
+    if choices.flag() {
+        text.push_str("file_system = \"fs-01234567\"\nsecurity_group = \"sg-01234567\"\n");
+    } else {
+        match choices.of(&["elastic", "bursting", "provisioned"]) {
+            "provisioned" => text.push_str("throughput = \"provisioned\"\nprovisioned_mibps = 64\n"),
+            other => drop(writeln!(text, "throughput = \"{other}\"")),
+        }
+        choices.maybe(text, "infrequent_access", &["\"never\"", "\"1d\"", "\"365d\""]);
+        choices.maybe(text, "kms_key", &KEYS);
+        choices.maybe(text, "name", &["\"Orders\""]);
+        automatic = choices.flag();
+        let _ = writeln!(text, "automatic_backups = {automatic}");
+    }
+    choices.maybe(text, "root", &["\"/\"", "\"/a/b\""]);
+    choices.maybe(text, "retain", &["true", "false"]);
+    if !automatic && choices.flag() {
+        text.push_str("[backup]\nenabled = true\n");
+        if choices.flag() {
+            text.push_str("vault = \"Default\"\n");
+        } else {
+            choices.maybe(text, "kms_key", &KEYS);
+        }
+        choices.maybe(text, "daily_at", &["\"02:00\"", "\"23:59\""]);
+        choices.maybe(text, "completion_window_minutes", &["120", "10080"]);
+    }
+}
+
+/// A fixed number of configurations, the same in every run; of those that fail the simplest is told.
+fn configurations(count: u32, each: impl Fn(&str)) {
+    let config = ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let found = runner.run(&vec(ANY, 96), |bytes| {
+        each(&configuration(&bytes));
+        Ok(())
+    });
+    if let Err(TestError::Fail(reason, bytes)) = &found {
+        panic!("{reason}\n{}", configuration(bytes));
+    }
+    found.unwrap();
+}
+
+/// Names that AWS wants to be one in an account or in a namespace are in no template twice.
+fn named_twice(template: &Value) -> Vec<String> {
+    let named = [
+        ("AWS::SecretsManager::Secret", "Name"),
+        ("AWS::ServiceDiscovery::Service", "Name"),
+        ("AWS::ECS::TaskDefinition", "Family"),
+        ("AWS::Backup::BackupVault", "BackupVaultName"),
+    ];
+    let mut seen = BTreeSet::new();
+    let all = named.iter().flat_map(|(kind, key)| {
+        of_type(template, kind).into_iter().map(move |(_, resource)| format!("{kind} {}", resource["Properties"][*key]))
+    });
+    all.filter(|name| !seen.insert(name.clone())).collect()
+}
+
+#[test]
+fn any_valid_configuration_gives_templates_that_hold_together() {
+    let schema = jsonschema::validator_for(&infra::schema()).unwrap();
+    let clusters = Cell::new(0);
+    configurations(160, |text| {
+        let config = Config::parse(text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        let instance = serde_json::to_value(text.parse::<toml::Table>().unwrap()).unwrap();
+        assert!(schema.is_valid(&instance), "{text}");
+        let deployment = Deployment::new(config.clone());
+        clusters.set(clusters.get() + u32::from(deployment.nodes().len() > 1));
+        let assembly = Assembly::new(&deployment).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(Assembly::new(&Deployment::new(config)).unwrap(), assembly, "{text}");
+        for (name, content) in assembly.files().filter(|(name, _)| name.ends_with(".template.json")) {
+            let template: Value = serde_json::from_str(content).unwrap();
+            assert_eq!(tasks::broken(&template), BTreeSet::new(), "{name} of\n{text}");
+            assert_eq!(named_twice(&template), [] as [&str; 0], "{name} of\n{text}");
+            let limits = [("Resources", 500), ("Outputs", 200)];
+            for (part, most) in limits {
+                assert!(
+                    template[part].as_object().unwrap().len() <= most,
+                    "CloudFormation takes {most} {part}\n{text}"
+                );
+            }
+        }
+    });
+    assert!((40..120).contains(&clusters.get()), "both kinds are among them: {clusters:?}");
+}
+
+#[test]
+fn any_valid_configuration_gives_an_assembly_that_the_cdk_understands() {
+    configurations(48, |text| {
+        let broken = directory::broken(&Directory::of(&support::assembly(text)));
+        assert_eq!(broken, BTreeSet::new(), "{text}");
+    });
+}
+
+/// Not all of them: it takes a second for each.
+#[test]
+fn cfn_lint_finds_nothing_in_any_of_them() {
+    let Some(cfn_lint) = tool::find(Tool::CfnLint, "cfn_lint_finds_nothing_in_any_of_them") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let texts = RefCell::new(Vec::new());
+    configurations(6, |text| texts.borrow_mut().push(text.to_owned()));
+    let texts = texts.into_inner();
+    let mut paths = Vec::new();
+    for (number, text) in texts.iter().enumerate() {
+        for (stack, template) in ["StatefulResources", "EventStore"].iter().zip(support::templates(text)) {
+            let path = directory.path().join(format!("{number}-{stack}.json"));
+            fs::write(&path, template.to_string()).unwrap();
+            paths.push(path);
+        }
+    }
+    let output = Command::new(cfn_lint).arg("--").args(paths).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}\n{}", texts.join("\n---\n"));
+}
