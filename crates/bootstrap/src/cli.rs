@@ -56,6 +56,14 @@ struct RunArgs {
     #[arg(long, env = "BOOTSTRAP_HEALTH_FILE", value_name = "FILE")]
     health_file: PathBuf,
 
+    /// File in which what is known of the node is kept for `bootstrap status`; not given, it is kept nowhere.
+    #[arg(long, env = "BOOTSTRAP_STATUS_FILE", value_name = "FILE")]
+    status_file: Option<PathBuf>,
+
+    /// File in which guard keeps its state; not given, nothing is known of restarts of the server.
+    #[arg(long, env = "BOOTSTRAP_GUARD_STATUS_FILE", value_name = "FILE")]
+    guard_status_file: Option<PathBuf>,
+
     /// Address of the node's own server.
     #[arg(long, env = "BOOTSTRAP_SERVER", value_name = "IP:PORT", help_heading = "Server")]
     server: String,
@@ -234,6 +242,10 @@ pub struct RunSettings {
     pub node_name: String,
     /// Where the health verdict is kept.
     pub health_file: PathBuf,
+    /// Where it is written what the sidecar knows, if anywhere.
+    pub status_file: Option<PathBuf>,
+    /// Where guard writes its state, if it is known.
+    pub guard_status_file: Option<PathBuf>,
     /// The server's address.
     pub server: SocketAddr,
     /// The name in the server's certificate.
@@ -421,6 +433,8 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             Ok(RunSettings {
                 node_name: args.node_name,
                 health_file: args.health_file,
+                status_file: args.status_file.filter(|file| !file.as_os_str().is_empty()),
+                guard_status_file: args.guard_status_file.filter(|file| !file.as_os_str().is_empty()),
                 server,
                 server_name: args.server_name,
                 cluster_size,

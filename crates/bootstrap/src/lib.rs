@@ -49,6 +49,7 @@ mod rotate;
 pub mod rotation;
 mod secret;
 mod server;
+mod status;
 mod trust;
 mod user;
 mod watch;

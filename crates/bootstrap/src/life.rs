@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::resolver::Resolver;
 use crate::rotation::Forwards;
 use crate::secret::Details;
 use crate::server::HttpServer;
+use crate::status::{Noting, Report};
 use crate::trust::Trust;
 use crate::watch::{OwnServer, watch};
 
@@ -41,17 +43,19 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let rules = Rules { quorum: settings.quorum(), patience: settings.scaled(PATIENCE) };
     let health = Health::new(settings.health_file.clone(), rules)?;
+    let report = Rc::new(Report::new(&settings));
     let server = OwnServer::new(&settings);
     let configuration = aws::configuration().await;
     let life = Life {
         health: &health,
-        secrets: SecretsManager::new(&configuration),
+        secrets: Noting::new(SecretsManager::new(&configuration), &report),
         registration: Registration::new(
-            CloudMap::new(&configuration, &settings.cloud_map_service),
+            Noting::new(CloudMap::new(&configuration, &settings.cloud_map_service), &report),
             &settings.node_name,
             settings.registration_interval,
         ),
         configuration: &configuration,
+        report: &report,
         settings,
     };
     info!(region = aws::region(&configuration).unwrap_or("none"), "{}", life.settings);
@@ -62,7 +66,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
         _ = interrupt.recv() => Ok("SIGINT"),
         error = life.work() => Err(error),
         never = watch(&server, &health) => match never {},
-        never = protect(&server) => match never {},
+        never = protect(&server, &report) => match never {},
     };
     if let Ok(signal) = &ended {
         info!("{signal}: leaving");
@@ -73,7 +77,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
 
 /// What holds once the node is secured and registered.
 struct Standing {
-    world: World<SecretsManager, HttpServer, Forwards>,
+    world: World<Noting<SecretsManager>, HttpServer, Forwards>,
     trust: Trust,
     /// What the registered entry says of the certificates.
     shown: Shown,
@@ -83,8 +87,9 @@ struct Life<'a> {
     settings: RunSettings,
     configuration: &'a SdkConfig,
     health: &'a Health,
-    secrets: SecretsManager,
-    registration: Registration<CloudMap>,
+    report: &'a Report,
+    secrets: Noting<SecretsManager>,
+    registration: Registration<Noting<CloudMap>>,
 }
 
 impl Life<'_> {
@@ -109,6 +114,7 @@ impl Life<'_> {
             settings: &self.settings,
             configuration: self.configuration,
             secrets: &self.secrets,
+            report: self.report,
             is_rotating: Cell::new(false),
         };
         loop {
@@ -120,8 +126,8 @@ impl Life<'_> {
             if let Some(plan) = &self.settings.certificates {
                 self.follow(&renewal, plan, &mut standing).await;
             }
-            let world = &standing.world;
-            match world.secure(&self.settings.admin, &self.settings.others).await {
+            self.report.certificates(&self.settings, &standing.trust, &standing.shown.certificate);
+            match self.secure(&standing.world).await {
                 Ok(()) => self.registration.secured(),
                 Err(error) => {
                     let hint = error.hint().unwrap_or("it is looked at again at the next poll");
@@ -129,12 +135,12 @@ impl Life<'_> {
                 }
             }
             if let Some(plan) = &self.settings.certificates {
-                renewal.advance(plan, &world.server).await;
+                renewal.advance(plan, &standing.world.server).await;
             }
         }
     }
 
-    async fn follow(&self, renewal: &Renewal<'_, SecretsManager>, plan: &Arc<Plan>, standing: &mut Standing) {
+    async fn follow(&self, renewal: &Renewal<'_, Noting<SecretsManager>>, plan: &Arc<Plan>, standing: &mut Standing) {
         let Standing { world, trust, shown } = standing;
         let Some(followed) = renewal.follow(plan, &world.server, trust).await else { return };
         world.details.ca_certificate = followed.trust.bundle();
@@ -142,6 +148,11 @@ impl Life<'_> {
         let Some(renewed) = followed.shown.filter(|renewed| renewed != shown) else { return };
         *shown = renewed.clone();
         self.registration.update(|instance| *instance = renewed.on(instance));
+    }
+
+    async fn secure(&self, world: &World<Noting<SecretsManager>, HttpServer, Forwards>) -> Result<(), Error> {
+        let RunSettings { admin, others, .. } = &self.settings;
+        world.secure_telling(admin, others, |user, outcome| self.report.converged(user, outcome)).await
     }
 
     async fn secure_and_register(&self) -> Result<Standing, Error> {
@@ -163,10 +174,12 @@ impl Life<'_> {
         let (secrets, policy) = (self.secrets.clone(), settings.policy.clone());
         let shown = Shown::published(settings, &trust).map_err(untrusted)?;
         let world = World { secrets, server, protocol: Forwards, details, policy };
-        world.secure(&settings.admin, &settings.others).await?;
+        self.report.certificates(settings, &trust, &shown.certificate);
+        self.secure(&world).await?;
         info!(users = settings.logins(), "the passwords in Secrets Manager are the only ones the server accepts");
 
         let task = self.task().await?;
+        self.report.is_task(&task.arn);
         let instance = Instance {
             node: settings.node_name.clone(),
             address: task.address,

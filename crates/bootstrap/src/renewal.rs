@@ -22,6 +22,7 @@ use crate::ports::{Instance, SecretStore, Server as _, ServerError};
 use crate::rotation::Role;
 use crate::secret::Credentials;
 use crate::server::HttpServer;
+use crate::status::{Area, Report, authority_kind};
 use crate::trust::{Trust, TrustError, node_certificate_fingerprint};
 use crate::user::ADMIN;
 
@@ -114,6 +115,7 @@ pub(crate) struct Renewal<'a, S> {
     pub settings: &'a RunSettings,
     pub configuration: &'a SdkConfig,
     pub secrets: &'a S,
+    pub report: &'a Report,
     /// Whether a rotation of the authority was under way when it was last read.
     pub is_rotating: Cell<bool>,
 }
@@ -129,6 +131,7 @@ impl<S: SecretStore> Renewal<'_, S> {
             Ok(published) => published,
             Err(source) => {
                 warn!("the certificates cannot be used: {}", one_line(&source));
+                self.failed("certificates-unusable");
                 return None;
             }
         };
@@ -158,6 +161,7 @@ impl<S: SecretStore> Renewal<'_, S> {
             Err(error) => {
                 let hint = error.hint().unwrap_or("it is looked at again at the next poll");
                 warn!("the certificate authority cannot be read: {} ({hint})", one_line(&error));
+                self.failed(authority_kind(&error));
                 return;
             }
         };
@@ -174,9 +178,17 @@ impl<S: SecretStore> Renewal<'_, S> {
                 for error in errors.iter() {
                     warn!("no certificate was published: {}", one_line(error));
                 }
+                self.failed("not-published");
             }
-            Err(_) => error!("no certificate was published: the thread that issues it ended early"),
+            Err(_) => {
+                error!("no certificate was published: the thread that issues it ended early");
+                self.failed("not-published");
+            }
         }
+    }
+
+    fn failed(&self, kind: &str) {
+        self.report.failed(Area::Certificates, kind);
     }
 
     /// What the secret of the authority holds, if there is one.
@@ -184,6 +196,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         let CaSource::Secret { id } = &plan.ca else { return Ok(None) };
         let document = ca::read(&certgen::aws::Secret::new(self.configuration, id, AUTHORITY_TIMEOUT)).await?;
         self.is_rotating.set(document.phase() != Phase::Steady);
+        self.report.authority(document.phase().as_str());
         Ok(Some(document))
     }
 
@@ -192,7 +205,11 @@ impl<S: SecretStore> Renewal<'_, S> {
         let done = identity
             .map_err(|error| one_line(&error))
             .and_then(|identity| server.trust(trust, identity).map_err(|error| one_line(&error)));
-        done.map_err(|error| warn!("the published roots cannot be trusted: {error}")).is_ok()
+        if let Err(error) = &done {
+            warn!("the published roots cannot be trusted: {error}");
+            self.failed("certificates-unusable");
+        }
+        done.is_ok()
     }
 
     /// Whether the server shows the published certificate in a new handshake, in the end.
@@ -231,6 +248,7 @@ impl<S: SecretStore> Renewal<'_, S> {
                         "the server keeps its old certificate: what it says about the reload is in its log; it is told \
                          again at the next poll"
                     );
+                    self.failed("old-certificate-served");
                     return false;
                 }
                 Step::Leave => {
@@ -238,8 +256,12 @@ impl<S: SecretStore> Renewal<'_, S> {
                         // One that has expired, for example: no reload can be asked for any more.
                         Err(error @ ServerError::Certificate(_)) => {
                             error!("the server is not trusted any more: {error}");
+                            self.failed("server-not-trusted");
                         }
-                        Err(error) => warn!("the server shows no certificate: {error}"),
+                        Err(error) => {
+                            warn!("the server shows no certificate: {error}");
+                            self.failed("server-silent");
+                        }
                         Ok(_) => {}
                     }
                     return false;
@@ -274,6 +296,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         if let Err(error) = self.try_to_advance(id, server).await {
             let hint = error.hint().unwrap_or("it is looked at again at the next poll");
             warn!("the rotation of the certificate authority was not looked at: {} ({hint})", one_line(&error));
+            self.failed(authority_kind(&error));
         }
     }
 
@@ -286,6 +309,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         match ca::advance(&secret, &evidence, Begin::No, OffsetDateTime::now_utc()).await? {
             Outcome::Advanced { from, document } => {
                 info!("the rotation of the certificate authority went from {from} to {}", document.phase());
+                self.report.authority(document.phase().as_str());
             }
             Outcome::Blocked { document, by } => {
                 let by: Vec<_> = by.iter().map(ToString::to_string).collect();

@@ -275,6 +275,8 @@ pub const PASSWORD_LENGTH: usize = 40;
 pub(crate) const DATA_UID: u32 = 1000;
 
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
+const STATUS_FILE: &str = "/run/task/bootstrap-status.json";
+const GUARD_STATUS_FILE: &str = "/run/task/guard.json";
 
 fn secret_name(config: &Config, login: &str) -> String {
     format!("{}/{login}", config.name)
@@ -367,10 +369,8 @@ fn certgen(config: &Config, host: &str) -> Container {
 }
 
 fn eventstore(config: &Config, member: &Member<'_>) -> Container {
-    let mut environment = variables([
-        ("GUARD_DATA_DIR", server::DATA.to_owned()),
-        ("GUARD_STATUS_FILE", "/run/task/guard.json".to_owned()),
-    ]);
+    let mut environment =
+        variables([("GUARD_DATA_DIR", server::DATA.to_owned()), ("GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned())]);
     environment.extend(
         server::environment(config.line, member).into_iter().map(|(name, value)| (name, Value::Literal(value))),
     );
@@ -430,6 +430,8 @@ fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Cont
         ("BOOTSTRAP_CLIENT_HOST", client_host(config)),
         ("BOOTSTRAP_CLIENT_PORT", config.port.to_string()),
         ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
+        ("BOOTSTRAP_STATUS_FILE", STATUS_FILE.to_owned()),
+        ("BOOTSTRAP_GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned()),
     ]);
     if config.nodes.is_cluster() {
         environment.extend(variables([
