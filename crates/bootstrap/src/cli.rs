@@ -10,12 +10,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::converge::Policy;
 use crate::ecs::Task;
 use crate::ports::SecretId;
 use crate::secret::Scheme;
+use crate::status::{StatusPlace, StatusSettings};
 use crate::trust::{NodeIdentity, TrustError};
 use crate::user::{ADMIN, OPS, User, parse_users};
 
@@ -38,6 +39,9 @@ enum CliCommand {
     /// Have passwords replaced: store new ones as pending versions, which the leader's sidecar finishes at its next poll.
     /// Needs AWS credentials alone and runs anywhere.
     Rotate(RotateArgs),
+    /// Tell what is known of the node, and exit 0 if all is in order, else 1. With --status-file, inside the task, from
+    /// what the sidecar and guard write there; else from Secrets Manager and Cloud Map, without reading a password.
+    Status(StatusArgs),
     /// Exit 0 if the running sidecar calls the task healthy, else 1; for the health check of the container.
     Healthcheck {
         /// The file that the running sidecar keeps.
@@ -175,9 +179,24 @@ struct RunArgs {
     #[arg(long, env = "ECS_AGENT_URI", value_name = "URI", help_heading = "Server")]
     agent_uri: Option<String>,
 
+    /// How metrics are printed on stdout: as lines in CloudWatch's embedded metric format every five minutes and when the
+    /// node's registration changes, or not at all.
+    #[arg(long, env = "BOOTSTRAP_METRICS", value_name = "HOW", default_value = "emf", help_heading = "Metrics")]
+    metrics: MetricsFormat,
+
+    /// Address at which a Prometheus finds them: GET /metrics over plain HTTP. Not given, nobody listens.
+    #[arg(long, env = "BOOTSTRAP_METRICS_ADDRESS", value_name = "IP:PORT", help_heading = "Metrics")]
+    metrics_address: Option<String>,
+
     /// Stretches how often and for how long the own server is looked at, for tests: 0.1 is ten times as fast.
     #[arg(long, env = "BOOTSTRAP_TIME_SCALE", value_name = "FACTOR", default_value = "1", hide = true)]
     time_scale: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MetricsFormat {
+    Emf,
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -215,6 +234,55 @@ struct RotateArgs {
     user: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// The file that the running sidecar keeps.
+    #[arg(long, env = "BOOTSTRAP_STATUS_FILE", value_name = "FILE", help_heading = "Inside the task")]
+    status_file: Option<PathBuf>,
+
+    /// The file that guard keeps.
+    #[arg(long, env = "BOOTSTRAP_GUARD_STATUS_FILE", value_name = "FILE", help_heading = "Inside the task")]
+    guard_status_file: Option<PathBuf>,
+
+    /// The file that the health check reads.
+    #[arg(long, env = "BOOTSTRAP_HEALTH_FILE", value_name = "FILE", help_heading = "Inside the task")]
+    health_file: Option<PathBuf>,
+
+    /// Secret of the user admin, name or ARN.
+    #[arg(long, env = "BOOTSTRAP_ADMIN_SECRET", value_name = "ID", help_heading = "From AWS")]
+    admin_secret: Option<String>,
+
+    /// Secret of the user ops, name or ARN.
+    #[arg(long, env = "BOOTSTRAP_OPS_SECRET", value_name = "ID", help_heading = "From AWS")]
+    ops_secret: Option<String>,
+
+    /// Application users, as `bootstrap run` takes them.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_USERS",
+        value_name = "JSON",
+        conflicts_with = "users_file",
+        help_heading = "From AWS"
+    )]
+    users: Option<String>,
+
+    /// The same in a file.
+    #[arg(long, env = "BOOTSTRAP_USERS_FILE", value_name = "FILE", help_heading = "From AWS")]
+    users_file: Option<PathBuf>,
+
+    /// Id of the Cloud Map service that clients look up (srv-…).
+    #[arg(long, env = "BOOTSTRAP_CLOUD_MAP_SERVICE", value_name = "ID", help_heading = "From AWS")]
+    cloud_map_service: Option<String>,
+
+    /// Nodes that are to be registered; not given, one is enough.
+    #[arg(long, env = "BOOTSTRAP_CLUSTER_SIZE", value_name = "COUNT", help_heading = "From AWS")]
+    cluster_size: Option<String>,
+}
+
 /// What the program is to do.
 #[derive(Debug)]
 pub enum Command {
@@ -222,6 +290,8 @@ pub enum Command {
     Run(Box<RunSettings>),
     /// `bootstrap rotate`, with the users whose passwords are to be replaced.
     Rotate(Vec<User>),
+    /// `bootstrap status`.
+    Status(StatusSettings),
     /// `bootstrap healthcheck`, with the file to read.
     Healthcheck(PathBuf),
 }
@@ -282,7 +352,11 @@ pub struct RunSettings {
     pub task: TaskSource,
     /// The base address of the ECS agent's endpoint, on ECS.
     pub agent_uri: Option<String>,
-    /// Stretches the times of health and protection; 1 but in tests.
+    /// Whether metrics are printed.
+    pub emits_metrics: bool,
+    /// Where a Prometheus finds them, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
+    /// Stretches the times of health, protection and metrics; 1 but in tests.
     pub time_scale: f64,
     /// What certgen was asked for, which is renewed; `None` if nobody said.
     pub certificates: Option<Arc<certgen::Plan>>,
@@ -348,6 +422,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCo
         CliCommand::Healthcheck { health_file } => Ok(Command::Healthcheck(health_file)),
         CliCommand::Run(args) => settings(*args).map(|settings| Command::Run(Box::new(settings))).map_err(tell),
         CliCommand::Rotate(args) => chosen(args).map(Command::Rotate).map_err(tell),
+        CliCommand::Status(args) => place(args).map(Command::Status).map_err(tell),
     }
 }
 
@@ -374,6 +449,32 @@ fn chosen(args: RotateArgs) -> Result<Vec<User>, Vec<String>> {
     Ok(all.into_iter().filter(|user| args.user.is_empty() || args.user.contains(&user.login)).collect())
 }
 
+/// Where the status is to be looked for.
+fn place(args: StatusArgs) -> Result<StatusSettings, Vec<String>> {
+    let given = |file: Option<PathBuf>| file.filter(|file| !file.as_os_str().is_empty());
+    let (guard_status_file, health_file) = (given(args.guard_status_file), given(args.health_file));
+    if let Some(status_file) = given(args.status_file) {
+        let place = StatusPlace::Task { status_file, guard_status_file, health_file };
+        return Ok(StatusSettings { json: args.json, place });
+    }
+    let mut mistakes = Mistakes(Vec::new());
+    let nodes = args.cluster_size.as_deref().filter(|text| !text.is_empty());
+    let nodes = nodes.and_then(|text| mistakes.parse("--cluster-size", text, "a number of nodes from 1 to 7"));
+    for (flag, secret) in [("--admin-secret", &args.admin_secret), ("--ops-secret", &args.ops_secret)] {
+        let mistake = "not given; it is needed outside of a task, and inside one --status-file";
+        mistakes.check(flag, secret.is_some(), mistake);
+    }
+    let (Some(admin_secret), Some(ops_secret)) = (args.admin_secret, args.ops_secret) else { return Err(mistakes.0) };
+    let users = UserArgs { admin_secret, ops_secret, users: args.users, users_file: args.users_file };
+    let (admin, others) = mistakes.users(users);
+    if !mistakes.0.is_empty() {
+        return Err(mistakes.0);
+    }
+    let users = std::iter::once(admin).chain(others).collect();
+    let cloud_map_service = args.cloud_map_service.filter(|service| !service.is_empty());
+    Ok(StatusSettings { json: args.json, place: StatusPlace::Aws { users, cloud_map_service, nodes } })
+}
+
 fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let mut mistakes = Mistakes(Vec::new());
     let server = mistakes.parse("--server", &args.server, "an IP address and a port, for example 127.0.0.1:2113");
@@ -384,6 +485,10 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
         mistakes.check("--cluster-size", (1..=7).contains(size), &format!("`{size}` nodes; allowed are 1 to 7"))
     });
     let peers = mistakes.peers(args.peers.as_deref().unwrap_or_default(), cluster_size);
+    let metrics_address = args.metrics_address.as_deref().filter(|text| !text.is_empty());
+    let metrics_address = metrics_address.and_then(|text| {
+        mistakes.parse("--metrics-address", text, "an IP address and a port, for example 127.0.0.1:9113")
+    });
     let time_scale = args.time_scale;
     let is_factor = time_scale.is_finite() && time_scale > 0.0 && time_scale <= 1.0;
     mistakes.check("--time-scale", is_factor, &format!("`{time_scale}` is not a factor above 0 and up to 1"));
@@ -453,6 +558,8 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 client_port,
                 task,
                 agent_uri: args.agent_uri.filter(|uri| !uri.is_empty()),
+                emits_metrics: args.metrics == MetricsFormat::Emf,
+                metrics_address,
                 time_scale,
                 certificates: certificates.map(Arc::new),
             })
@@ -595,7 +702,7 @@ mod tests {
         args.extend(added.flat_map(|(flag, value)| [*flag, *value]));
         match Cli::try_parse_from(args).unwrap().command {
             CliCommand::Run(args) => settings(*args),
-            CliCommand::Rotate(_) | CliCommand::Healthcheck { .. } => unreachable!("`run` was given"),
+            _ => unreachable!("`run` was given"),
         }
     }
 
@@ -615,6 +722,7 @@ mod tests {
         assert_eq!(settings.registration_interval, Duration::from_secs(30));
         assert_eq!((settings.policy.rotate_every, settings.policy.recover_with_node_certificate), (None, false));
         assert_eq!((settings.scheme, settings.dns), (Scheme::Direct, None));
+        assert_eq!((settings.emits_metrics, settings.metrics_address), (true, None));
     }
 
     #[test]
@@ -687,6 +795,24 @@ mod tests {
     }
 
     #[test]
+    fn the_status_is_looked_for_in_the_task_if_there_is_a_file_and_else_in_aws() {
+        let status = |args: &[&str]| {
+            let args = ["bootstrap", "status"].into_iter().chain(args.iter().copied());
+            match Cli::try_parse_from(args).unwrap().command {
+                CliCommand::Status(args) => place(args),
+                _ => unreachable!("`status` was given"),
+            }
+        };
+        let task = status(&["--status-file=/run/s.json", "--admin-secret=a", "--json"]).unwrap();
+        assert!(task.json && matches!(task.place, StatusPlace::Task { .. }), "{task:?}");
+        let aws = status(&["--admin-secret=a", "--ops-secret=o", "--cluster-size=3"]).unwrap();
+        assert!(matches!(aws.place, StatusPlace::Aws { nodes: Some(3), ref users, .. } if users.len() == 2), "{aws:?}");
+        let mistakes = status(&["--cluster-size=x"]).unwrap_err();
+        let flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
+        assert_eq!(flags, ["--cluster-size", "--admin-secret", "--ops-secret"]);
+    }
+
+    #[test]
     fn every_mistake_is_told_in_one_run() {
         let mistakes = parse(&[
             ("--node-name", ""),
@@ -697,6 +823,7 @@ mod tests {
             ("--converge-timeout", "10"),
             ("--dns", "resolver"),
             ("--cluster-size", "8"),
+            ("--metrics-address", "localhost:9113"),
         ])
         .unwrap_err();
         let mut flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
@@ -709,6 +836,7 @@ mod tests {
                 "--cluster-size",
                 "--converge-timeout",
                 "--dns",
+                "--metrics-address",
                 "--node-name",
                 "--ops-secret",
                 "--server"

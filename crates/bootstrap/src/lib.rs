@@ -14,8 +14,8 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | ended by SIGTERM or SIGINT; `healthcheck`: the task is healthy |
-//! | 1 | `healthcheck` only: the task is not healthy |
+//! | 0 | ended by SIGTERM or SIGINT; `healthcheck`: the task is healthy; `status`: all is in order |
+//! | 1 | `healthcheck`: the task is not healthy; `status`: something is not in order, or could not be looked at |
 //! | 2 | the command line or a `BOOTSTRAP_*` variable is wrong; every mistake is listed |
 //! | 69 | the server, AWS or the metadata endpoint was not there before the deadline |
 //! | 70 | a bug, or a system without signals or random numbers |
@@ -38,6 +38,7 @@ mod error;
 mod health;
 mod instance;
 mod life;
+mod metrics;
 mod observe;
 mod password;
 pub mod ports;
@@ -65,5 +66,6 @@ pub use resolver::Resolver;
 pub use rotate::{Asked, ask, rotate};
 pub use secret::{Credentials, Details, NotCredentials, Scheme, SecretText};
 pub use server::HttpServer;
+pub use status::{StatusPlace, StatusSettings, status};
 pub use trust::{NodeIdentity, Trust, TrustError};
 pub use user::{ADMIN, AccountPlan, OPS, User};

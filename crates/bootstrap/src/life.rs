@@ -18,6 +18,7 @@ use crate::converge::World;
 use crate::ecs::{self, Task};
 use crate::error::Error;
 use crate::health::{Health, Observation, PATIENCE, Rules};
+use crate::metrics::{self, Emitter};
 use crate::ports::{Instance, Membership as _, Server, ServerError};
 use crate::protection::protect;
 use crate::registration::{Registration, jittered};
@@ -45,6 +46,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     let health = Health::new(settings.health_file.clone(), rules)?;
     let report = Rc::new(Report::new(&settings));
     let server = OwnServer::new(&settings);
+    let metrics = Emitter::new(&report, server.settings());
     let configuration = aws::configuration().await;
     let life = Life {
         health: &health,
@@ -67,11 +69,14 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
         error = life.work() => Err(error),
         never = watch(&server, &health) => match never {},
         never = protect(&server, &report) => match never {},
+        never = metrics.run() => match never {},
+        never = metrics::serve(&report, server.settings()) => match never {},
     };
     if let Ok(signal) = &ended {
         info!("{signal}: leaving");
     }
     life.registration.withdraw().await;
+    metrics.emit();
     ended.map(drop)
 }
 

@@ -25,6 +25,11 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Ok(Command::Status(settings)) => {
+            let (text, is_in_order) = runtime().block_on(bootstrap::status(&settings));
+            print(&text);
+            if is_in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Ok(Command::Run(settings)) => {
             log_to_stderr();
             tell(runtime().block_on(bootstrap::run(*settings)))
@@ -34,6 +39,11 @@ fn main() -> ExitCode {
             tell(runtime().block_on(bootstrap::rotate(&users)))
         }
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the status is this program's data")]
+fn print(text: &str) {
+    print!("{text}");
 }
 
 fn runtime() -> Runtime {

@@ -77,8 +77,10 @@ pub(crate) enum Registered {
     /// Nobody has looked yet.
     Unknown,
     /// There is none.
+    #[serde(rename = "not-registered")]
     No,
     /// This task's.
+    #[serde(rename = "registered")]
     Yes,
     /// Another task's.
     AnotherTask,
