@@ -23,8 +23,8 @@ use crate::user::{ADMIN, OPS, User, parse_users};
 /// Sidecar of an EventStoreDB node on ECS.
 ///
 /// Moves the built-in users off their default passwords into AWS Secrets Manager, registers the ready node in AWS
-/// Cloud Map and withdraws it on SIGTERM. Every option has a BOOTSTRAP_* variable; the command line wins. Given the
-/// CERTGEN_* variables of the init container too, it renews what that published.
+/// Cloud Map and withdraws it on SIGTERM, which alone ends it. Every option has a BOOTSTRAP_* variable; the command line
+/// wins. Given the CERTGEN_* variables of the init container too, it renews what that published.
 #[derive(Debug, Parser)]
 #[command(name = "bootstrap", version, max_term_width = 120)]
 struct Cli {
@@ -99,14 +99,14 @@ struct RunArgs {
     #[arg(long, env = "BOOTSTRAP_CERTS", value_name = "DIR", default_value = "/certs", help_heading = "Server")]
     certs: PathBuf,
 
-    /// How long the server may take until it is ready, for example 3h.
+    /// How long the server may take until it is ready, for example 3h; then that is told, and the server waited for again.
     #[arg(long, env = "BOOTSTRAP_READY_TIMEOUT", value_name = "TIME", default_value = "3h", help_heading = "Server")]
     ready_timeout: String,
 
     #[command(flatten)]
     users: UserArgs,
 
-    /// How long each user's credentials, and the registration, may take.
+    /// How long each user's credentials may take; then that is told, and after a pause tried again.
     #[arg(
         long,
         env = "BOOTSTRAP_CONVERGE_TIMEOUT",

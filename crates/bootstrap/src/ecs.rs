@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::trust::Trust;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
-/// Early in a task's life its networks may be missing from the answer (aws-contract §4.1).
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Early in a task's life its networks may be missing from the answer (aws-contract §4.1); after this time that is told.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The agent gives ECS 4 s for each of its tries (amazon-ecs-agent, task protection handlers).
 const AGENT_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -41,11 +41,11 @@ struct TaskMetadata {
 ///
 /// # Errors
 ///
-/// [`Error::Metadata`] after 30 s, with the last reason.
-pub(crate) async fn task(uri: &str) -> Result<Task, Error> {
+/// [`Error::Metadata`] when `patience` is over, with the last reason.
+pub(crate) async fn task(uri: &str, patience: Duration) -> Result<Task, Error> {
     let failed = |reason: String| Error::Metadata { uri: uri.to_owned(), reason };
     let client = client(CALL_TIMEOUT).map_err(failed)?;
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + patience;
     loop {
         let reason = match ask(&client, uri).await {
             Ok(metadata) => match metadata.network.address() {

@@ -1,4 +1,4 @@
-//! What ends the program, how it is said, and with which exit code.
+//! What can be in the way, how it is said, and with which exit code a program that cannot wait for it ends.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::ports::{AwsError, AwsErrorKind, ServerError};
 use crate::secret::NotCredentials;
 use crate::trust::TrustError;
 
-/// Why bootstrap gave up.
+/// Why something was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The certificates of the task cannot be used.
@@ -108,15 +108,6 @@ pub enum Error {
         /// What went wrong.
         reason: String,
     },
-    /// The health file cannot be written.
-    #[error("could not write `{path}`")]
-    HealthFile {
-        /// The path given with `--health-file`.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
     /// A system facility that is always there was not.
     #[error("could not {action}")]
     System {
@@ -145,39 +136,39 @@ impl Error {
             Self::NotCredentials { .. } => Some(
                 "store {\"username\": …, \"password\": …} with the password that the database has, or name another secret; nothing was overwritten",
             ),
-            Self::LockedOut { .. } => {
-                Some("put the password that the database has into the secret as a new version; nothing was registered")
-            }
+            Self::LockedOut { .. } => Some(
+                "put the password that the database has into the secret as a new version; no node is registered before it opens the database",
+            ),
             Self::NoSecret { .. } => Some("name an existing secret; in a new deployment the first sidecar creates it"),
             Self::Busy { .. } => Some("the leader's sidecar finishes it at its next poll; ask again after that"),
-            Self::NotConverged { .. } => Some("nothing was registered; started again, bootstrap goes on where it was"),
-            Self::Aws { source, .. } => match source.kind {
-                AwsErrorKind::Denied => Some("grant the operation to the task role"),
-                AwsErrorKind::Unavailable => Some(
-                    "the task needs a way to the endpoints of Secrets Manager and Cloud Map: NAT gateway, VPC endpoint or AWS_ENDPOINT_URL",
-                ),
-                AwsErrorKind::Changed | AwsErrorKind::Invalid => None,
-            },
+            Self::NotConverged { .. } => {
+                Some("no node is registered before its credentials are in order; bootstrap goes on where it was")
+            }
+            Self::Aws { source, .. } => source.hint(),
             Self::Metadata { .. } => Some("outside of ECS, give --address and --task-arn"),
-            Self::HealthFile { .. } => Some("the directory must exist and belong to the uid this program runs as"),
             Self::System { .. } | Self::NoRandomness(_) => None,
         }
     }
 
-    /// The code the program ends with; see the crate's documentation.
+    /// The code the program ends with; see the crate's documentation. A sidecar that runs ends with none of these: it tells
+    /// what is wrong and tries again.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::NotReady { .. } | Self::NotConverged { .. } | Self::Metadata { .. } | Self::Busy { .. } => 69,
+            Self::Busy { .. } | Self::NotReady { .. } | Self::NotConverged { .. } | Self::Metadata { .. } => 69,
             Self::System { .. } | Self::NoRandomness(_) => 70,
-            Self::HealthFile { .. } | Self::Trust { source: TrustError::Read { .. }, .. } => 74,
             Self::LockedOut { .. } => 77,
-            Self::Trust { .. } | Self::Untrusted { .. } | Self::NotCredentials { .. } | Self::NoSecret { .. } => 78,
+            Self::NotCredentials { .. } | Self::NoSecret { .. } | Self::Trust { .. } | Self::Untrusted { .. } => 78,
             Self::Aws { source, .. } => match source.kind {
                 AwsErrorKind::Unavailable | AwsErrorKind::Changed => 69,
                 AwsErrorKind::Denied => 77,
                 AwsErrorKind::Invalid => 78,
             },
         })
+    }
+
+    /// The error with its causes, and with its hint or what is done about it without one, on one line.
+    pub(crate) fn with_hint(&self, otherwise: &str) -> String {
+        format!("{} ({})", self.one_line(), self.hint().unwrap_or(otherwise))
     }
 
     /// The error and its causes on one line.

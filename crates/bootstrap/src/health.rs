@@ -14,14 +14,13 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use tracing::{info, warn};
-
-use crate::error::Error;
+use tracing::{error, info, warn};
 
 /// A server that guard starts again, or that truncates its log (observed §1), is back long before.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// The verdict is written after every look at the server, and the slowest look takes 25 s.
 const STALE: Duration = Duration::from_mins(1);
+const HINT: &str = "the directory must exist and belong to the uid this program runs as";
 
 /// What one look at the task's own server found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +29,24 @@ pub(crate) enum Observation {
     Absent,
     /// Somebody does, whatever is answered, or nothing.
     Present,
+    /// Somebody does whose answers cannot be believed: its certificate was refused, or the roots cannot be read.
+    Untrusted,
     /// It runs (`/info` answers) and is not ready; so many other nodes may be there: their names have an address, or
     /// nobody could say that they have none.
     Waiting { peers: usize },
     /// It has been ready since it started (`/health/live`).
     Ready,
+}
+
+impl Observation {
+    /// Whether the server is ready, if that can be told.
+    pub(crate) fn is_ready(self) -> Option<bool> {
+        match self {
+            Self::Ready => Some(true),
+            Self::Absent | Self::Present | Self::Waiting { .. } => Some(false),
+            Self::Untrusted => None,
+        }
+    }
 }
 
 /// What the verdict depends on besides.
@@ -120,18 +132,16 @@ pub(crate) struct Health {
     path: PathBuf,
     rules: Rules,
     state: Cell<State>,
+    /// Whether the file could be written the last time.
+    is_written: Cell<bool>,
 }
 
 impl Health {
     /// Writes the first verdict: not ready yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::HealthFile`] if the file cannot be written.
-    pub(crate) fn new(path: PathBuf, rules: Rules) -> Result<Self, Error> {
-        let health = Self { path, rules, state: Cell::new(State::Closed) };
-        health.write().map_err(|source| Error::HealthFile { path: health.path.clone(), source })?;
-        Ok(health)
+    pub(crate) fn new(path: PathBuf, rules: Rules) -> Self {
+        let health = Self { path, rules, state: Cell::new(State::Closed), is_written: Cell::new(true) };
+        health.keep_fresh();
+        health
     }
 
     /// Takes a look into account and keeps the verdict fresh.
@@ -144,9 +154,17 @@ impl Health {
             (true, false) => warn!("the task is not healthy any more: {}", state.reason()),
             _ => {}
         }
-        if let Err(error) = self.write() {
-            warn!("could not write `{}`: {error}", self.path.display());
+        self.keep_fresh();
+    }
+
+    /// A verdict that is not written is one that ECS does not get: the task is then unhealthy to it. That is said once.
+    fn keep_fresh(&self) {
+        let written = self.write();
+        if let (Err(error), true) = (&written, self.is_written.get()) {
+            let path = self.path.display();
+            error!("could not write `{path}`, so the task counts as unhealthy: {error} ({HINT})");
         }
+        self.is_written.set(written.is_ok());
     }
 
     fn write(&self) -> io::Result<()> {
@@ -179,7 +197,7 @@ pub fn check(path: &Path, now: SystemTime) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::Observation::{Absent, Present, Ready, Waiting};
+    use super::Observation::{Absent, Present, Ready, Untrusted, Waiting};
     use super::*;
 
     /// Plays looks at their seconds; the verdicts after each, `+` for healthy.
@@ -196,7 +214,8 @@ mod tests {
     #[test]
     fn the_gate_opens_when_the_server_is_ready() {
         for nodes in [1, 3, 5, 7] {
-            assert_eq!(verdicts(nodes, &[(0, Absent), (5, Present), (10_000, Present), (10_005, Ready)]), "---+");
+            let looks = [(0, Absent), (5, Present), (10, Untrusted), (10_000, Present), (10_005, Ready)];
+            assert_eq!(verdicts(nodes, &looks), "----+");
         }
     }
 
@@ -251,7 +270,7 @@ mod tests {
     #[test]
     fn a_task_whose_server_listens_never_becomes_unhealthy() {
         let rules = Rules { quorum: 2, patience: PATIENCE };
-        let all = [Absent, Present, Waiting { peers: 0 }, Waiting { peers: 2 }, Ready];
+        let all = [Absent, Present, Untrusted, Waiting { peers: 0 }, Waiting { peers: 2 }, Ready];
         for seed in 0..200 {
             let (mut random, mut now, mut state) = (fastrand::Rng::with_seed(seed), Instant::now(), State::Closed);
             for _ in 0..200 {
@@ -265,7 +284,7 @@ mod tests {
     }
 
     fn health(path: &Path) -> Health {
-        Health::new(path.to_owned(), Rules { quorum: 1, patience: PATIENCE }).unwrap()
+        Health::new(path.to_owned(), Rules { quorum: 1, patience: PATIENCE })
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,18 +10,21 @@
 //! Killed at any instant and run again it goes on where it was: a password is stored before the database gets it, and
 //! what may have been sent is sent again until the server confirms it ([`rotation`]).
 //!
+//! Once its command line is accepted, `bootstrap run` ends by a signal alone. Every wait has a deadline; when it is over, or
+//! when something cannot work as it is, that is said with what was found and what helps, and after a pause it is tried again. No
+//! node is registered meanwhile. What a bug ends begins anew.
+//!
 //! # Exit codes
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | ended by SIGTERM or SIGINT; `healthcheck`: the task is healthy; `status`: all is in order |
+//! | 0 | `run`: ended by SIGTERM or SIGINT; `healthcheck`: the task is healthy; `rotate`: asked for, or nothing to do; `status`: all is in order |
 //! | 1 | `healthcheck`: the task is not healthy; `status`: something is not in order, or could not be looked at |
 //! | 2 | the command line or a `BOOTSTRAP_*` variable is wrong; every mistake is listed |
-//! | 69 | the server, AWS or the metadata endpoint was not there before the deadline |
+//! | 69 | `rotate` only: AWS did not answer, or another change of a secret is under way |
 //! | 70 | a bug, or a system without signals or random numbers |
-//! | 74 | the certificates could not be read or the health file not written |
-//! | 77 | not permitted: AWS denies a call, or no known password opens the database |
-//! | 78 | what was found contradicts the configuration: a secret that holds no credentials, a server that is not trusted |
+//! | 77 | `rotate` only: AWS denies a call |
+//! | 78 | `rotate` only: a secret is not there, or holds no credentials |
 //!
 //! # What it never does
 //!
@@ -31,6 +34,7 @@
 
 mod attempt;
 pub mod aws;
+mod backoff;
 pub mod cli;
 mod converge;
 mod ecs;
@@ -51,6 +55,7 @@ pub mod rotation;
 mod secret;
 mod server;
 mod status;
+mod supervise;
 mod trust;
 mod user;
 mod watch;
@@ -67,5 +72,6 @@ pub use rotate::{Asked, ask, rotate};
 pub use secret::{Credentials, Details, NotCredentials, Scheme, SecretText};
 pub use server::HttpServer;
 pub use status::{StatusPlace, StatusSettings, status};
+pub use supervise::hide_panic_payloads;
 pub use trust::{NodeIdentity, Trust, TrustError};
 pub use user::{ADMIN, AccountPlan, OPS, User};

@@ -1,153 +1,206 @@
-//! The sidecar's life: wait for the server, secure it, register it, stay, withdraw.
+//! The sidecar's life: wait for the server, secure it, register it, stay, withdraw. Nothing in the surroundings ends it but a
+//! signal.
 
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use certgen::Plan;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use crate::aws::{self, CloudMap, SecretsManager};
-use crate::cli::RunSettings;
+use crate::backoff::{Backoff, jittered};
+use crate::cli::{RunSettings, TaskSource};
 use crate::converge::World;
 use crate::ecs::{self, Task};
 use crate::error::Error;
 use crate::health::{Health, Observation, PATIENCE, Rules};
 use crate::metrics::{self, Emitter};
-use crate::ports::{Instance, Membership as _, Server, ServerError};
+use crate::ports::{Instance, Membership as _, Server as _, ServerError};
 use crate::protection::protect;
-use crate::registration::{Registration, jittered};
+use crate::registration::Registration;
 use crate::renewal::{Renewal, Shown};
 use crate::resolver::Resolver;
 use crate::rotation::Forwards;
 use crate::secret::Details;
 use crate::server::HttpServer;
 use crate::status::{Noting, Report};
+use crate::supervise::supervise;
 use crate::trust::Trust;
+use crate::user::User;
 use crate::watch::{OwnServer, watch};
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two questions whether the server is ready.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// After something did not work; the longest pause is the interval of polls.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs until SIGTERM or SIGINT, or until something can never work.
+/// Runs until SIGTERM or SIGINT, and then withdraws the node. A second signal changes nothing.
 ///
 /// # Errors
 ///
-/// [`Error`]; see the crate's documentation for the exit codes.
+/// [`Error::System`] if signals cannot be listened for.
 pub async fn run(settings: RunSettings) -> Result<(), Error> {
     let signals = |source| Error::System { action: "listen for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let rules = Rules { quorum: settings.quorum(), patience: settings.scaled(PATIENCE) };
-    let health = Health::new(settings.health_file.clone(), rules)?;
-    let report = Rc::new(Report::new(&settings));
-    let server = OwnServer::new(&settings);
-    let metrics = Emitter::new(&report, server.settings());
-    let configuration = aws::configuration().await;
-    let life = Life {
-        health: &health,
-        secrets: Noting::new(SecretsManager::new(&configuration), &report),
-        registration: Registration::new(
-            Noting::new(CloudMap::new(&configuration, &settings.cloud_map_service), &report),
-            &settings.node_name,
-            settings.registration_interval,
-        ),
-        configuration: &configuration,
-        report: &report,
-        settings,
+    let signalled = async {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     };
-    info!(region = aws::region(&configuration).unwrap_or("none"), "{}", life.settings);
+    tokio::pin!(signalled);
 
-    let ended = tokio::select! {
+    let life = tokio::select! {
         biased;
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-        error = life.work() => Err(error),
-        never = watch(&server, &health) => match never {},
-        never = protect(&server, &report) => match never {},
-        never = metrics.run() => match never {},
-        never = metrics::serve(&report, server.settings()) => match never {},
+        signal = &mut signalled => {
+            info!("{signal}: leaving");
+            return Ok(());
+        }
+        life = Life::begin(settings) => life,
     };
-    if let Ok(signal) = &ended {
-        info!("{signal}: leaving");
-    }
+    let signal = tokio::select! {
+        biased;
+        signal = &mut signalled => signal,
+        never = life.live() => match never {},
+    };
+    info!("{signal}: leaving");
     life.registration.withdraw().await;
-    metrics.emit();
-    ended.map(drop)
+    life.metrics.emit();
+    Ok(())
 }
 
-/// What holds once the node is secured and registered.
+/// What the parts of the sidecar share.
+struct Life {
+    settings: RunSettings,
+    configuration: SdkConfig,
+    health: Health,
+    server: OwnServer,
+    secrets: Noting<SecretsManager>,
+    registration: Registration<Noting<CloudMap>>,
+    report: Rc<Report>,
+    metrics: Emitter,
+}
+
+/// The own server, once it could be asked, and what is known about it.
 struct Standing {
     world: World<Noting<SecretsManager>, HttpServer, Forwards>,
     trust: Trust,
     /// What the registered entry says of the certificates.
     shown: Shown,
+    is_registered: bool,
 }
 
-struct Life<'a> {
-    settings: RunSettings,
-    configuration: &'a SdkConfig,
-    health: &'a Health,
-    report: &'a Report,
-    secrets: Noting<SecretsManager>,
-    registration: Registration<Noting<CloudMap>>,
-}
-
-impl Life<'_> {
-    /// Ends only with an error, and after it was once secured and registered not at all.
-    async fn work(&self) -> Error {
-        match self.secure_and_register().await {
-            Ok(standing) => {
-                let server = standing.world.server.clone();
-                tokio::select! {
-                    never = self.keep_in_order(standing) => match never {},
-                    never = self.registration.keep(&server) => match never {},
-                }
-            }
-            Err(error) => error,
+impl Life {
+    async fn begin(settings: RunSettings) -> Self {
+        info!("{settings}");
+        let rules = Rules { quorum: settings.quorum(), patience: settings.scaled(PATIENCE) };
+        let health = Health::new(settings.health_file.clone(), rules);
+        // The region may have to be asked for.
+        let configuration = aws::configuration().await;
+        info!("region={}", aws::region(&configuration).unwrap_or("none"));
+        let report = Rc::new(Report::new(&settings));
+        let cloud_map = Noting::new(CloudMap::new(&configuration, &settings.cloud_map_service), &report);
+        Self {
+            health,
+            server: OwnServer::new(&settings),
+            secrets: Noting::new(SecretsManager::new(&configuration), &report),
+            registration: Registration::new(cloud_map, &settings.node_name, settings.registration_interval),
+            metrics: Emitter::new(&report, &settings),
+            report,
+            configuration,
+            settings,
         }
+    }
+
+    async fn live(&self) -> Infallible {
+        tokio::select! {
+            never = supervise("the look at the own server", || watch(&self.server, |seen| self.see(seen))) => never,
+            never = supervise("the protection of the task", || protect(&self.server, &self.report)) => never,
+            never = supervise("the metrics", || self.metrics.run()) => never,
+            never = supervise("the answer to who asks for metrics", || metrics::serve(&self.report, &self.settings)) => never,
+            never = supervise("the registration", || self.registration.keep(&self.server)) => never,
+            never = supervise("the care for credentials and certificates", || self.keep_in_order()) => never,
+        }
+    }
+
+    fn see(&self, seen: Observation) {
+        self.health.observe(seen);
+        self.registration.observe(seen.is_ready());
     }
 
     /// What was begun by others is finished, what is due is begun, and what somebody changed by hand is put right. A
     /// database that works is not stopped because this fails.
-    async fn keep_in_order(&self, mut standing: Standing) -> Infallible {
+    async fn keep_in_order(&self) -> Infallible {
         let renewal = Renewal {
             settings: &self.settings,
-            configuration: self.configuration,
+            configuration: &self.configuration,
             secrets: &self.secrets,
-            report: self.report,
+            report: &self.report,
             is_rotating: Cell::new(false),
         };
+        let mut standing = self.reach().await;
+        let mut backoff = self.backoff();
         loop {
+            let pause = match self.put_in_order(&mut standing).await {
+                Ok(()) => {
+                    backoff.reset();
+                    jittered(self.settings.poll_interval)
+                }
+                Err(error) => {
+                    let pause = backoff.pause();
+                    self.report.stopped_by(&error);
+                    tell("the node is not in order", &error, pause);
+                    pause
+                }
+            };
+            renewal.advance(&standing.world.server).await;
             tokio::select! {
-                () = sleep(jittered(self.settings.poll_interval)) => {}
+                () = sleep(pause) => {}
                 () = self.registration.returned() => {}
             }
             // First, so that the secrets never get roots that are older than what this node shows.
-            if let Some(plan) = &self.settings.certificates {
-                self.follow(&renewal, plan, &mut standing).await;
-            }
-            self.report.certificates(&self.settings, &standing.trust, &standing.shown.certificate);
-            match self.secure(&standing.world).await {
-                Ok(()) => self.registration.secured(),
-                Err(error) => {
-                    let hint = error.hint().unwrap_or("it is looked at again at the next poll");
-                    warn!("the credentials are not in order: {} ({hint})", error.one_line());
-                }
-            }
-            if let Some(plan) = &self.settings.certificates {
-                renewal.advance(plan, &standing.world.server).await;
-            }
+            self.follow(&renewal, &mut standing).await;
         }
     }
 
-    async fn follow(&self, renewal: &Renewal<'_, Noting<SecretsManager>>, plan: &Arc<Plan>, standing: &mut Standing) {
-        let Standing { world, trust, shown } = standing;
-        let Some(followed) = renewal.follow(plan, &world.server, trust).await else { return };
+    /// The credentials; and once they are in order, the node may be registered.
+    async fn put_in_order(&self, standing: &mut Standing) -> Result<(), Error> {
+        let Standing { world, trust, shown, is_registered } = standing;
+        self.report.certificates(&self.settings, trust, &shown.certificate);
+        let tell = |user: &User, outcome: Result<(), &Error>| self.report.converged(user, outcome);
+        world.secure_telling(&self.settings.admin, &self.settings.others, tell).await?;
+        if *is_registered {
+            self.registration.secured();
+            return Ok(());
+        }
+        let users = self.settings.logins();
+        info!(users, "the passwords in Secrets Manager are the only ones the server accepts");
+        let task = self.task().await?;
+        self.report.is_task(&task.arn);
+        self.registration.register(Instance {
+            node: self.settings.node_name.clone(),
+            address: task.address,
+            port: self.settings.client_port,
+            task_arn: task.arn,
+            member: world.server.members().await.ok().map(|members| members.own),
+            since: 0,
+            certificate_sha256: shown.certificate.clone(),
+            roots_sha256: shown.roots.clone(),
+            signer_sha256: shown.signer.clone(),
+        });
+        *is_registered = true;
+        Ok(())
+    }
+
+    async fn follow(&self, renewal: &Renewal<'_, Noting<SecretsManager>>, standing: &mut Standing) {
+        let Standing { world, trust, shown, .. } = standing;
+        let Some(followed) = renewal.follow(&world.server, trust).await else { return };
         world.details.ca_certificate = followed.trust.bundle();
         *trust = followed.trust;
         let Some(renewed) = followed.shown.filter(|renewed| renewed != shown) else { return };
@@ -155,21 +208,34 @@ impl Life<'_> {
         self.registration.update(|instance| *instance = renewed.on(instance));
     }
 
-    async fn secure(&self, world: &World<Noting<SecretsManager>, HttpServer, Forwards>) -> Result<(), Error> {
-        let RunSettings { admin, others, .. } = &self.settings;
-        world.secure_telling(admin, others, |user, outcome| self.report.converged(user, outcome)).await
+    /// Waits for certificates, and for the server to be ready. It may take as long as it does; from time to time that is told.
+    async fn reach(&self) -> Standing {
+        let started = Instant::now();
+        let mut backoff = self.backoff();
+        loop {
+            let error = match self.try_to_reach().await {
+                Ok(standing) => {
+                    self.see(Observation::Ready);
+                    info!(after_ms = started.elapsed().as_millis(), "the server is ready");
+                    return standing;
+                }
+                Err(error) => error,
+            };
+            // That wait was long enough.
+            let pause = if matches!(error, Error::NotReady { .. }) { Duration::ZERO } else { backoff.pause() };
+            self.report.stopped_by(&error);
+            tell("the server cannot be asked", &error, pause);
+            sleep(pause).await;
+        }
     }
 
-    async fn secure_and_register(&self) -> Result<Standing, Error> {
+    async fn try_to_reach(&self) -> Result<Standing, Error> {
         let settings = &self.settings;
-        let started = Instant::now();
         let untrusted = |source| Error::Trust { certs: settings.certs.clone(), source };
         let trust = Trust::read(&settings.certs).map_err(untrusted)?;
-        let server = self.server(&trust)?;
+        let shown = Shown::published(settings, &trust).map_err(untrusted)?;
+        let server = self.client(&trust)?;
         self.wait_until_live(&server).await?;
-        self.health.observe(Observation::Ready);
-        info!(after_ms = started.elapsed().as_millis(), "the server is ready");
-
         let details = Details {
             scheme: settings.scheme,
             host: settings.client_host.clone(),
@@ -177,33 +243,11 @@ impl Life<'_> {
             ca_certificate: trust.bundle(),
         };
         let (secrets, policy) = (self.secrets.clone(), settings.policy.clone());
-        let shown = Shown::published(settings, &trust).map_err(untrusted)?;
         let world = World { secrets, server, protocol: Forwards, details, policy };
-        self.report.certificates(settings, &trust, &shown.certificate);
-        self.secure(&world).await?;
-        info!(users = settings.logins(), "the passwords in Secrets Manager are the only ones the server accepts");
-
-        let task = self.task().await?;
-        self.report.is_task(&task.arn);
-        let instance = Instance {
-            node: settings.node_name.clone(),
-            address: task.address,
-            port: settings.client_port,
-            task_arn: task.arn,
-            member: world.server.members().await.ok().map(|members| members.own),
-            since: 0,
-            certificate_sha256: shown.certificate.clone(),
-            roots_sha256: shown.roots.clone(),
-            signer_sha256: shown.signer.clone(),
-        };
-        let (node, address) = (instance.node.clone(), instance.address);
-        let unregistered = |source| Error::Aws { action: "register the node in Cloud Map", source };
-        self.registration.register(instance, &world.server, settings.policy.timeout).await.map_err(unregistered)?;
-        info!(node, %address, after_ms = started.elapsed().as_millis(), "registered");
-        Ok(Standing { world, trust, shown })
+        Ok(Standing { world, trust, shown, is_registered: false })
     }
 
-    fn server(&self, trust: &Trust) -> Result<HttpServer, Error> {
+    fn client(&self, trust: &Trust) -> Result<HttpServer, Error> {
         let RunSettings { server: address, server_name: name, certs, dns, .. } = &self.settings;
         let unusable = |source| Error::Untrusted { address: address.to_string(), source };
         let identity = self.settings.node_identity();
@@ -219,7 +263,7 @@ impl Life<'_> {
     async fn wait_until_live(&self, server: &HttpServer) -> Result<(), Error> {
         let address = self.settings.server.to_string();
         let deadline = Instant::now() + self.settings.ready_timeout;
-        let mut pause = SHORTEST_PAUSE;
+        let mut backoff = Backoff::new(SHORTEST_WAIT, LONGEST_WAIT);
         let mut last = String::new();
         loop {
             let said = match server.is_live().await {
@@ -230,20 +274,29 @@ impl Life<'_> {
             };
             if said != last {
                 info!("waiting for the server at {address}: {said}");
-                (last, pause) = (said, SHORTEST_PAUSE);
+                last = said;
+                backoff.reset();
             }
             if Instant::now() >= deadline {
                 return Err(Error::NotReady { address, seconds: self.settings.ready_timeout.as_secs(), last });
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+            sleep(backoff.pause()).await;
         }
     }
 
     async fn task(&self) -> Result<Task, Error> {
         match &self.settings.task {
-            crate::cli::TaskSource::Given(task) => Ok(task.clone()),
-            crate::cli::TaskSource::Metadata(uri) => ecs::task(uri).await,
+            TaskSource::Given(task) => Ok(task.clone()),
+            TaskSource::Metadata(uri) => ecs::task(uri, self.settings.scaled(ecs::PATIENCE)).await,
         }
     }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(SHORTEST_PAUSE, self.settings.poll_interval)
+    }
+}
+
+fn tell(what: &str, error: &Error, pause: Duration) {
+    let otherwise = "it is looked at again, as often as it takes";
+    error!(again_after_ms = pause.as_millis(), "{what}: {}", error.with_hint(otherwise));
 }

@@ -1,6 +1,7 @@
 //! Wiring only: command line → settings → the sidecar's life → exit code.
 
 use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -30,20 +31,23 @@ fn main() -> ExitCode {
             print(&text);
             if is_in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Ok(Command::Run(settings)) => {
-            log_to_stderr();
-            tell(runtime().block_on(bootstrap::run(*settings)))
-        }
-        Ok(Command::Rotate(users)) => {
-            log_to_stderr();
-            tell(runtime().block_on(bootstrap::rotate(&users)))
-        }
+        Ok(Command::Run(settings)) => run(bootstrap::run(*settings)),
+        Ok(Command::Rotate(users)) => run(bootstrap::rotate(&users)),
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the status is this program's data")]
-fn print(text: &str) {
-    print!("{text}");
+/// Ends when `work` has, whatever its threads still wait for: a name that nobody resolves, for example.
+fn run(work: impl Future<Output = Result<(), bootstrap::Error>>) -> ExitCode {
+    log_to_stderr();
+    bootstrap::hide_panic_payloads();
+    let runtime = runtime();
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => tell(&failure),
+        Err(_) => ExitCode::from(70),
+    }
 }
 
 fn runtime() -> Runtime {
@@ -51,8 +55,12 @@ fn runtime() -> Runtime {
     runtime.expect("a process that has just started can have a runtime")
 }
 
-fn tell(outcome: Result<(), bootstrap::Error>) -> ExitCode {
-    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+#[expect(clippy::print_stdout, reason = "the status is this program's data")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn tell(failure: &bootstrap::Error) -> ExitCode {
     eprintln!("error: {}", failure.one_line());
     if let Some(hint) = failure.hint() {
         eprintln!("hint: {hint}");

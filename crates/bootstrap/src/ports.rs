@@ -101,9 +101,6 @@ pub trait Registry {
 
 /// What registration asks the node's own server.
 pub trait Membership {
-    /// Whether the node is ready, and does not merely run.
-    fn is_ready(&self) -> impl Future<Output = Result<bool, ServerError>>;
-
     /// Who is in the cluster, as the node's gossip has it. An error if the living are not the majority.
     fn members(&self) -> impl Future<Output = Result<Members, ServerError>>;
 }
@@ -131,6 +128,24 @@ pub struct AwsError {
     pub message: String,
     /// What kind of failure it is.
     pub kind: AwsErrorKind,
+}
+
+impl AwsError {
+    /// What whoever runs this can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self.kind {
+            AwsErrorKind::Denied => Some("grant the operation to the task role"),
+            AwsErrorKind::Unavailable => Some(
+                "the task needs a way to the endpoints of Secrets Manager and Cloud Map: NAT gateway, VPC endpoint or AWS_ENDPOINT_URL",
+            ),
+            AwsErrorKind::Changed | AwsErrorKind::Invalid => None,
+        }
+    }
+
+    /// The error with its hint, or what is done about it without one, on one line.
+    pub(crate) fn with_hint(&self, otherwise: &str) -> String {
+        format!("{self} ({})", self.hint().unwrap_or(otherwise))
+    }
 }
 
 /// What a caller does differently.

@@ -11,21 +11,23 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::ports::{AwsError, AwsErrorKind, Entry, Instance, Members, Membership, Registry, ServerError};
+use crate::backoff::{Backoff, jittered};
+use crate::ports::{AwsError, AwsErrorKind, Entry, Instance, Members, Membership, Registry};
 
+/// After something did not work; the longest pause is the interval.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// ECS kills the container 30 s after SIGTERM; the database is not stopped before this program has ended.
 const WITHDRAWAL_BUDGET: Duration = Duration::from_secs(20);
 const WITHDRAWAL_PAUSE: Duration = Duration::from_millis(500);
 
-/// The own server is asked this often between two looks at the registry.
-const PROBES: u32 = 6;
+/// The own server is looked at this often, at least, between two looks at the registry.
+pub(crate) const LOOKS: u32 = 6;
 
 /// What this sidecar knows about its own entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +79,11 @@ pub struct Registration<R> {
     /// How often the entry is looked at. A server that is not ready for as long is gone; a member that gossip calls dead
     /// for twice as long is removed.
     interval: Duration,
+    started: Instant,
+    /// What the entry is to say; [`Instance::since`] is 0 until somebody has looked at the entry.
     wanted: RefCell<Option<Instance>>,
+    /// Whether it has said so once, since the program started.
+    is_registered: Cell<bool>,
     written: Cell<Written>,
     /// What was seen when it was written last, and late readers may see for a while.
     replaced: RefCell<Option<Entry>>,
@@ -96,7 +102,9 @@ impl<R: Registry> Registration<R> {
             registry,
             node: node.into(),
             interval,
+            started: Instant::now(),
             wanted: RefCell::new(None),
+            is_registered: Cell::new(false),
             written: Cell::new(Written::Nothing),
             replaced: RefCell::new(None),
             presence: Cell::new(Presence::Unclear),
@@ -107,63 +115,18 @@ impl<R: Registry> Registration<R> {
         }
     }
 
-    /// Registers the node, whose credentials have just been found in order. An entry that says all this is left; any other
-    /// is replaced, whoever wrote it.
-    ///
-    /// # Errors
-    ///
-    /// What AWS said last when `patience` was over; at once if it can never work.
-    pub async fn register(
-        &self,
-        instance: Instance,
-        server: &impl Membership,
-        patience: Duration,
-    ) -> Result<(), AwsError> {
+    /// From now on the node, whose credentials have just been found in order, is to be registered: [`Self::keep`] does it at
+    /// once. An entry that says all this is left; any other is replaced, whoever wrote it.
+    pub fn register(&self, instance: Instance) {
+        let known = self.wanted.take().filter(|known| known.task_arn == instance.task_arn);
+        let since = known.map_or(0, |known| known.since);
+        self.wanted.replace(Some(Instance { since, ..instance }));
+        self.forget_return();
         self.secured.set(true);
-        self.presence.set(self.probe(server).await);
-        tokio::select! {
-            never = self.watch(server) => match never {},
-            registered = self.register_within(instance, patience) => registered,
-        }
-    }
-
-    async fn register_within(&self, instance: Instance, patience: Duration) -> Result<(), AwsError> {
-        let deadline = Instant::now() + patience;
-        let mut pause = SHORTEST_PAUSE;
-        loop {
-            let Err(error) = self.register_first(instance.clone()).await else { return Ok(()) };
-            if error.kind == AwsErrorKind::Invalid || Instant::now() >= deadline {
-                return Err(error);
-            }
-            warn!("will be tried again: {error}");
-            sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    async fn register_first(&self, mut instance: Instance) -> Result<(), AwsError> {
-        let entry = self.registry.entry(&self.node).await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
-        instance.since = match &entry {
-            Some(entry) if entry.task_arn() == instance.task_arn => entry.since(),
-            Some(entry) => now.max(entry.since().saturating_add(1)),
-            None => now,
-        };
-        *self.wanted.borrow_mut() = Some(instance.clone());
-        if entry.as_ref().is_some_and(|entry| entry.shows(&instance)) {
-            self.written.set(Written::Seen);
-            return Ok(());
-        }
-        self.write(&instance, entry).await
+        self.changed.notify_one();
     }
 
     async fn write(&self, instance: &Instance, instead_of: Option<Entry>) -> Result<(), AwsError> {
-        if self.presence.get() != Presence::Ready {
-            let (operation, subject, kind) = ("RegisterInstance", self.node.clone(), AwsErrorKind::Unavailable);
-            let message = "not called: the node's server is not ready any more".to_owned();
-            return Err(AwsError { operation, subject, message, kind });
-        }
         self.written.set(Written::Unseen);
         *self.replaced.borrow_mut() = instead_of;
         self.registry.register(instance).await
@@ -186,49 +149,80 @@ impl<R: Registry> Registration<R> {
 
     /// The credentials are in order.
     pub fn secured(&self) {
+        self.forget_return();
         if !self.secured.replace(true) {
             self.changed.notify_one();
         }
     }
 
-    /// Looks at the entry at every interval plus up to a quarter and puts it right; beside the leader, removes the
-    /// entries of the long dead. Withdraws while the own server is gone. Never ends.
-    pub async fn keep(&self, server: &impl Membership) -> Infallible {
-        tokio::select! {
-            never = self.watch(server) => never,
-            never = self.look_on(server) => never,
-        }
+    /// Whatever returned before is secured by now.
+    fn forget_return(&self) {
+        let _ = self.returned.notified().now_or_never();
     }
 
-    /// Asks the own server again and again, whatever AWS takes its time for.
-    async fn watch(&self, server: &impl Membership) -> Infallible {
-        loop {
-            let presence = self.probe(server).await;
-            self.presence.set(presence);
-            match presence {
-                Presence::Ready if !self.secured.get() => self.returned.notify_one(),
-                Presence::Gone => {
-                    self.secured.set(false);
-                    if self.may_withdraw() {
-                        self.changed.notify_one();
-                    }
-                }
-                Presence::Ready | Presence::Unclear => {}
-            }
-            sleep(self.interval / PROBES).await;
-        }
-    }
-
-    async fn probe(&self, server: &impl Membership) -> Presence {
-        match server.is_ready().await {
-            Ok(true) => {
+    /// Takes a look at the own server into account: whether it is ready, or `None` if nobody can tell. Somebody looks at
+    /// least six times in an interval, whatever AWS takes its time for.
+    pub fn observe(&self, is_ready: Option<bool>) {
+        let presence = match is_ready {
+            Some(true) => {
                 self.ready_at.set(Some(Instant::now()));
                 Presence::Ready
             }
-            // It answers; who trusts it is another question.
-            Err(ServerError::Certificate(_)) => Presence::Unclear,
-            Ok(false) | Err(_) if self.was_ready_within(self.interval) => Presence::Unclear,
-            Ok(false) | Err(_) => Presence::Gone,
+            Some(false) if !self.was_ready_within(self.interval) => Presence::Gone,
+            Some(false) | None => Presence::Unclear,
+        };
+        let before = self.presence.replace(presence);
+        match presence {
+            Presence::Ready if before == Presence::Ready => {}
+            Presence::Ready if self.secured.get() => self.changed.notify_one(),
+            Presence::Ready => self.returned.notify_one(),
+            Presence::Gone => {
+                self.secured.set(false);
+                if self.may_withdraw() {
+                    self.changed.notify_one();
+                }
+            }
+            Presence::Unclear => {}
+        }
+    }
+
+    /// Registers the node, looks at its entry at every interval plus up to a quarter and puts it right; beside the leader,
+    /// removes the entries of the long dead. Withdraws while the own server is gone. Never ends.
+    pub async fn keep(&self, server: &impl Membership) -> Infallible {
+        let mut dead = Dead::default();
+        let mut last = String::new();
+        let mut backoff = Backoff::new(SHORTEST_PAUSE, self.interval);
+        let mut pause = jittered(self.interval);
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = sleep(pause) => {}
+            }
+            if self.wanted.borrow().is_none() {
+                continue;
+            }
+            self.learn_member(server).await;
+            let mut looked = self.look().await;
+            if looked.is_ok() {
+                looked = self.remove_the_dead(server, &mut dead).await;
+            } else {
+                dead.forget();
+            }
+            let said = match looked {
+                Ok(()) => {
+                    backoff.reset();
+                    pause = jittered(self.interval);
+                    String::new()
+                }
+                Err(error) => {
+                    pause = backoff.pause();
+                    error.with_hint("it is looked at again soon")
+                }
+            };
+            if said != last && !said.is_empty() {
+                warn!(node = self.node, "the registration is looked at again: {said}");
+            }
+            last = said;
         }
     }
 
@@ -239,29 +233,6 @@ impl<R: Registry> Registration<R> {
     /// Whether an entry of ours may exist, and no successor's in its place that a late read does not show.
     fn may_withdraw(&self) -> bool {
         self.written.get() != Written::Nothing && self.was_ready_within(self.interval * 3 / 2)
-    }
-
-    async fn look_on(&self, server: &impl Membership) -> Infallible {
-        let mut dead = Dead::default();
-        let mut last = String::new();
-        loop {
-            tokio::select! {
-                () = self.changed.notified() => {}
-                () = sleep(jittered(self.interval)) => {}
-            }
-            self.learn_member(server).await;
-            let mut looked = self.look().await;
-            if looked.is_ok() {
-                looked = self.remove_the_dead(server, &mut dead).await;
-            } else {
-                dead.forget();
-            }
-            let said = looked.err().map(|error| error.to_string()).unwrap_or_default();
-            if said != last && !said.is_empty() {
-                warn!(node = self.node, "the registration is looked at again: {said}");
-            }
-            last = said;
-        }
     }
 
     /// Without a majority the server does not tell how others know it.
@@ -276,13 +247,24 @@ impl<R: Registry> Registration<R> {
     }
 
     async fn look(&self) -> Result<(), AwsError> {
-        let Some(wanted) = self.wanted.borrow().clone() else { return Ok(()) };
+        let Some(mut wanted) = self.wanted.borrow().clone() else { return Ok(()) };
         let entry = self.registry.entry(&self.node).await?;
+        if wanted.since == 0 {
+            wanted.since = since(&wanted.task_arn, entry.as_ref());
+            if let Some(kept) = self.wanted.borrow_mut().as_mut() {
+                kept.since = wanted.since;
+            }
+        }
         if entry.as_ref().is_some_and(|entry| entry.shows(&wanted)) {
             self.written.set(Written::Seen);
+            self.tell_registered(&wanted);
         }
         match next(&wanted, entry.as_ref(), self.presence.get()) {
             Step::Write if !self.secured.get() => {}
+            Step::Write if !self.is_registered.get() => {
+                self.write(&wanted, entry).await?;
+                self.tell_registered(&wanted);
+            }
             Step::Write => {
                 info!(node = self.node, "the entry is gone or differs: registering the node again");
                 self.write(&wanted, entry).await?;
@@ -298,6 +280,13 @@ impl<R: Registry> Registration<R> {
             Step::Nothing => {}
         }
         Ok(())
+    }
+
+    fn tell_registered(&self, instance: &Instance) {
+        if !self.is_registered.replace(true) {
+            let after_ms = self.started.elapsed().as_millis();
+            info!(node = self.node, address = %instance.address, after_ms, "registered");
+        }
     }
 
     async fn remove_the_dead(&self, server: &impl Membership, dead: &mut Dead) -> Result<(), AwsError> {
@@ -372,6 +361,18 @@ impl<R: Registry> Registration<R> {
     }
 }
 
+/// [`Instance::since`] of a task that finds `entry` when it is about to register first.
+fn since(task_arn: &str, entry: Option<&Entry>) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    // A clock that stands at the beginning has a time all the same: 0 is none.
+    let now = u64::try_from(now).unwrap_or(u64::MAX).max(1);
+    match entry {
+        Some(entry) if entry.task_arn() == task_arn && entry.since() > 0 => entry.since(),
+        Some(entry) => now.max(entry.since().saturating_add(1)),
+        None => now,
+    }
+}
+
 /// The members, if the own node leads a living majority.
 async fn led(server: &impl Membership) -> Option<Members> {
     server.members().await.ok().filter(|members| members.leads)
@@ -399,14 +400,6 @@ impl Dead {
         self.0 = now;
         dead.filter(|entry| self.0[&key(entry)].elapsed() >= long).cloned().collect()
     }
-}
-
-/// Up to a quarter longer than asked for, so that the sidecars of a cluster do not ask AWS in step.
-pub(crate) fn jittered(time: Duration) -> Duration {
-    let mut random = [0_u8; 1];
-    // Without random numbers they ask in step, which does no harm.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    time + time / 1024 * u32::from(random[0])
 }
 
 #[cfg(test)]

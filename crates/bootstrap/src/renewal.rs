@@ -121,10 +121,13 @@ pub(crate) struct Renewal<'a, S> {
 }
 
 impl<S: SecretStore> Renewal<'_, S> {
-    /// Issues and publishes what is due, and has the server show it. `server` trusts the old and the new roots from before
-    /// the reload on, and the new ones alone after its proof. `None`: nothing is published that can be read.
-    pub(crate) async fn follow(&self, plan: &Arc<Plan>, server: &HttpServer, trusted: &Trust) -> Option<Followed> {
-        self.publish(plan).await;
+    /// Issues and publishes what is due, and has the server show it; without a plan, only looks at what others have published
+    /// and the server shows. `server` trusts the old and the new roots from before the reload on, and the new ones alone after
+    /// its proof. `None`: nothing is published that can be read.
+    pub(crate) async fn follow(&self, server: &HttpServer, trusted: &Trust) -> Option<Followed> {
+        if let Some(plan) = &self.settings.certificates {
+            self.publish(plan).await;
+        }
         let published =
             Trust::read(&self.settings.certs).and_then(|trust| Ok((Shown::published(self.settings, &trust)?, trust)));
         let (shown, roots) = match published {
@@ -139,14 +142,18 @@ impl<S: SecretStore> Renewal<'_, S> {
         if both != *trusted && !self.trust(server, &both) {
             return None;
         }
-        let is_known = match trusted.signer_of_node(&self.settings.certs) {
-            Ok(signer) => signer.is_some(),
-            Err(source) => {
-                warn!("the certificates cannot be used: {}", one_line(&source));
-                return None;
-            }
+        let is_shown = match &self.settings.certificates {
+            Some(_) => match trusted.signer_of_node(&self.settings.certs) {
+                Ok(signer) => self.show(server, &both, &shown.certificate, signer.is_some()).await,
+                Err(source) => {
+                    warn!("the certificates cannot be used: {}", one_line(&source));
+                    return None;
+                }
+            },
+            // Whoever published it has the server load it.
+            None => server.served_certificate(&both).await.is_ok_and(|served| served == shown.certificate),
         };
-        if !self.show(server, &both, &shown.certificate, is_known).await {
+        if !is_shown {
             return Some(Followed { trust: both, shown: None });
         }
         if both != roots && !self.trust(server, &roots) {
@@ -291,8 +298,8 @@ impl<S: SecretStore> Renewal<'_, S> {
 
     /// Beside the leader: takes a rotation of the authority that is under way one phase further, if everybody shows the
     /// present one.
-    pub(crate) async fn advance(&self, plan: &Plan, server: &HttpServer) {
-        let CaSource::Secret { id } = &plan.ca else { return };
+    pub(crate) async fn advance(&self, server: &HttpServer) {
+        let Some(CaSource::Secret { id }) = self.settings.certificates.as_ref().map(|plan| &plan.ca) else { return };
         if let Err(error) = self.try_to_advance(id, server).await {
             let hint = error.hint().unwrap_or("it is looked at again at the next poll");
             warn!("the rotation of the certificate authority was not looked at: {} ({hint})", one_line(&error));

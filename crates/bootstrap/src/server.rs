@@ -417,10 +417,6 @@ impl Server for HttpServer {
 }
 
 impl Membership for HttpServer {
-    async fn is_ready(&self) -> Result<bool, ServerError> {
-        self.is_live().await
-    }
-
     async fn members(&self) -> Result<Members, ServerError> {
         let gossip: Gossip = self.get_json("/gossip").await?;
         gossip.require_majority()?;

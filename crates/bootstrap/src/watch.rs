@@ -1,5 +1,5 @@
-//! The loop that looks at the task's own server and tells [`Health`] what it found. It depends on nothing else that the
-//! sidecar does: neither AWS nor credentials have a say in whether the task is healthy.
+//! The loop that looks at the task's own server; what it finds decides on the health of the task and on whether the node may be
+//! registered. It depends on nothing else that the sidecar does: neither AWS nor credentials have a say in it.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::cli::RunSettings;
-use crate::health::{Health, Observation};
-use crate::ports::{Server as _, ServerError};
+use crate::health::Observation;
+use crate::ports::{Members, Membership, Server as _, ServerError};
+use crate::registration::LOOKS;
 use crate::resolver::Resolver;
 use crate::server::{Census, HttpServer};
 use crate::trust::Trust;
@@ -70,18 +71,28 @@ impl OwnServer {
     }
 }
 
-/// Looks at the server as long as the sidecar lives.
-pub(crate) async fn watch(server: &OwnServer, health: &Health) -> Infallible {
-    let resolver = Resolver::new(server.settings.dns);
-    let mut ticks = interval(server.settings.scaled(LOOK));
+impl Membership for OwnServer {
+    async fn members(&self) -> Result<Members, ServerError> {
+        let unreadable = || ServerError::Certificate("the roots cannot be read".to_owned());
+        let members = self.client().ok_or_else(unreadable)?.members().await;
+        members.inspect_err(|error| self.note(error))
+    }
+}
+
+/// Looks at the server as long as the sidecar lives, and tells each time what was found.
+pub(crate) async fn watch(server: &OwnServer, found: impl Fn(Observation)) -> Infallible {
+    let RunSettings { dns, peers, registration_interval, .. } = server.settings();
+    let resolver = Resolver::new(*dns);
+    let mut ticks = interval(server.settings.scaled(LOOK).min(*registration_interval / LOOKS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        health.observe(look(server, &resolver, &server.settings.peers).await);
+        found(look(server, &resolver, peers).await);
     }
 }
 
 async fn look(server: &OwnServer, resolver: &Resolver, peers: &[String]) -> Observation {
+    let mut there = Observation::Untrusted;
     if let Some(client) = server.client() {
         match client.is_live().await {
             Ok(true) => return Observation::Ready,
@@ -90,11 +101,12 @@ async fn look(server: &OwnServer, resolver: &Resolver, peers: &[String]) -> Obse
                 return Observation::Waiting { peers: may_be_there(resolver, peers).await };
             }
             Ok(false) => return Observation::Present,
-            Err(error) => server.note(&error),
+            Err(error @ ServerError::Certificate(_)) => server.note(&error),
+            Err(_) => there = Observation::Present,
         }
     }
     // A bad answer, or none, comes from somebody; only who accepts no connection is not there.
-    if server.listens().await { Observation::Present } else { Observation::Absent }
+    if server.listens().await { there } else { Observation::Absent }
 }
 
 /// How many of the names have an address, or may have one for all that is known.

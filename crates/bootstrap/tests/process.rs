@@ -7,12 +7,14 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, HOST, Scene, Settings, Sidecar, TASK, generate_secrets, password};
+use common::{DEADLINE, HOST, Place, Scene, Settings, Sidecar, TASK, generate_secrets, password};
 use serde_json::{Value, json};
 use testkit::aws::{Lag, Refusal};
 use testkit::consumer;
+use testkit::ecs::{Endpoint, TaskEndpoints, TaskIdentity, Trouble};
 use testkit::moto::Moto;
 use testkit::node::DatabaseNode;
+use testkit::proxy::{Fault, FaultProxy, Filter, Upstream, When};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_secured_registered_and_withdrawn() {
@@ -81,10 +83,10 @@ async fn killed_and_started_again_it_changes_nothing_that_is_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_version_is_finished_by_the_next_run() {
     let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
-    // All moves of labels are refused for longer than the first run has patience.
     scene.aws.refuse("UpdateSecretVersionStage", Refusal::DENIED, 1000);
     let mut sidecar = scene.start(&["--converge-timeout=1s"]);
-    sidecar.assert_refused(77, "UpdateSecretVersionStage", "task role");
+    sidecar.assert_told("UpdateSecretVersionStage", "task role");
+    sidecar.kill();
     assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), [], "nothing is registered");
     let admin = password(&scene.aws, "admin");
     assert_eq!(
@@ -266,8 +268,7 @@ async fn a_secret_that_is_not_json_is_named_and_left() {
     let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
     scene.aws.secrets(|secrets| secrets.put("es/admin", "hunter2"));
     let mut sidecar = scene.start(&[]);
-    sidecar.assert_refused(
-        78,
+    sidecar.assert_told(
         "`es/admin` does not hold the credentials of `admin`: its value is not a JSON object",
         "nothing was overwritten",
     );
@@ -279,15 +280,20 @@ async fn a_secret_that_is_not_json_is_named_and_left() {
         Some(200),
         "the database was not touched"
     );
+    // Whoever put it there puts it right; nothing is started again.
+    scene.aws.secrets(|secrets| secrets.put("es/admin", r#"{"username":"admin","password":"changeit"}"#));
+    sidecar.wait_for("registered");
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_nobody_knows_is_reported_and_nothing_is_registered() {
     let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
-    let arguments = &["--converge-timeout=1s"];
+    let arguments = &["--converge-timeout=1s", "--poll-interval=1s"];
     let mut sidecar = scene.start(&[]);
     sidecar.wait_for("registered");
     assert_eq!(sidecar.terminate(), 0);
+    let lost = password(&scene.aws, "admin");
     // The secrets are lost with all their versions, the database is not.
     for user in ["admin", "ops"] {
         let input = json!({"SecretId": format!("es/{user}"), "ForceDeleteWithoutRecovery": true});
@@ -295,49 +301,121 @@ async fn a_password_that_nobody_knows_is_reported_and_nothing_is_registered() {
     }
     generate_secrets(&scene.aws);
     let mut sidecar = scene.start(arguments);
-    sidecar.assert_refused(77, "no version of the secret `es/admin`", "as a new version; nothing was registered");
+    for _ in 0..2 {
+        sidecar.assert_told("no version of the secret `es/admin`", "as a new version; no node is registered");
+    }
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);
+    assert_eq!(sidecar.healthcheck(), 0, "a database that works is not stopped for it");
+    scene.aws.secrets(|secrets| {
+        secrets.put("es/admin", &json!({"username": "admin", "password": lost}).to_string());
+    });
+    sidecar.wait_for("registered");
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+}
+
+/// Neither AWS nor the database are there; they come one after the other, and nothing is started again for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_reached_is_named_after_each_deadline_and_waited_for() {
+    let mut scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let proxy = FaultProxy::start(Upstream::endpoint(&scene.endpoint)).await.unwrap();
+    scene.endpoint = proxy.endpoint();
+    let away = proxy.inject(Filter::any(), When::From(1), Fault::Before);
+    assert!(Command::new("/bin/kill").arg(scene.node.process_id().to_string()).status().unwrap().success());
+    scene.node.wait_for_end();
+    let arguments = ["--ready-timeout=300ms", "--converge-timeout=1s", "--poll-interval=1s"];
+    let mut sidecar = scene.start(&arguments);
+    let not_ready = format!("the server at {} was not ready", scene.node.address());
+    for _ in 0..2 {
+        sidecar.assert_told(&not_ready, "--ready-timeout");
+    }
+    assert!(sidecar.log.contains("Connection refused"), "{}", sidecar.log);
+    assert_eq!(sidecar.healthcheck(), 1);
+
+    scene.node.restart();
+    for _ in 0..2 {
+        sidecar.assert_told("DescribeSecret of `es/admin` failed", "NAT gateway");
+    }
+    assert!(away.was_met());
+    assert_eq!(sidecar.healthcheck(), 0);
+
+    proxy.heal();
+    sidecar.wait_for("registered");
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
     assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);
 }
 
+/// The certificates come late, are at first those of another authority, and the server gets the right ones in the end.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_reached_is_named_after_the_deadline() {
-    let mut node = DatabaseNode::start(HOST, 0.1);
-    let nowhere = "http://127.0.0.1:1";
-    let arguments = &["--ready-timeout=5s", "--converge-timeout=1s"];
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: nowhere, service: "srv-1", arguments });
-    sidecar.assert_refused(69, "DescribeSecret of `es/admin` failed", "NAT gateway");
-
-    assert!(Command::new("/bin/kill").arg(node.process_id().to_string()).status().unwrap().success());
-    node.wait_for_end();
-    let arguments = &["--ready-timeout=300ms"];
-    let mut sidecar = Sidecar::start(&Settings { node: &node, endpoint: nowhere, service: "srv-1", arguments });
-    assert_eq!(sidecar.healthcheck(), 1);
-    let error = format!("the server at {} was not ready", node.address());
-    sidecar.assert_refused(69, &error, "--ready-timeout");
-    assert!(sidecar.log.contains("Connection refused"), "{}", sidecar.log);
+async fn certificates_that_are_missing_or_of_another_authority_are_waited_for() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let other = DatabaseNode::start(HOST, 0.1);
+    scene.node.wait_until_ready().await;
+    let volume = tempfile::tempdir().unwrap();
+    let certs = volume.path().join("certs");
+    let certs_argument = format!("--certs={}", certs.display());
+    let mut sidecar = scene.start(&[&certs_argument, "--poll-interval=200ms"]);
+    let error = format!("the certificates in `{0}` cannot be used: could not read `{0}/ca`", certs.display());
+    sidecar.assert_told(&error, "certgen writes them");
+    std::os::unix::fs::symlink(other.certs(), &certs).unwrap();
+    sidecar.assert_told("is not trusted: its certificate was refused", "certificates that certgen wrote");
+    fs::remove_file(&certs).unwrap();
+    std::os::unix::fs::symlink(scene.node.certs(), &certs).unwrap();
+    sidecar.wait_for("registered");
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
 }
 
+/// The endpoint that gives a task its credentials is away, and so is the one that tells its address; then the credentials
+/// expire while there are no new ones, and AWS calls those expired that it gets.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_of_another_ca_is_not_trusted() {
-    let node = DatabaseNode::start(HOST, 0.1);
-    let other = DatabaseNode::start(HOST, 0.1);
-    node.wait_until_ready().await;
-    let certs = format!("--certs={}", other.certs().display());
-    let arguments = &[certs.as_str()];
-    let settings = Settings { node: &node, endpoint: "http://127.0.0.1:1", service: "srv-1", arguments };
-    Sidecar::start(&settings).assert_refused(
-        78,
-        "is not trusted: its certificate was refused",
-        "certificates that certgen wrote",
-    );
+async fn metadata_that_is_missing_and_credentials_that_expire_are_survived() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let (task_arn, family) = (TASK.to_owned(), "node".to_owned());
+    let identity = TaskIdentity { task_arn, family, address: "127.0.0.1".parse().unwrap() };
+    let endpoints = TaskEndpoints::start(identity).await.unwrap();
+    endpoints.set_credentials_last(Duration::from_secs(1));
+    endpoints.disturb(Endpoint::Metadata, Trouble::Status(500));
+    endpoints.disturb(Endpoint::Credentials, Trouble::Status(500));
+    let given = endpoints.environment();
+    let mut variables: Vec<_> = given.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let own = ["BOOTSTRAP_ADDRESS", "BOOTSTRAP_TASK_ARN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    variables.extend(own.map(|name| (name, "")));
+    let certs = scene.node.certs();
+    let place = Place { name: "node-1", server: scene.node.address(), certs: &certs };
+    let arguments =
+        ["--converge-timeout=1s", "--poll-interval=300ms", "--registration-interval=300ms", "--time-scale=0.02"];
+    let mut sidecar = Sidecar::start_with(&place, &scene.endpoint, &scene.service, &arguments, &variables);
 
-    let nowhere = &["--certs=/nowhere"];
-    let settings = Settings { arguments: nowhere, ..settings };
-    Sidecar::start(&settings).assert_refused(
-        74,
-        "the certificates in `/nowhere` cannot be used: could not read `/nowhere/ca`",
-        "certgen writes them",
-    );
+    sidecar.assert_told("DescribeSecret of `es/admin` failed", "NAT gateway");
+    endpoints.heal(Endpoint::Credentials);
+    sidecar.assert_told("could not learn this task's address and ARN", "outside of ECS");
+    endpoints.hide_networks(3);
+    endpoints.heal(Endpoint::Metadata);
+    sidecar.wait_for("registered");
+
+    endpoints.disturb(Endpoint::Credentials, Trouble::Status(500));
+    sidecar.wait_for("the registration is looked at again: GetInstance");
+    sidecar.assert_told("DescribeSecret of `es/admin` failed", "NAT gateway");
+    let expired = Refusal { code: "ExpiredTokenException", status: 400 };
+    scene.aws.refuse("GetInstance", expired, 1000);
+    endpoints.heal(Endpoint::Credentials);
+    sidecar.wait_for("ExpiredTokenException");
+    scene.aws.allow_all();
+    let input = json!({"ServiceId": scene.service, "InstanceId": "node-1"});
+    consumer::aws(&scene.endpoint, "Route53AutoNaming_v20170314.DeregisterInstance", &input).await.unwrap();
+    sidecar.wait_for("registered again");
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+    assert_eq!(scene.aws.cloud_map(|cloud_map| cloud_map.instances(&scene.service)), []);
+}
+
+/// ECS does not get the verdict then, and calls the task unhealthy; that is its affair.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_file_that_cannot_be_written_is_told_and_ends_nothing() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let mut sidecar = scene.start(&["--health-file=/nowhere/health.json"]);
+    sidecar.assert_told("could not write `/nowhere/health.json`", "the directory must exist");
+    sidecar.wait_for("registered");
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+    assert_eq!(sidecar.log.matches("/nowhere/").count(), 1, "{}", sidecar.log);
 }
 
 #[test]

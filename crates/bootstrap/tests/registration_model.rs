@@ -204,18 +204,17 @@ struct Server {
     task: usize,
 }
 
-impl Membership for Server {
-    async fn is_ready(&self) -> Result<bool, ServerError> {
+impl Server {
+    fn is_ready(&self) -> bool {
         let world = self.world.borrow();
         let node = &world.nodes[self.node];
-        if node.task == self.task && node.is_ready {
-            return Ok(true);
-        }
-        Err(ServerError::Unreachable("it does not run".to_owned()))
+        node.task == self.task && node.is_ready
     }
+}
 
+impl Membership for Server {
     async fn members(&self) -> Result<Members, ServerError> {
-        if !self.is_ready().await? {
+        if !self.is_ready() {
             return Err(ServerError::Unreachable("it does not run".to_owned()));
         }
         let world = self.world.borrow();
@@ -242,11 +241,17 @@ fn start(world: &Shared, node: usize, task: usize) -> Sidecar {
     let own = Rc::clone(&registration);
     let work = spawn_local(async move {
         // Ready, and then secured, which takes some seconds.
-        while !server.is_ready().await.unwrap_or(false) {
+        while !server.is_ready() {
             sleep(Duration::from_secs(1)).await;
         }
         sleep(Duration::from_secs(4)).await;
-        while own.register(instance(node, task), &server, Duration::from_mins(10)).await.is_err() {}
+        own.register(instance(node, task));
+        let watch = async {
+            loop {
+                own.observe(Some(server.is_ready()));
+                sleep(INTERVAL / 6).await;
+            }
+        };
         let secure = async {
             loop {
                 own.returned().await;
@@ -256,6 +261,7 @@ fn start(world: &Shared, node: usize, task: usize) -> Sidecar {
         };
         tokio::select! {
             _ = own.keep(&server) => {}
+            () = watch => {}
             () = secure => {}
         }
     });

@@ -36,7 +36,10 @@ pub(crate) async fn serve(report: &Report, settings: &RunSettings) -> Infallible
                 let address = listener.local_addr().unwrap_or(address);
                 info!("metrics are at http://{address}/metrics");
                 said.clear();
-                accept(&listener, &room, || prometheus::text(&Sample::now(report, settings))).await
+                accept(&listener, &room, || {
+                    prometheus::text(&Sample::now(report, settings.guard_status_file.as_deref()))
+                })
+                .await
             }
             Err(error) => error,
         };

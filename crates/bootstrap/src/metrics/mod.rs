@@ -5,14 +5,17 @@ mod emf;
 mod listen;
 mod prometheus;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
 
+use crate::backoff::jittered;
 use crate::cli::RunSettings;
-use crate::registration::jittered;
 use crate::status::document::{Document, ErrorState, Registered, seconds};
 use crate::status::{GuardState, Report};
 pub(crate) use listen::serve;
@@ -59,24 +62,33 @@ impl Sample {
         }
     }
 
-    fn now(report: &Report, settings: &RunSettings) -> Self {
+    fn now(report: &Report, guard_status_file: Option<&Path>) -> Self {
         // Whatever is wrong with guard's file is told by `bootstrap status`.
-        let guard = settings.guard_status_file.as_deref().and_then(|file| GuardState::read(file).ok());
+        let guard = guard_status_file.and_then(|file| GuardState::read(file).ok());
         report.read(|document| Self::of(document, guard.as_ref(), seconds(SystemTime::now())))
     }
 }
 
 /// Prints the numbers every four to five minutes, and at once when the node has been registered or is so no more.
-pub(crate) struct Emitter<'a> {
-    report: &'a Report,
-    settings: &'a RunSettings,
-    /// How many errors were in the line before.
-    errors_told: std::cell::Cell<u64>,
+#[derive(Debug)]
+pub(crate) struct Emitter {
+    report: Rc<Report>,
+    is_wanted: bool,
+    guard_status_file: Option<PathBuf>,
+    interval: Duration,
+    /// How many errors had been told with the lines before.
+    errors_told: Cell<u64>,
 }
 
-impl<'a> Emitter<'a> {
-    pub(crate) fn new(report: &'a Report, settings: &'a RunSettings) -> Self {
-        Self { report, settings, errors_told: std::cell::Cell::new(0) }
+impl Emitter {
+    pub(crate) fn new(report: &Rc<Report>, settings: &RunSettings) -> Self {
+        Self {
+            report: Rc::clone(report),
+            is_wanted: settings.emits_metrics,
+            guard_status_file: settings.guard_status_file.clone(),
+            interval: settings.scaled(INTERVAL),
+            errors_told: Cell::new(0),
+        }
     }
 
     /// Never ends.
@@ -84,7 +96,7 @@ impl<'a> Emitter<'a> {
         loop {
             self.emit();
             tokio::select! {
-                () = sleep(jittered(self.settings.scaled(INTERVAL) * 4 / 5)) => {}
+                () = sleep(jittered(self.interval * 4 / 5)) => {}
                 () = self.report.registered_changed() => {}
             }
         }
@@ -92,10 +104,10 @@ impl<'a> Emitter<'a> {
 
     /// Prints them now, if they are wanted.
     pub(crate) fn emit(&self) {
-        if !self.settings.emits_metrics {
+        if !self.is_wanted {
             return;
         }
-        let sample = Sample::now(self.report, self.settings);
+        let sample = Sample::now(&self.report, self.guard_status_file.as_deref());
         let new_errors = sample.errors - self.errors_told.replace(sample.errors);
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let lines = emf::lines(&sample, new_errors, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));

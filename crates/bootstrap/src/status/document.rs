@@ -120,6 +120,7 @@ pub(crate) enum Area {
     Registration,
     Certificates,
     Protection,
+    Server,
 }
 
 impl Area {
@@ -129,6 +130,7 @@ impl Area {
             Self::Registration => "registration",
             Self::Certificates => "certificates",
             Self::Protection => "protection",
+            Self::Server => "server",
         }
     }
 }

@@ -139,6 +139,17 @@ impl Report {
         }
     }
 
+    /// The sidecar came no further. What a user is in the way of was told with the user.
+    pub(crate) fn stopped_by(&self, error: &Error) {
+        let area = match error {
+            Error::Trust { .. } | Error::Untrusted { .. } => Area::Certificates,
+            Error::NotReady { .. } => Area::Server,
+            Error::Metadata { .. } => Area::Registration,
+            _ => return,
+        };
+        self.failed(area, kind(error));
+    }
+
     /// This task's ARN is known.
     pub(crate) fn is_task(&self, arn: &str) {
         self.task_arn.replace(Some(arn.to_owned()));
@@ -243,7 +254,7 @@ fn kind(error: &Error) -> &'static str {
         Error::NotConverged { .. } => "not-converged",
         Error::Aws { source, .. } => aws_kind(source.kind),
         Error::Metadata { .. } => "no-metadata",
-        Error::Busy { .. } | Error::HealthFile { .. } | Error::System { .. } | Error::NoRandomness(_) => "system",
+        Error::Busy { .. } | Error::System { .. } | Error::NoRandomness(_) => "system",
     }
 }
 
