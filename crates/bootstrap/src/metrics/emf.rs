@@ -75,12 +75,15 @@ mod tests {
 
     const UNITS: [&str; 5] = ["Seconds", "Count", "Percent", "Bytes", "None"];
 
+    /// Name, value and dimensions.
+    type Extracted = (String, f64, Vec<(String, String)>);
+
     fn names(object: &Value) -> BTreeSet<&str> {
         object.as_object().unwrap().keys().map(String::as_str).collect()
     }
 
-    /// Holds a line against the specification; gives what is extracted of it: name, value and dimensions.
-    fn extract(line: &str) -> Vec<(String, f64, Vec<(String, String)>)> {
+    /// Holds a line against the specification; gives what is extracted of it.
+    fn extract(line: &str) -> Vec<Extracted> {
         assert!(line.len() <= 256 * 1024 && !line.contains('\n'));
         let root: Value = serde_json::from_str(line).unwrap();
         let aws = &root["_aws"];

@@ -336,7 +336,7 @@ mod tests {
         let report = report(None);
         for state in [Registered::Yes, Registered::No] {
             report.registration("node-1", state);
-            tokio::time::timeout(std::time::Duration::from_secs(60), report.registered_changed()).await.unwrap();
+            tokio::time::timeout(std::time::Duration::from_mins(1), report.registered_changed()).await.unwrap();
         }
         report.registration("node-1", Registered::AnotherTask);
         let told = tokio::time::timeout(std::time::Duration::ZERO, report.registered_changed()).await;

@@ -8,6 +8,8 @@ use super::super::document::{Area, VersionState};
 use super::super::guard::LastExit;
 use super::*;
 
+type Change = fn(&mut Document);
+
 /// 2026-11-26T00:00:00Z.
 const NOW: u64 = 1_795_651_200;
 
@@ -101,7 +103,6 @@ fn the_layout_is_the_documented_one() {
 #[test]
 fn whatever_is_not_in_order_is_found_in_a_task() {
     assert!(in_task(document()).is_in_order(), "{:?}", in_task(document()).findings);
-    type Change = fn(&mut Document);
     let cases: [(&str, Change); 11] = [
         ("the secret `es/admin` of `admin` has no current version", |found| found.users[0].current = None),
         ("the password of `ops` is being changed: a version is pending", |found| {
