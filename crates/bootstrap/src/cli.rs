@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::converge::Policy;
 use crate::ecs::Task;
 use crate::ports::SecretId;
+use crate::scavenge::Schedule;
 use crate::secret::Scheme;
 use crate::status::{StatusPlace, StatusSettings};
 use crate::trust::{NodeIdentity, TrustError};
@@ -178,6 +179,21 @@ struct RunArgs {
     /// no quorum; ECS sets the variable. Not given, the task is not protected.
     #[arg(long, env = "ECS_AGENT_URI", value_name = "URI", help_heading = "Server")]
     agent_uri: Option<String>,
+
+    /// When the node's database is scavenged, in UTC: every day, for example 03:00, or one day of the week, Sun 03:00. In a
+    /// cluster one node at a time begins, and the leader not at all. Not given, never.
+    #[arg(long, env = "BOOTSTRAP_SCAVENGE_AT", value_name = "TIME", help_heading = "Maintenance")]
+    scavenge_at: Option<String>,
+
+    /// How long after that time a node may still begin; then it waits for the next time.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_SCAVENGE_WINDOW",
+        value_name = "TIME",
+        default_value = "8h",
+        help_heading = "Maintenance"
+    )]
+    scavenge_window: String,
 
     /// How metrics are printed on stdout: as lines in CloudWatch's embedded metric format every five minutes and when the
     /// node's registration changes, or not at all.
@@ -352,6 +368,8 @@ pub struct RunSettings {
     pub task: TaskSource,
     /// The base address of the ECS agent's endpoint, on ECS.
     pub agent_uri: Option<String>,
+    /// When the database is scavenged, if at all, and how long after that it may begin.
+    pub scavenge: Option<(Schedule, Duration)>,
     /// Whether metrics are printed.
     pub emits_metrics: bool,
     /// Where a Prometheus finds them, if anywhere.
@@ -366,6 +384,11 @@ impl RunSettings {
     /// The node's certificate with its key, if it may be used to ask in the name of the node.
     pub(crate) fn node_identity(&self) -> Result<Option<NodeIdentity>, TrustError> {
         self.policy.recover_with_node_certificate.then(|| NodeIdentity::read(&self.certs)).transpose()
+    }
+
+    /// The user `ops`.
+    pub(crate) fn ops(&self) -> &User {
+        self.others.first().expect("`ops` comes before the users of applications")
     }
 
     /// All users, for messages.
@@ -485,6 +508,11 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
         mistakes.check("--cluster-size", (1..=7).contains(size), &format!("`{size}` nodes; allowed are 1 to 7"))
     });
     let peers = mistakes.peers(args.peers.as_deref().unwrap_or_default(), cluster_size);
+    let status_file = args.status_file.filter(|file| !file.as_os_str().is_empty());
+    let scavenge_window = mistakes.duration("--scavenge-window", &args.scavenge_window);
+    let scavenge_at = args.scavenge_at.as_deref().filter(|text| !text.is_empty());
+    let scavenge = scavenge_at.zip(scavenge_window);
+    let scavenge = scavenge.and_then(|(text, window)| mistakes.scavenge(text, window, status_file.is_some()));
     let metrics_address = args.metrics_address.as_deref().filter(|text| !text.is_empty());
     let metrics_address = metrics_address.and_then(|text| {
         mistakes.parse("--metrics-address", text, "an IP address and a port, for example 127.0.0.1:9113")
@@ -538,7 +566,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             Ok(RunSettings {
                 node_name: args.node_name,
                 health_file: args.health_file,
-                status_file: args.status_file.filter(|file| !file.as_os_str().is_empty()),
+                status_file,
                 guard_status_file: args.guard_status_file.filter(|file| !file.as_os_str().is_empty()),
                 server,
                 server_name: args.server_name,
@@ -558,6 +586,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 client_port,
                 task,
                 agent_uri: args.agent_uri.filter(|uri| !uri.is_empty()),
+                scavenge,
                 emits_metrics: args.metrics == MetricsFormat::Emf,
                 metrics_address,
                 time_scale,
@@ -639,6 +668,15 @@ impl Mistakes {
             self.check(flag, !is_taken, &mistake);
         }
         (admin, others)
+    }
+
+    fn scavenge(&mut self, text: &str, window: Duration, is_remembered: bool) -> Option<(Schedule, Duration)> {
+        let flag = "--scavenge-at";
+        let schedule: Option<Schedule> = self.parse(flag, text, "a time of UTC, for example 03:00 or Sun 03:00");
+        let is_shorter = schedule.is_none_or(|schedule| window < schedule.period());
+        self.check("--scavenge-window", is_shorter, "it is not shorter than the time from one scavenge to the next");
+        self.check(flag, is_remembered, "it needs --status-file, where it is remembered that a scavenge was begun");
+        schedule.map(|schedule| (schedule, window))
     }
 
     fn days(&mut self, flag: &str, text: &str) -> Option<Duration> {
@@ -780,6 +818,27 @@ mod tests {
     }
 
     #[test]
+    fn scavenges_need_a_time_a_window_that_ends_before_the_next_and_a_memory() {
+        let scavenge = |at: &str, window: &str, file: &str| {
+            let settings = parse(&[("--scavenge-at", at), ("--scavenge-window", window), ("--status-file", file)]);
+            settings.map(|settings| settings.scavenge)
+        };
+        assert_eq!(parse(&[]).unwrap().scavenge, None);
+        let schedule = "sun 03:00".parse().unwrap();
+        assert_eq!(scavenge("Sun 03:00", "48h", "/s"), Ok(Some((schedule, Duration::from_hours(48)))));
+        assert_eq!(scavenge("", "8h", "/s"), Ok(None));
+        for (at, window, file, flag) in [
+            ("03:00", "24h", "/s", "--scavenge-window: "),
+            ("03:00", "8", "/s", "--scavenge-window: "),
+            ("3:00", "8h", "/s", "--scavenge-at: `3:00` is not a time of UTC"),
+            ("03:00", "8h", "", "--scavenge-at: it needs --status-file"),
+        ] {
+            let mistakes = scavenge(at, window, file).unwrap_err();
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(flag), "{mistakes:?}");
+        }
+    }
+
+    #[test]
     fn only_known_users_are_rotated() {
         let rotate = |users: &[&str]| {
             let secrets = ["bootstrap", "rotate", "--admin-secret=a", "--ops-secret=o"];
@@ -824,6 +883,7 @@ mod tests {
             ("--dns", "resolver"),
             ("--cluster-size", "8"),
             ("--metrics-address", "localhost:9113"),
+            ("--scavenge-at", "3 o'clock"),
         ])
         .unwrap_err();
         let mut flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
@@ -839,6 +899,8 @@ mod tests {
                 "--metrics-address",
                 "--node-name",
                 "--ops-secret",
+                "--scavenge-at",
+                "--scavenge-at",
                 "--server"
             ]
         );

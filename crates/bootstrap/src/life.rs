@@ -25,6 +25,7 @@ use crate::registration::Registration;
 use crate::renewal::{Renewal, Shown};
 use crate::resolver::Resolver;
 use crate::rotation::Forwards;
+use crate::scavenge;
 use crate::secret::Details;
 use crate::server::HttpServer;
 use crate::status::{Noting, Report};
@@ -124,6 +125,7 @@ impl Life {
             never = supervise("the protection of the task", || protect(&self.server, &self.report)) => never,
             never = supervise("the metrics", || self.metrics.run()) => never,
             never = supervise("the answer to who asks for metrics", || metrics::serve(&self.report, &self.settings)) => never,
+            never = supervise("the scavenge", || scavenge::keep(&self.settings, &self.secrets, &self.report)) => never,
             never = supervise("the registration", || self.registration.keep(&self.server)) => never,
             never = supervise("the care for credentials and certificates", || self.keep_in_order()) => never,
         }

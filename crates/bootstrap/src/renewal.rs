@@ -17,14 +17,12 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::cli::RunSettings;
-use crate::password::Password;
+use crate::current::current_password;
 use crate::ports::{Instance, SecretStore, Server as _, ServerError};
 use crate::rotation::Role;
-use crate::secret::Credentials;
 use crate::server::HttpServer;
 use crate::status::{Area, Report, authority_kind};
 use crate::trust::{Trust, TrustError, node_certificate_fingerprint};
-use crate::user::ADMIN;
 
 /// The server serves a new certificate within 0.1 s of the reload (observed §7).
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -280,20 +278,8 @@ impl<S: SecretStore> Renewal<'_, S> {
     }
 
     async fn reload(&self, server: &HttpServer) -> Result<(), String> {
-        let password = self.admin_password().await?;
+        let password = current_password(self.secrets, &self.settings.admin).await?;
         server.reload(&password).await.map_err(|error| error.to_string())
-    }
-
-    /// The current version, which the server accepts whenever it is there.
-    async fn admin_password(&self) -> Result<Password, String> {
-        let secret = &self.settings.admin.secret;
-        let labels = self.secrets.labels(secret).await.map_err(|error| error.to_string())?;
-        let current = labels.and_then(|labels| labels.current);
-        let current = current.ok_or_else(|| format!("the secret `{}` has no current version", secret.0))?;
-        let version = self.secrets.read(secret, &current).await.map_err(|error| error.to_string())?;
-        let version = version.ok_or_else(|| format!("the current version of `{}` is gone", secret.0))?;
-        let credentials = Credentials::from_text(&version.text, &[ADMIN]).map_err(|error| error.to_string())?;
-        Ok(credentials.password)
     }
 
     /// Beside the leader: takes a rotation of the authority that is under way one phase further, if everybody shows the

@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::scavenge::Begun;
+
 /// The version of the layout. It changes when a member goes or means something else; new ones may come at any time.
 pub(crate) const SCHEMA: u32 = 1;
 
@@ -33,6 +35,9 @@ pub(crate) struct Document {
     /// How many errors there were since the sidecar began. One that is met again at the next try counts again.
     pub(crate) errors: u64,
     pub(crate) last_error: Option<ErrorState>,
+    /// The last scavenge that was begun.
+    #[serde(default)]
+    pub(crate) scavenge: Option<Begun>,
 }
 
 /// One user's credentials.
@@ -121,6 +126,7 @@ pub(crate) enum Area {
     Certificates,
     Protection,
     Server,
+    Scavenging,
 }
 
 impl Area {
@@ -131,6 +137,7 @@ impl Area {
             Self::Certificates => "certificates",
             Self::Protection => "protection",
             Self::Server => "server",
+            Self::Scavenging => "scavenging",
         }
     }
 }
@@ -169,6 +176,7 @@ impl Document {
             protected_until: None,
             errors: 0,
             last_error: None,
+            scavenge: None,
         }
     }
 }

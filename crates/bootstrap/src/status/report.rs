@@ -13,9 +13,11 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::document::{Area, CertificateState, Document, ErrorState, Registered, VersionState, seconds};
+use super::guard::read;
 use crate::cli::RunSettings;
 use crate::error::Error;
 use crate::ports::{AwsError, AwsErrorKind, Entry, Labels, SecretId, VersionId};
+use crate::scavenge::Begun;
 use crate::trust::Trust;
 use crate::user::User;
 
@@ -32,11 +34,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Of a sidecar that begins. Replaces what its predecessor has left.
+    /// Of a sidecar that begins. Replaces what its predecessor has left, but for what it has begun.
     pub(crate) fn new(settings: &RunSettings) -> Self {
         let users = std::iter::once(&settings.admin).chain(&settings.others);
         let users = users.map(|user| (user.login.as_str(), user.secret.0.as_str()));
-        let document = Document::new(&settings.node_name, &settings.client_host, users, now());
+        let mut document = Document::new(&settings.node_name, &settings.client_host, users, now());
+        let before = settings.status_file.as_deref().and_then(|file| read::<Document>(file).ok());
+        document.scavenge = before.filter(|before| before.node == document.node).and_then(|before| before.scavenge);
         Self::with(settings.status_file.clone(), document)
     }
 
@@ -197,6 +201,11 @@ impl Report {
     /// ECS keeps the task for so many seconds from now, or not at all.
     pub(crate) fn protected(&self, for_seconds: Option<u64>) {
         self.change(|document| document.protected_until = for_seconds.map(|seconds| now() + seconds));
+    }
+
+    /// A scavenge was begun, or is over.
+    pub(crate) fn scavenge(&self, begun: Option<&Begun>) {
+        self.change(|document| document.scavenge = begun.cloned());
     }
 
     /// Something that was told in the log.

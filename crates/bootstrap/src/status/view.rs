@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::document::{CertificateState, Document, ErrorState, Registered, RegistrationState, UserState};
 use super::guard::GuardState;
 use crate::ports::Entry;
+use crate::scavenge::Begun;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -44,6 +45,7 @@ pub(super) struct Status {
     /// What guard says of the server.
     server: Option<GuardState>,
     last_error: Option<ErrorState>,
+    scavenge: Option<Begun>,
 }
 
 /// Where it was learned.
@@ -129,6 +131,7 @@ impl Status {
             protected_until: None,
             server: None,
             last_error: None,
+            scavenge: None,
         }
     }
 
@@ -143,7 +146,7 @@ impl Status {
                 (status.users, status.registration) = (found.users, Some(found.registration));
                 (status.certificate, status.authority_phase) = (found.certificate, found.authority_phase);
                 status.protected_until = found.protected_until.filter(|until| *until > now);
-                status.last_error = found.last_error;
+                (status.last_error, status.scavenge) = (found.last_error, found.scavenge);
             }
             Err(mistake) => status.findings.push(mistake),
         }
@@ -308,6 +311,10 @@ impl Status {
                 format!("{} ({}) {}", error.kind, error.area.as_str(), Ago(error.at, now))
             });
             lines.add("last error", error);
+        }
+        if let Some(scavenge) = &self.scavenge {
+            let running = if scavenge.id.is_some() { ", running when last looked at" } else { "" };
+            lines.add("scavenge", format!("last begun {}{running}", At(scavenge.at)));
         }
         for missing in &self.missing {
             lines.add("missing", (*missing).to_owned());

@@ -45,6 +45,9 @@ struct Cli {
     /// Lose the first poll of the password notices: for 20 s no password change is noticed, as on 22.10 after a start.
     #[arg(long, env = "STANDIN_LOSE_FIRST_POLL")]
     lose_first_poll: bool,
+    /// How many seconds a scavenge takes, stretched like all other times.
+    #[arg(long, env = "STANDIN_SCAVENGE_SECONDS", default_value = "10")]
+    scavenge_seconds: u64,
     /// End with code 0 so often on a new data directory before staying.
     #[arg(long, env = "STANDIN_FIRST_BOOT_EXITS", default_value = "0")]
     first_boot_exits: u32,
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         lose_reset_replies: cli.lose_reset_replies,
         fail_reloads: cli.fail_reloads,
         lose_first_poll: cli.lose_first_poll,
+        scavenge_seconds: cli.scavenge_seconds,
         first_boot_exits: cli.first_boot_exits,
     };
     run(&settings, env::vars())

@@ -12,6 +12,7 @@ use super::line::{Line, Timings};
 use super::members::{Endpoint, Info, Members, State};
 use super::names::Names;
 use super::options::Options;
+use super::scavenges::Scavenge;
 use super::users::{Event, Hash, Record, Users};
 
 /// The server looks at the notices once in this time, each process on its own clock (observed §4).
@@ -98,6 +99,8 @@ pub(super) struct Node {
     pub(super) identity: watch::Sender<Arc<Identity>>,
     pub(super) names: Names,
     pub(super) instance_id: String,
+    /// How long a scavenge takes, in seconds before they are stretched.
+    pub(super) scavenge_seconds: u64,
     scale: f64,
 }
 
@@ -128,6 +131,8 @@ pub(super) struct Inner {
     pub(super) ending: Option<Ending>,
     /// What this process knows of passwords; filled by successful logins alone, without expiry.
     cache: BTreeMap<String, Hash>,
+    /// The last scavenge of this process.
+    pub(super) scavenge: Option<Scavenge>,
     notices_seen: usize,
     unanswered: Vec<Unanswered>,
     hung: u64,
@@ -203,6 +208,7 @@ impl Node {
         names: Names,
         users: Users,
         scale: f64,
+        scavenge_seconds: u64,
     ) -> io::Result<Self> {
         let inner = Inner {
             state: if options.cluster_size > 1 { State::DiscoverLeader } else { State::PreLeader },
@@ -218,6 +224,7 @@ impl Node {
             alone_since: None,
             ending: None,
             cache: BTreeMap::new(),
+            scavenge: None,
             // Old notices were for the process before.
             notices_seen: users.notices().len(),
             users,
@@ -234,6 +241,7 @@ impl Node {
             identity: watch::Sender::new(Arc::new(identity)),
             names,
             instance_id: uuid::Uuid::new_v4().to_string(),
+            scavenge_seconds,
             scale,
         })
     }

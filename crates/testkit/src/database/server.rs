@@ -59,6 +59,8 @@ pub struct Settings {
     pub fail_reloads: usize,
     /// The first poll of the password notices is lost: for 20 s no change is noticed (lines §C, 22.10).
     pub lose_first_poll: bool,
+    /// How long a scavenge takes, in seconds before [`Self::time_scale`].
+    pub scavenge_seconds: u64,
     /// So often a server on a new data directory ends with code 0 before it stays (observed §1).
     pub first_boot_exits: u32,
 }
@@ -186,7 +188,7 @@ async fn serve(settings: &Settings, options: Options, identity: Identity, is_to_
     let users = Users::open(&options.db)?;
     let address = SocketAddr::new(options.ip, options.port);
     let names = Names::new(settings.names.clone())?;
-    let node = Arc::new(Node::new(options, identity, names, users, settings.time_scale)?);
+    let node = Arc::new(Node::new(options, identity, names, users, settings.time_scale, settings.scavenge_seconds)?);
     let (orders, mut ordered) = mpsc::unbounded_channel();
     let api = Arc::new(Api {
         node: Arc::clone(&node),

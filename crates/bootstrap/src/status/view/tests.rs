@@ -33,6 +33,7 @@ fn document() -> Document {
     document.authority_phase = Some("steady".to_owned());
     document.protected_until = Some(NOW + 400);
     document.errors = 3;
+    document.scavenge = Some(Begun { window: NOW - 21 * HOUR, at: NOW - 20 * HOUR, id: None });
     document.last_error =
         Some(ErrorState { area: Area::Registration, kind: "aws-unavailable".to_owned(), at: NOW - 3 * HOUR });
     document
