@@ -1,5 +1,6 @@
 //! The command line and its `BOOTSTRAP_*` twins become settings, or a list of all that is wrong with them.
 
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
@@ -10,6 +11,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use certgen::MetadataUri;
+use certgen::aws::endpoint_mistakes;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::converge::Policy;
@@ -73,6 +76,16 @@ struct RunArgs {
     #[arg(long, env = "BOOTSTRAP_SERVER", value_name = "IP:PORT", help_heading = "Server")]
     server: String,
 
+    /// The server runs without TLS and authentication: nobody's credentials are cared for, and no certificates; the node is
+    /// registered as one without TLS. The server's address must be one of loopback.
+    #[arg(long, env = "BOOTSTRAP_INSECURE", help_heading = "Server")]
+    insecure: bool,
+
+    /// The node is a read-only replica: it has no vote, so its task is never protected, and it is registered only where
+    /// --cloud-map-service says, which is not the service of the other nodes.
+    #[arg(long, env = "BOOTSTRAP_READ_ONLY_REPLICA", help_heading = "Server")]
+    read_only_replica: bool,
+
     /// Name that must be in the server's certificate.
     #[arg(
         long,
@@ -83,7 +96,7 @@ struct RunArgs {
     )]
     server_name: String,
 
-    /// Nodes of the cluster, 1 to 7.
+    /// Nodes of the cluster, 1 to 7; read-only replicas do not count.
     #[arg(long, env = "BOOTSTRAP_CLUSTER_SIZE", value_name = "COUNT", default_value = "1", help_heading = "Server")]
     cluster_size: String,
 
@@ -135,9 +148,10 @@ struct RunArgs {
     #[arg(long, env = "BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", help_heading = "Credentials")]
     recover_with_node_certificate: bool,
 
-    /// Id of the Cloud Map service that clients look up (srv-…).
+    /// Id of the Cloud Map service that clients look up (srv-…). Only a read-only replica may have none: it is then not
+    /// registered.
     #[arg(long, env = "BOOTSTRAP_CLOUD_MAP_SERVICE", value_name = "ID", help_heading = "Discovery")]
-    cloud_map_service: String,
+    cloud_map_service: Option<String>,
 
     /// Name under which clients find the database; published in the secrets.
     #[arg(long, env = "BOOTSTRAP_CLIENT_HOST", value_name = "NAME", help_heading = "Discovery")]
@@ -203,6 +217,8 @@ struct RunArgs {
     /// Address at which a Prometheus finds them: GET /metrics over plain HTTP. Not given, nobody listens.
     #[arg(long, env = "BOOTSTRAP_METRICS_ADDRESS", value_name = "IP:PORT", help_heading = "Metrics")]
     metrics_address: Option<String>,
+    #[command(flatten)]
+    aws: AwsArgs,
 
     /// Stretches how often and for how long the own server is looked at, for tests: 0.1 is ten times as fast.
     #[arg(long, env = "BOOTSTRAP_TIME_SCALE", value_name = "FACTOR", default_value = "1", hide = true)]
@@ -216,14 +232,23 @@ enum MetricsFormat {
 }
 
 #[derive(Debug, Args)]
+struct AwsArgs {
+    /// Let AWS be asked over plain HTTP where an endpoint variable of AWS says so; for tests and local clusters.
+    #[arg(long, env = ALLOW_HTTP_ENDPOINT)]
+    allow_http_endpoint: bool,
+}
+
+const ALLOW_HTTP_ENDPOINT: &str = "BOOTSTRAP_ALLOW_HTTP_ENDPOINT";
+
+#[derive(Debug, Args)]
 struct UserArgs {
     /// Secret of the user admin, name or ARN.
     #[arg(long, env = "BOOTSTRAP_ADMIN_SECRET", value_name = "ID", help_heading = "Credentials")]
-    admin_secret: String,
+    admin_secret: Option<String>,
 
     /// Secret of the user ops, name or ARN.
     #[arg(long, env = "BOOTSTRAP_OPS_SECRET", value_name = "ID", help_heading = "Credentials")]
-    ops_secret: String,
+    ops_secret: Option<String>,
 
     /// Application users: a JSON array of {"login", "secret", "groups", "fullName"?, "alternate"?}.
     #[arg(
@@ -244,6 +269,9 @@ struct UserArgs {
 struct RotateArgs {
     #[command(flatten)]
     users: UserArgs,
+
+    #[command(flatten)]
+    aws: AwsArgs,
 
     /// Only this user, by login; may be given again. Not given, all users.
     #[arg(long, value_name = "LOGIN", help_heading = "Credentials")]
@@ -268,27 +296,11 @@ struct StatusArgs {
     #[arg(long, env = "BOOTSTRAP_HEALTH_FILE", value_name = "FILE", help_heading = "Inside the task")]
     health_file: Option<PathBuf>,
 
-    /// Secret of the user admin, name or ARN.
-    #[arg(long, env = "BOOTSTRAP_ADMIN_SECRET", value_name = "ID", help_heading = "From AWS")]
-    admin_secret: Option<String>,
+    #[command(flatten)]
+    users: UserArgs,
 
-    /// Secret of the user ops, name or ARN.
-    #[arg(long, env = "BOOTSTRAP_OPS_SECRET", value_name = "ID", help_heading = "From AWS")]
-    ops_secret: Option<String>,
-
-    /// Application users, as `bootstrap run` takes them.
-    #[arg(
-        long,
-        env = "BOOTSTRAP_USERS",
-        value_name = "JSON",
-        conflicts_with = "users_file",
-        help_heading = "From AWS"
-    )]
-    users: Option<String>,
-
-    /// The same in a file.
-    #[arg(long, env = "BOOTSTRAP_USERS_FILE", value_name = "FILE", help_heading = "From AWS")]
-    users_file: Option<PathBuf>,
+    #[command(flatten)]
+    aws: AwsArgs,
 
     /// Id of the Cloud Map service that clients look up (srv-…).
     #[arg(long, env = "BOOTSTRAP_CLOUD_MAP_SERVICE", value_name = "ID", help_heading = "From AWS")]
@@ -321,6 +333,27 @@ pub enum TaskSource {
     Metadata(String),
 }
 
+/// The users of a server.
+#[derive(Clone, Debug)]
+pub struct Users {
+    /// The user `admin`.
+    pub admin: User,
+    /// The user `ops`, and those of applications.
+    pub others: Vec<User>,
+}
+
+impl Users {
+    /// The user `ops`, which comes before those of applications.
+    pub(crate) fn ops(&self) -> Option<&User> {
+        self.others.first()
+    }
+
+    /// All of them, the administrator first.
+    pub fn all(&self) -> impl Iterator<Item = &User> {
+        std::iter::once(&self.admin).chain(&self.others)
+    }
+}
+
 /// The settings of `bootstrap run`. None of them is a secret.
 #[derive(Clone, Debug)]
 pub struct RunSettings {
@@ -346,16 +379,16 @@ pub struct RunSettings {
     pub certs: PathBuf,
     /// How long the server may take until it is ready.
     pub ready_timeout: Duration,
-    /// The user `admin`.
-    pub admin: User,
-    /// The user `ops`, and those of applications.
-    pub others: Vec<User>,
+    /// Whose credentials are cared for; `None` beside a server without TLS and authentication.
+    pub users: Option<Users>,
+    /// Whether the node has no vote.
+    pub is_read_only_replica: bool,
     /// How long each user may take, and what else is wanted of passwords.
     pub policy: Policy,
     /// How often the credentials are looked at again.
     pub poll_interval: Duration,
-    /// The Cloud Map service.
-    pub cloud_map_service: String,
+    /// The Cloud Map service; `None` if the node is not to be registered.
+    pub cloud_map_service: Option<String>,
     /// How often the node's entry in it is looked at.
     pub registration_interval: Duration,
     /// How clients find a node.
@@ -386,14 +419,9 @@ impl RunSettings {
         self.policy.recover_with_node_certificate.then(|| NodeIdentity::read(&self.certs)).transpose()
     }
 
-    /// The user `ops`.
-    pub(crate) fn ops(&self) -> &User {
-        self.others.first().expect("`ops` comes before the users of applications")
-    }
-
     /// All users, for messages.
     pub(crate) fn logins(&self) -> String {
-        let logins: Vec<_> = std::iter::once(&self.admin).chain(&self.others).map(|user| user.login.as_str()).collect();
+        let logins: Vec<_> = self.users.iter().flat_map(Users::all).map(|user| user.login.as_str()).collect();
         logins.join(",")
     }
 
@@ -417,8 +445,8 @@ impl fmt::Display for RunSettings {
             self.node_name,
             self.server,
             self.certs.display(),
-            self.logins(),
-            self.cloud_map_service,
+            if self.users.is_some() { self.logins() } else { "insecure".to_owned() },
+            self.cloud_map_service.as_deref().unwrap_or("none"),
             self.client_host,
             self.client_port,
         )?;
@@ -458,9 +486,9 @@ fn tell(mistakes: Vec<String>) -> ExitCode {
 
 /// The users that are to be rotated.
 fn chosen(args: RotateArgs) -> Result<Vec<User>, Vec<String>> {
-    let mut mistakes = Mistakes(Vec::new());
-    let (admin, others) = mistakes.users(args.users);
-    let all: Vec<_> = std::iter::once(admin).chain(others).collect();
+    let mut mistakes = Mistakes::in_environment(&args.aws);
+    let users = mistakes.users(args.users);
+    let all: Vec<_> = users.iter().flat_map(Users::all).cloned().collect();
     for login in &args.user {
         let is_known = all.iter().any(|user| user.login == *login);
         let known: Vec<_> = all.iter().map(|user| user.login.as_str()).collect();
@@ -480,26 +508,21 @@ fn place(args: StatusArgs) -> Result<StatusSettings, Vec<String>> {
         let place = StatusPlace::Task { status_file, guard_status_file, health_file };
         return Ok(StatusSettings { json: args.json, place });
     }
-    let mut mistakes = Mistakes(Vec::new());
+    let mut mistakes = Mistakes::in_environment(&args.aws);
+    mistakes.check("--status-file", args.users.admin_secret.is_some(), "not given; without it AWS is asked");
     let nodes = args.cluster_size.as_deref().filter(|text| !text.is_empty());
     let nodes = nodes.and_then(|text| mistakes.parse("--cluster-size", text, "a number of nodes from 1 to 7"));
-    for (flag, secret) in [("--admin-secret", &args.admin_secret), ("--ops-secret", &args.ops_secret)] {
-        let mistake = "not given; it is needed outside of a task, and inside one --status-file";
-        mistakes.check(flag, secret.is_some(), mistake);
-    }
-    let (Some(admin_secret), Some(ops_secret)) = (args.admin_secret, args.ops_secret) else { return Err(mistakes.0) };
-    let users = UserArgs { admin_secret, ops_secret, users: args.users, users_file: args.users_file };
-    let (admin, others) = mistakes.users(users);
+    let users = mistakes.users(args.users);
     if !mistakes.0.is_empty() {
         return Err(mistakes.0);
     }
-    let users = std::iter::once(admin).chain(others).collect();
+    let users = users.iter().flat_map(Users::all).cloned().collect();
     let cloud_map_service = args.cloud_map_service.filter(|service| !service.is_empty());
     Ok(StatusSettings { json: args.json, place: StatusPlace::Aws { users, cloud_map_service, nodes } })
 }
 
 fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
-    let mut mistakes = Mistakes(Vec::new());
+    let mut mistakes = Mistakes::in_environment(&args.aws);
     let server = mistakes.parse("--server", &args.server, "an IP address and a port, for example 127.0.0.1:2113");
     let dns = args.dns.as_deref().filter(|dns| !dns.is_empty());
     let dns = dns.and_then(|dns| mistakes.parse("--dns", dns, "an IP address and a port, for example 10.0.0.2:53"));
@@ -507,8 +530,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let cluster_size = cluster_size.filter(|size| {
         mistakes.check("--cluster-size", (1..=7).contains(size), &format!("`{size}` nodes; allowed are 1 to 7"))
     });
-    let peers = mistakes.peers(args.peers.as_deref().unwrap_or_default(), cluster_size);
-    let status_file = args.status_file.filter(|file| !file.as_os_str().is_empty());
+    let status_file = args.status_file.clone().filter(|file| !file.as_os_str().is_empty());
     let scavenge_window = mistakes.duration("--scavenge-window", &args.scavenge_window);
     let scavenge_at = args.scavenge_at.as_deref().filter(|text| !text.is_empty());
     let scavenge = scavenge_at.zip(scavenge_window);
@@ -517,6 +539,13 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let metrics_address = metrics_address.and_then(|text| {
         mistakes.parse("--metrics-address", text, "an IP address and a port, for example 127.0.0.1:9113")
     });
+    let voters = cluster_size.map(|size| if args.read_only_replica { size } else { size - 1 });
+    let peers = mistakes.peers(args.peers.as_deref().unwrap_or_default(), voters);
+    mistakes.check(
+        "--read-only-replica",
+        !args.read_only_replica || cluster_size != Some(1),
+        "a single node has none; --cluster-size is the number of nodes that vote",
+    );
     let time_scale = args.time_scale;
     let is_factor = time_scale.is_finite() && time_scale > 0.0 && time_scale <= 1.0;
     mistakes.check("--time-scale", is_factor, &format!("`{time_scale}` is not a factor above 0 and up to 1"));
@@ -533,19 +562,23 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let registration_interval = mistakes.duration("--registration-interval", &args.registration_interval);
     let rotate_every = args.rotate_every.as_deref().filter(|text| !text.is_empty());
     let rotate_every = rotate_every.and_then(|text| mistakes.days("--rotate-every", text));
-    let (admin, others) = mistakes.users(args.users);
-    for (flag, value) in [
-        ("--node-name", &args.node_name),
-        ("--cloud-map-service", &args.cloud_map_service),
-        ("--client-host", &args.client_host),
-    ] {
+    let users = if args.insecure {
+        mistakes.insecure(&args, server, certificates.is_some());
+        None
+    } else {
+        mistakes.users(args.users)
+    };
+    for (flag, value) in [("--node-name", &args.node_name), ("--client-host", &args.client_host)] {
         mistakes.check(flag, !value.is_empty(), "it is empty");
     }
+    let cloud_map_service = args.cloud_map_service.filter(|service| !service.is_empty());
+    let is_registered = cloud_map_service.is_some() || args.read_only_replica;
+    mistakes.check("--cloud-map-service", is_registered, "not given; only a read-only replica may be without");
     let task = match (args.address, args.task_arn, args.metadata_uri) {
         (Some(address), Some(arn), _) => mistakes
             .parse::<IpAddr>("--address", &address, "an IP address")
             .map(|address| TaskSource::Given(Task { arn, address })),
-        (_, _, Some(uri)) => Some(TaskSource::Metadata(uri)),
+        (_, _, Some(uri)) => mistakes.ecs("ECS_CONTAINER_METADATA_URI_V4", &uri).map(TaskSource::Metadata),
         (_, _, None) => {
             let missing =
                 "not given, and there is no ECS_CONTAINER_METADATA_URI_V4 to ask; give --address and --task-arn";
@@ -553,6 +586,8 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             None
         }
     };
+    let agent_uri = args.agent_uri.filter(|uri| !uri.is_empty());
+    let agent_uri = agent_uri.and_then(|uri| mistakes.ecs("ECS_AGENT_URI", &uri));
     let times = ready_timeout.zip(converge_timeout).zip(poll_interval.zip(registration_interval));
     match (server, cluster_size, client_port, times, task) {
         (
@@ -575,20 +610,20 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 dns,
                 certs: args.certs,
                 ready_timeout,
-                admin,
-                others,
+                users,
+                is_read_only_replica: args.read_only_replica,
                 policy: Policy { timeout, rotate_every, recover_with_node_certificate, now: SystemTime::now },
                 poll_interval,
-                cloud_map_service: args.cloud_map_service,
+                cloud_map_service,
                 registration_interval,
                 scheme: if cluster_size > 1 { Scheme::Discover } else { Scheme::Direct },
                 client_host: args.client_host,
                 client_port,
                 task,
-                agent_uri: args.agent_uri.filter(|uri| !uri.is_empty()),
                 scavenge,
                 emits_metrics: args.metrics == MetricsFormat::Emf,
                 metrics_address,
+                agent_uri,
                 time_scale,
                 certificates: certificates.map(Arc::new),
             })
@@ -601,6 +636,11 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
 struct Mistakes(Vec<String>);
 
 impl Mistakes {
+    /// What is wrong with the places where AWS would be asked.
+    fn in_environment(aws: &AwsArgs) -> Self {
+        Self(endpoint_mistakes(env::vars_os(), aws.allow_http_endpoint, ALLOW_HTTP_ENDPOINT))
+    }
+
     fn check(&mut self, flag: &str, holds: bool, mistake: &str) -> bool {
         if !holds {
             self.0.push(format!("{flag}: {mistake}"));
@@ -614,8 +654,13 @@ impl Mistakes {
         value
     }
 
-    /// The other nodes of a cluster of `size` nodes; none if nothing was given.
-    fn peers(&mut self, text: &str, size: Option<usize>) -> Vec<String> {
+    fn ecs(&mut self, name: &str, text: &str) -> Option<String> {
+        let uri = text.parse::<MetadataUri>().map_err(|mistake| self.check(name, false, &mistake));
+        Some(uri.ok()?.as_str().to_owned())
+    }
+
+    /// The other nodes that vote; none if nothing was given.
+    fn peers(&mut self, text: &str, others: Option<usize>) -> Vec<String> {
         if text.is_empty() {
             return Vec::new();
         }
@@ -628,19 +673,45 @@ impl Mistakes {
             self.check("--peers", is_name(name), &format!("`{name}` is not a host name; ports are left out"));
             self.check("--peers", !names[..number].contains(name), &format!("`{name}` stands there twice"));
         }
-        if let Some(size) = size {
-            let mistake = format!("{} names; the other nodes of a cluster of {size} are {}", names.len(), size - 1);
-            self.check("--peers", names.len() == size - 1, &mistake);
+        if let Some(others) = others {
+            let mistake = format!("{} names; the other nodes of the cluster that vote are {others}", names.len());
+            self.check("--peers", names.len() == others, &mistake);
         }
         names
     }
 
-    /// The built-in users and those of applications, each with a secret of its own.
-    fn users(&mut self, args: UserArgs) -> (User, Vec<User>) {
-        for (flag, secret) in [("--admin-secret", &args.admin_secret), ("--ops-secret", &args.ops_secret)] {
-            self.check(flag, !secret.is_empty(), "it is empty");
+    /// What goes with users, or with TLS, does not go with a server that has neither.
+    fn insecure(&mut self, args: &RunArgs, server: Option<SocketAddr>, has_certificates: bool) {
+        let UserArgs { admin_secret, ops_secret, users, users_file } = &args.users;
+        let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let given = [
+            ("--admin-secret", is_given(admin_secret)),
+            ("--ops-secret", is_given(ops_secret)),
+            ("--users", is_given(users)),
+            ("--users-file", users_file.is_some()),
+            ("--rotate-every", is_given(&args.rotate_every)),
+            ("--recover-with-node-certificate", args.recover_with_node_certificate),
+            ("--scavenge-at", is_given(&args.scavenge_at)),
+        ];
+        for (flag, is_given) in given {
+            self.check(flag, !is_given, "it does not go with --insecure: such a server has no users");
         }
-        if args.admin_secret == args.ops_secret {
+        self.check("CERTGEN_*", !has_certificates, "they do not go with --insecure: such a server has no certificates");
+        if let Some(server) = server {
+            let mistake = format!("`{server}` is not an address of loopback, which --insecure needs");
+            self.check("--server", server.ip().is_loopback(), &mistake);
+        }
+    }
+
+    /// The built-in users and those of applications, each with a secret of its own. `None` only with a mistake.
+    fn users(&mut self, args: UserArgs) -> Option<Users> {
+        let [admin_secret, ops_secret] = [("--admin-secret", args.admin_secret), ("--ops-secret", args.ops_secret)]
+            .map(|(flag, secret)| {
+                let secret = secret.filter(|secret| !secret.is_empty());
+                self.check(flag, secret.is_some(), "not given; each of the built-in users needs a secret");
+                secret
+            });
+        if admin_secret.is_some() && admin_secret == ops_secret {
             self.check("--ops-secret", false, "it is the secret of admin; each user needs one of its own");
         }
         let (flag, text) = match (args.users, args.users_file) {
@@ -656,18 +727,18 @@ impl Mistakes {
             Ok(text) => parse_users(&text),
             Err(mistake) => Err(vec![mistake]),
         };
-        let mut others = vec![User::built_in(OPS, SecretId(args.ops_secret))];
+        let mut others = vec![User::built_in(OPS, SecretId(ops_secret?))];
         match parsed {
             Ok(users) => others.extend(users),
             Err(mistakes) => self.0.extend(mistakes.into_iter().map(|mistake| format!("{flag}: {mistake}"))),
         }
-        let admin = User::built_in(ADMIN, SecretId(args.admin_secret));
+        let admin = User::built_in(ADMIN, SecretId(admin_secret?));
         for (number, user) in others.iter().enumerate().skip(1) {
             let is_taken = std::iter::once(&admin).chain(&others[..number]).any(|other| other.secret == user.secret);
             let mistake = format!("the secret of `{}` is another user's; each needs one of its own", user.login);
             self.check(flag, !is_taken, &mistake);
         }
-        (admin, others)
+        Some(Users { admin, others })
     }
 
     fn scavenge(&mut self, text: &str, window: Duration, is_remembered: bool) -> Option<(Schedule, Duration)> {
@@ -731,7 +802,12 @@ mod tests {
     ];
 
     fn parse(changes: &[(&str, &str)]) -> Result<RunSettings, Vec<String>> {
+        parse_with(changes, &[])
+    }
+
+    fn parse_with(changes: &[(&str, &str)], switches: &[&'static str]) -> Result<RunSettings, Vec<String>> {
         let mut args = vec!["bootstrap", "run"];
+        args.extend(switches);
         for (flag, value) in GOOD {
             let value = changes.iter().find(|(changed, _)| *changed == flag).map_or(value, |(_, value)| value);
             args.extend([flag, value]);
@@ -777,14 +853,41 @@ mod tests {
         );
         assert!(peers("3", "").unwrap().peers.is_empty());
         for (size, names, mistake) in [
-            ("1", "n-2", "--peers: 1 names; the other nodes of a cluster of 1 are 0"),
-            ("3", "n-2", "--peers: 1 names; the other nodes of a cluster of 3 are 2"),
+            ("1", "n-2", "--peers: 1 names; the other nodes of the cluster that vote are 0"),
+            ("3", "n-2", "--peers: 1 names; the other nodes of the cluster that vote are 2"),
             ("3", "n-2,n-2", "--peers: `n-2` stands there twice"),
             ("3", "n-2:2113,n-3", "--peers: `n-2:2113` is not a host name; ports are left out"),
             ("3", "n-2,", "--peers: `` is not a host name; ports are left out"),
         ] {
             assert_eq!(peers(size, names).unwrap_err(), [mistake], "{names}");
         }
+    }
+
+    /// `parse` gives what a secure node needs; an empty value is not given.
+    #[test]
+    fn an_insecure_server_has_no_users_no_certificates_and_nobody_on_the_way() {
+        let nobody = [("--admin-secret", ""), ("--ops-secret", "")];
+        let settings = parse_with(&nobody, &["--insecure"]).unwrap();
+        assert!(settings.users.is_none());
+        assert!(settings.to_string().contains("users=insecure"), "{settings}");
+        let both = parse_with(&[("--server", "10.0.0.7:2113"), ("--rotate-every", "30d")], &["--insecure"]);
+        let flags: Vec<_> =
+            both.unwrap_err().iter().map(|mistake| mistake.split(':').next().unwrap().to_owned()).collect();
+        assert_eq!(flags, ["--admin-secret", "--ops-secret", "--rotate-every", "--server"]);
+        assert_eq!(parse(&nobody).unwrap_err().len(), 2, "nobody is insecure without saying so");
+    }
+
+    #[test]
+    fn a_read_only_replica_has_all_voters_as_peers_and_may_stay_unregistered() {
+        let replica = |changes: &[(&str, &str)]| parse_with(changes, &["--read-only-replica"]);
+        let peers = ("--peers", "n-1,n-2,n-3");
+        let settings = replica(&[("--cluster-size", "3"), peers, ("--cloud-map-service", "")]).unwrap();
+        assert_eq!((settings.peers.len(), settings.cloud_map_service), (3, None));
+        let own = replica(&[("--cluster-size", "3"), peers]).unwrap().cloud_map_service;
+        assert_eq!(own.as_deref(), Some("srv-1"));
+        assert!(replica(&[]).unwrap_err()[0].starts_with("--read-only-replica: a single node has none"));
+        let unregistered = parse(&[("--cloud-map-service", "")]).unwrap_err();
+        assert_eq!(unregistered, ["--cloud-map-service: not given; only a read-only replica may be without"]);
     }
 
     #[test]
@@ -868,7 +971,7 @@ mod tests {
         assert!(matches!(aws.place, StatusPlace::Aws { nodes: Some(3), ref users, .. } if users.len() == 2), "{aws:?}");
         let mistakes = status(&["--cluster-size=x"]).unwrap_err();
         let flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
-        assert_eq!(flags, ["--cluster-size", "--admin-secret", "--ops-secret"]);
+        assert_eq!(flags, ["--status-file", "--cluster-size", "--admin-secret", "--ops-secret"]);
     }
 
     #[test]

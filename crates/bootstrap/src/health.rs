@@ -54,6 +54,8 @@ impl Observation {
 pub(crate) struct Rules {
     /// How many nodes a cluster needs to form; 1 beside a single node.
     pub(crate) quorum: usize,
+    /// Whether the node is one of them; a read-only replica is not.
+    pub(crate) has_vote: bool,
     /// How long the server may be away.
     pub(crate) patience: Duration,
 }
@@ -98,7 +100,9 @@ impl State {
             }
             (Self::Open { by, .. }, _) => open(by),
             // As soon as enough nodes may be there the gate is as for all others; but whoever passed it stays.
-            (_, Observation::Waiting { peers }) if 1 + peers < rules.quorum => open(Opened::NoClusterYet),
+            (_, Observation::Waiting { peers }) if usize::from(rules.has_vote) + peers < rules.quorum => {
+                open(Opened::NoClusterYet)
+            }
             (Self::Closed | Self::Gone, _) => self,
         }
     }
@@ -202,7 +206,7 @@ mod tests {
 
     /// Plays looks at their seconds; the verdicts after each, `+` for healthy.
     fn verdicts(nodes: usize, looks: &[(u64, Observation)]) -> String {
-        let (rules, start) = (Rules { quorum: nodes / 2 + 1, patience: PATIENCE }, Instant::now());
+        let (rules, start) = (Rules { quorum: nodes / 2 + 1, has_vote: true, patience: PATIENCE }, Instant::now());
         let mut state = State::Closed;
         let look = |&(second, seen): &(u64, Observation)| {
             state = state.next(seen, rules, start + Duration::from_secs(second));
@@ -234,6 +238,15 @@ mod tests {
             (7, 6, "-"),
         ] {
             assert_eq!(verdicts(nodes, &[(0, Waiting { peers })]), verdict, "{peers} peers of {nodes} nodes");
+        }
+    }
+
+    #[test]
+    fn a_read_only_replica_is_none_of_the_nodes_that_a_cluster_needs() {
+        let rules = Rules { quorum: 2, has_vote: false, patience: PATIENCE };
+        for (peers, is_healthy) in [(0, true), (1, true), (2, false), (3, false)] {
+            let state = State::Closed.next(Waiting { peers }, rules, Instant::now());
+            assert_eq!(state.is_healthy(), is_healthy, "{peers} of 3");
         }
     }
 
@@ -269,7 +282,7 @@ mod tests {
     /// Whatever is seen, a task that was healthy and whose server listens is healthy.
     #[test]
     fn a_task_whose_server_listens_never_becomes_unhealthy() {
-        let rules = Rules { quorum: 2, patience: PATIENCE };
+        let rules = Rules { quorum: 2, has_vote: true, patience: PATIENCE };
         let all = [Absent, Present, Untrusted, Waiting { peers: 0 }, Waiting { peers: 2 }, Ready];
         for seed in 0..200 {
             let (mut random, mut now, mut state) = (fastrand::Rng::with_seed(seed), Instant::now(), State::Closed);
@@ -284,7 +297,7 @@ mod tests {
     }
 
     fn health(path: &Path) -> Health {
-        Health::new(path.to_owned(), Rules { quorum: 1, patience: PATIENCE })
+        Health::new(path.to_owned(), Rules { quorum: 1, has_vote: true, patience: PATIENCE })
     }
 
     #[tokio::test(start_paused = true)]

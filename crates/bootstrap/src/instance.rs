@@ -6,8 +6,10 @@ use std::net::IpAddr;
 const TASK_ARN: &str = "TASK_ARN";
 const SINCE: &str = "SINCE_MS";
 const MEMBER: &str = "MEMBER";
+/// `false` of a server without TLS, as in a connection string; else it is not there.
+const TLS: &str = "TLS";
 /// All attributes that bootstrap writes. Others are somebody else's and are not looked at.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "AWS_INSTANCE_IPV4",
     "AWS_INSTANCE_IPV6",
     "AWS_INSTANCE_PORT",
@@ -15,6 +17,7 @@ const OURS: [&str; 10] = [
     "STATE",
     SINCE,
     MEMBER,
+    TLS,
     "CERTIFICATE_SHA256",
     "ROOTS_SHA256",
     "SIGNER_SHA256",
@@ -33,10 +36,10 @@ pub struct Instance {
     pub task_arn: String,
     /// `host:port` under which gossip knows the node, if that is known.
     pub member: Option<String>,
-    /// The SHA-256 of the served certificate, in hexadecimal.
-    pub certificate_sha256: String,
-    /// The SHA-256 of the trusted roots, in hexadecimal.
-    pub roots_sha256: String,
+    /// The SHA-256 of the served certificate, in hexadecimal; `None` without TLS.
+    pub certificate_sha256: Option<String>,
+    /// The SHA-256 of the trusted roots, in hexadecimal; `None` without TLS.
+    pub roots_sha256: Option<String>,
     /// The SHA-256 of the root that signed the served certificate, in hexadecimal, if a root did.
     pub signer_sha256: Option<String>,
     /// When the task registered first, in milliseconds since 1970, and later than the entry it then found: of two tasks
@@ -63,12 +66,17 @@ impl Instance {
             (TASK_ARN, self.task_arn.clone()),
             ("STATE", "READY".to_owned()),
             (SINCE, self.since.to_string()),
-            ("CERTIFICATE_SHA256", self.certificate_sha256.clone()),
-            ("ROOTS_SHA256", self.roots_sha256.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        let known = [(MEMBER, &self.member), ("SIGNER_SHA256", &self.signer_sha256)];
+        let tls = self.certificate_sha256.is_none().then(|| "false".to_owned());
+        let known = [
+            (MEMBER, &self.member),
+            (TLS, &tls),
+            ("CERTIFICATE_SHA256", &self.certificate_sha256),
+            ("ROOTS_SHA256", &self.roots_sha256),
+            ("SIGNER_SHA256", &self.signer_sha256),
+        ];
         attributes.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))));
         attributes
     }

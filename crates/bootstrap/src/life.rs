@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use crate::aws::{self, CloudMap, SecretsManager};
 use crate::backoff::{Backoff, jittered};
-use crate::cli::{RunSettings, TaskSource};
+use crate::cli::{RunSettings, TaskSource, Users};
 use crate::converge::World;
 use crate::ecs::{self, Task};
 use crate::error::Error;
@@ -100,13 +100,15 @@ struct Standing {
 impl Life {
     async fn begin(settings: RunSettings) -> Self {
         info!("{settings}");
-        let rules = Rules { quorum: settings.quorum(), patience: settings.scaled(PATIENCE) };
+        let has_vote = !settings.is_read_only_replica;
+        let rules = Rules { quorum: settings.quorum(), has_vote, patience: settings.scaled(PATIENCE) };
         let health = Health::new(settings.health_file.clone(), rules);
         // The region may have to be asked for.
         let configuration = aws::configuration().await;
         info!("region={}", aws::region(&configuration).unwrap_or("none"));
         let report = Rc::new(Report::new(&settings));
-        let cloud_map = Noting::new(CloudMap::new(&configuration, &settings.cloud_map_service), &report);
+        let cloud_map = CloudMap::new(&configuration, settings.cloud_map_service.as_deref().unwrap_or_default());
+        let cloud_map = Noting::new(cloud_map, &report);
         Self {
             health,
             server: OwnServer::new(&settings),
@@ -139,17 +141,19 @@ impl Life {
     /// What was begun by others is finished, what is due is begun, and what somebody changed by hand is put right. A
     /// database that works is not stopped because this fails.
     async fn keep_in_order(&self) -> Infallible {
+        let Some(users) = &self.settings.users else { return self.keep_insecure().await };
         let renewal = Renewal {
             settings: &self.settings,
+            users,
             configuration: &self.configuration,
             secrets: &self.secrets,
             report: &self.report,
             is_rotating: Cell::new(false),
         };
-        let mut standing = self.reach().await;
+        let mut standing = self.reach(|| self.try_to_reach()).await;
         let mut backoff = self.backoff();
         loop {
-            let pause = match self.put_in_order(&mut standing).await {
+            let pause = match self.put_in_order(users, &mut standing).await {
                 Ok(()) => {
                     backoff.reset();
                     jittered(self.settings.poll_interval)
@@ -172,32 +176,67 @@ impl Life {
     }
 
     /// The credentials; and once they are in order, the node may be registered.
-    async fn put_in_order(&self, standing: &mut Standing) -> Result<(), Error> {
+    async fn put_in_order(&self, users: &Users, standing: &mut Standing) -> Result<(), Error> {
         let Standing { world, trust, shown, is_registered } = standing;
         self.report.certificates(&self.settings, trust, &shown.certificate);
         let tell = |user: &User, outcome: Result<(), &Error>| self.report.converged(user, outcome);
-        world.secure_telling(&self.settings.admin, &self.settings.others, tell).await?;
+        world.secure_telling(&users.admin, &users.others, tell).await?;
         if *is_registered {
             self.registration.secured();
             return Ok(());
         }
         let users = self.settings.logins();
         info!(users, "the passwords in Secrets Manager are the only ones the server accepts");
+        self.register(&world.server, Some(shown)).await?;
+        *is_registered = true;
+        Ok(())
+    }
+
+    /// Has the node registered, if it is to be.
+    async fn register(&self, server: &HttpServer, shown: Option<&Shown>) -> Result<(), Error> {
+        if self.settings.cloud_map_service.is_none() {
+            info!(node = self.settings.node_name, "in order; it is not to be registered");
+            return Ok(());
+        }
         let task = self.task().await?;
         self.report.is_task(&task.arn);
-        self.registration.register(Instance {
+        let instance = Instance {
             node: self.settings.node_name.clone(),
             address: task.address,
             port: self.settings.client_port,
             task_arn: task.arn,
-            member: world.server.members().await.ok().map(|members| members.own),
+            member: server.members().await.ok().map(|members| members.own),
             since: 0,
-            certificate_sha256: shown.certificate.clone(),
-            roots_sha256: shown.roots.clone(),
-            signer_sha256: shown.signer.clone(),
-        });
-        *is_registered = true;
+            certificate_sha256: None,
+            roots_sha256: None,
+            signer_sha256: None,
+        };
+        self.registration.register(shown.map_or(instance.clone(), |shown| shown.clone().on(&instance)));
         Ok(())
+    }
+
+    /// Beside a server without users and certificates: it is registered while it is ready.
+    async fn keep_insecure(&self) -> Infallible {
+        let server = self.reach(|| self.try_to_reach_insecure()).await;
+        let mut backoff = self.backoff();
+        while let Err(error) = self.register(&server, None).await {
+            let pause = backoff.pause();
+            self.report.stopped_by(&error);
+            tell("the node cannot be registered", &error, pause);
+            sleep(pause).await;
+        }
+        loop {
+            self.registration.returned().await;
+            self.registration.secured();
+        }
+    }
+
+    async fn try_to_reach_insecure(&self) -> Result<HttpServer, Error> {
+        let address = self.settings.server;
+        let unusable = |source| Error::Untrusted { address: address.to_string(), source };
+        let server = HttpServer::insecure(address).map_err(unusable)?;
+        self.wait_until_live(&server).await?;
+        Ok(server)
     }
 
     async fn follow(&self, renewal: &Renewal<'_, Noting<SecretsManager>>, standing: &mut Standing) {
@@ -211,15 +250,15 @@ impl Life {
     }
 
     /// Waits for certificates, and for the server to be ready. It may take as long as it does; from time to time that is told.
-    async fn reach(&self) -> Standing {
+    async fn reach<T, F: Future<Output = Result<T, Error>>>(&self, try_to_reach: impl Fn() -> F) -> T {
         let started = Instant::now();
         let mut backoff = self.backoff();
         loop {
-            let error = match self.try_to_reach().await {
-                Ok(standing) => {
+            let error = match try_to_reach().await {
+                Ok(reached) => {
                     self.see(Observation::Ready);
                     info!(after_ms = started.elapsed().as_millis(), "the server is ready");
-                    return standing;
+                    return reached;
                 }
                 Err(error) => error,
             };

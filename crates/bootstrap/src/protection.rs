@@ -81,11 +81,13 @@ impl Standing {
     }
 }
 
-/// Protects the task as long as the sidecar lives. Beside a single node, or away from ECS, there is nothing to do.
+/// Protects the task as long as the sidecar lives. Beside a single node or a read-only replica, or away from ECS, there is
+/// nothing to do.
 /// That it fails is told and never the end of anything.
 pub(crate) async fn protect(server: &OwnServer, report: &Report) -> Infallible {
     let settings = server.settings();
-    let Some(uri) = settings.agent_uri.as_deref().filter(|_| settings.cluster_size > 1) else {
+    let has_vote = settings.cluster_size > 1 && !settings.is_read_only_replica;
+    let Some(uri) = settings.agent_uri.as_deref().filter(|_| has_vote) else {
         return std::future::pending().await;
     };
     let agent = match Agent::new(uri) {

@@ -174,15 +174,16 @@ impl<R: Registry> Registration<R> {
         let before = self.presence.replace(presence);
         match presence {
             Presence::Ready if before == Presence::Ready => {}
-            Presence::Ready if self.secured.get() => self.changed.notify_one(),
-            Presence::Ready => self.returned.notify_one(),
+            Presence::Ready if !self.secured.get() => self.returned.notify_one(),
+            // It was to be written before, and could not be.
+            Presence::Ready if self.written.get() == Written::Nothing => self.changed.notify_one(),
             Presence::Gone => {
                 self.secured.set(false);
                 if self.may_withdraw() {
                     self.changed.notify_one();
                 }
             }
-            Presence::Unclear => {}
+            Presence::Ready | Presence::Unclear => {}
         }
     }
 
@@ -413,8 +414,8 @@ mod tests {
             port: 2113,
             task_arn: task.to_owned(),
             member: None,
-            certificate_sha256: "00".to_owned(),
-            roots_sha256: "11".to_owned(),
+            certificate_sha256: Some("00".to_owned()),
+            roots_sha256: Some("11".to_owned()),
             signer_sha256: None,
             since,
         }

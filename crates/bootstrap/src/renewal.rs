@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use crate::cli::RunSettings;
+use crate::cli::{RunSettings, Users};
 use crate::current::current_password;
 use crate::ports::{Instance, SecretStore, Server as _, ServerError};
 use crate::rotation::Role;
@@ -102,7 +102,8 @@ impl Shown {
 
     /// An entry of the registry that shows this.
     pub(crate) fn on(self, instance: &Instance) -> Instance {
-        let Self { certificate: certificate_sha256, roots: roots_sha256, signer: signer_sha256 } = self;
+        let (certificate_sha256, roots_sha256) = (Some(self.certificate), Some(self.roots));
+        let signer_sha256 = self.signer;
         Instance { certificate_sha256, roots_sha256, signer_sha256, ..instance.clone() }
     }
 }
@@ -111,6 +112,7 @@ impl Shown {
 #[derive(Debug)]
 pub(crate) struct Renewal<'a, S> {
     pub settings: &'a RunSettings,
+    pub users: &'a Users,
     pub configuration: &'a SdkConfig,
     pub secrets: &'a S,
     pub report: &'a Report,
@@ -278,7 +280,7 @@ impl<S: SecretStore> Renewal<'_, S> {
     }
 
     async fn reload(&self, server: &HttpServer) -> Result<(), String> {
-        let password = current_password(self.secrets, &self.settings.admin).await?;
+        let password = current_password(self.secrets, &self.users.admin).await?;
         server.reload(&password).await.map_err(|error| error.to_string())
     }
 
@@ -297,7 +299,9 @@ impl<S: SecretStore> Renewal<'_, S> {
         if !self.is_rotating.get() || !matches!(server.role().await, Ok(Role::Leader)) {
             return Ok(());
         }
-        let evidence = self.evidence().await?;
+        // Who leads is registered, and so are those that it looks at.
+        let Some(service) = &self.settings.cloud_map_service else { return Ok(()) };
+        let evidence = self.evidence(service).await?;
         let secret = certgen::aws::Secret::new(self.configuration, id, AUTHORITY_TIMEOUT);
         match ca::advance(&secret, &evidence, Begin::No, OffsetDateTime::now_utc()).await? {
             Outcome::Advanced { from, document } => {
@@ -313,11 +317,11 @@ impl<S: SecretStore> Renewal<'_, S> {
         Ok(())
     }
 
-    async fn evidence(&self) -> Result<Evidence, ca::CaError> {
+    async fn evidence(&self, service: &str) -> Result<Evidence, ca::CaError> {
         let failed = |action| move |source| ca::CaError::Store { action, source };
-        let RunSettings { cloud_map_service: service, admin, others, cluster_size, .. } = self.settings;
+        let RunSettings { cluster_size, .. } = self.settings;
         let registered = certgen::aws::registered_nodes(self.configuration, service).await;
-        let secrets: Vec<_> = std::iter::once(admin).chain(others).map(|user| user.secret.0.clone()).collect();
+        let secrets: Vec<_> = self.users.all().map(|user| user.secret.0.clone()).collect();
         let published = certgen::aws::published_roots(self.configuration, &secrets).await;
         Ok(Evidence {
             expected_nodes: Some(*cluster_size),

@@ -40,6 +40,8 @@ pub struct HttpServer {
 
 /// Where the own node is, and who knows the names of others.
 struct OwnNode {
+    /// Whether it speaks TLS.
+    is_secure: bool,
     address: SocketAddr,
     name: String,
     resolver: Resolver,
@@ -76,6 +78,7 @@ impl OwnNode {
             .no_proxy()
             .redirect(Policy::none())
             .http1_only()
+            .https_only(self.is_secure)
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
     }
@@ -98,9 +101,23 @@ impl HttpServer {
     ///
     /// [`ServerError::Certificate`] if the roots cannot be used.
     pub fn new(address: SocketAddr, name: &str, trust: &Trust, resolver: Resolver) -> Result<Self, ServerError> {
-        let node = OwnNode { address, name: name.to_owned(), resolver };
+        let node = OwnNode { is_secure: true, address, name: name.to_owned(), resolver };
+        Self::of(node, trust, format!("{name}:{}", address.port()))
+    }
+
+    /// A client for the own node at `address`, an address of loopback, that runs without TLS and authentication.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Certificate`] if no client can be made.
+    pub(crate) fn insecure(address: SocketAddr) -> Result<Self, ServerError> {
+        let node = OwnNode { is_secure: false, address, name: "localhost".to_owned(), resolver: Resolver::nobody() };
+        Self::of(node, &Trust::nobody(), address.to_string())
+    }
+
+    fn of(node: OwnNode, trust: &Trust, authority: String) -> Result<Self, ServerError> {
         let clients = Arc::new(RwLock::new(node.clients(trust, None)?));
-        Ok(Self { node: Arc::new(node), clients, authority: format!("{name}:{}", address.port()), is_own: true })
+        Ok(Self { node: Arc::new(node), clients, authority, is_own: true })
     }
 
     /// From now on trusts nothing but `trust`, and is able to ask in the name of the node if there is an `identity`. So do
@@ -205,7 +222,8 @@ impl HttpServer {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("https://{}{path}", self.authority)
+        let scheme = if self.node.is_secure { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.authority)
     }
 
     async fn get(&self, path: &str) -> Result<Response, ServerError> {

@@ -46,9 +46,14 @@ impl OwnServer {
         if let Some(client) = &*self.client.borrow() {
             return Some(client.clone());
         }
-        let RunSettings { server, server_name, certs, .. } = &self.settings;
-        let trust = Trust::read(certs).ok()?;
-        let client = HttpServer::new(*server, server_name, &trust, Resolver::nobody()).ok()?;
+        let RunSettings { server, server_name, certs, users, .. } = &self.settings;
+        let client = match users {
+            Some(_) => {
+                let trust = Trust::read(certs).ok()?;
+                HttpServer::new(*server, server_name, &trust, Resolver::nobody()).ok()?
+            }
+            None => HttpServer::insecure(*server).ok()?,
+        };
         self.client.replace(Some(client.clone()));
         Some(client)
     }

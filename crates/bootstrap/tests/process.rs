@@ -418,6 +418,35 @@ async fn a_health_file_that_cannot_be_written_is_told_and_ends_nothing() {
     assert_eq!(sidecar.log.matches("/nowhere/").count(), 1, "{}", sidecar.log);
 }
 
+/// Credentials and secrets would go over the wire in the clear.
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_is_refused_but_where_it_is_allowed_by_name() {
+    let scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let certs = scene.node.certs();
+    let place = Place { name: "node-1", server: scene.node.address(), certs: &certs };
+    let variables = [
+        ("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", ""),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "https://vpce.example"),
+        ("ECS_AGENT_URI", "http://10.0.0.1/api/x"),
+    ];
+    let mut sidecar = Sidecar::start_with(&place, &scene.endpoint, &scene.service, &[], &variables);
+    assert_eq!(sidecar.wait_for_end(), 2);
+    assert_eq!(sidecar.log.lines().count(), 2, "{}", sidecar.log);
+    let endpoint = format!("error: AWS_ENDPOINT_URL: `{}` is not an https address", scene.endpoint);
+    let agent = "error: ECS_AGENT_URI: `http://10.0.0.1/api/x` is not where ECS answers a task";
+    assert!(sidecar.log.contains(&endpoint) && sidecar.log.contains(agent), "{}", sidecar.log);
+
+    let rotate = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", &scene.endpoint)
+        .args(["rotate", "--admin-secret=es/admin", "--ops-secret=es/ops"])
+        .output()
+        .unwrap();
+    assert_eq!(rotate.status.code(), Some(2));
+    assert!(String::from_utf8(rotate.stderr).unwrap().contains(&endpoint));
+    assert!(scene.aws.calls().is_empty(), "{:?}", scene.aws.calls());
+}
+
 #[test]
 fn mistakes_are_a_usage_error_with_all_of_them() {
     let output = Command::new(env!("CARGO_BIN_EXE_bootstrap"))

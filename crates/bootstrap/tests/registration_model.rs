@@ -72,8 +72,8 @@ fn instance(node: usize, task: usize) -> Instance {
         port: 2113,
         task_arn: arn(node, task),
         member: Some(member(node)),
-        certificate_sha256: "00".to_owned(),
-        roots_sha256: "11".to_owned(),
+        certificate_sha256: Some("00".to_owned()),
+        roots_sha256: Some("11".to_owned()),
         signer_sha256: None,
         since: 0,
     }
@@ -389,7 +389,9 @@ async fn play(seed: u64) -> (Vec<String>, usize) {
                 None => {
                     sidecars[node] = Some(come(&world, node));
                 }
-                Some(sidecar) => sidecar.registration.update(|instance| instance.certificate_sha256 += "0"),
+                Some(sidecar) => sidecar.registration.update(|instance| {
+                    instance.certificate_sha256 = instance.certificate_sha256.take().map(|sum| sum + "0");
+                }),
             },
         }
     }

@@ -156,6 +156,31 @@ async fn a_server_that_keeps_its_old_certificate_is_reported_and_told_again() {
     assert_eq!(attribute(&scene.aws, &scene.service, "CERTIFICATE_SHA256"), [new]);
 }
 
+/// Somebody publishes certificates of another authority, and has the server use them; this sidecar was not told to renew any.
+#[tokio::test(flavor = "multi_thread")]
+async fn roots_that_others_replace_are_followed_without_being_asked_to_renew() {
+    let mut scene = Scene::with(DatabaseNode::start(HOST, 0.1)).await;
+    let mut sidecar = scene.start(&[POLL, "--registration-interval=1s"]);
+    block_in_place(|| sidecar.wait_for("registered"));
+    let before = (scene.node.ca(), attribute(&scene.aws, &scene.service, "ROOTS_SHA256"));
+    publish(&scene.node.certs(), HOST, CaSource::Ephemeral { state: None }, "48h", None);
+    let root = scene.node.ca();
+    assert_ne!(root, before.0);
+    scene.node.restart();
+    scene.node.wait_until_ready().await;
+    let deadline = Instant::now() + DEADLINE;
+    let follows = async || {
+        let secret = consumer::read_secret(&scene.endpoint, "es/admin").await.unwrap();
+        let registered = attribute(&scene.aws, &scene.service, "ROOTS_SHA256");
+        secret["caCertificate"] == root && registered.len() == 1 && registered != before.1
+    };
+    while !follows().await {
+        assert!(Instant::now() < deadline, "the secret or the entry shows the old root");
+        sleep(SOON).await;
+    }
+    assert_eq!(sidecar.terminate(), 0, "{}", sidecar.log);
+}
+
 /// The new root is in the secrets before the server shows a certificate of it, and the old one until then.
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_know_another_authority_before_the_server_shows_it() {

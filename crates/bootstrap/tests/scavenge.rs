@@ -243,9 +243,8 @@ async fn a_single_node_is_scavenged_at_its_time_and_a_restart_does_not_begin_aga
     let mut sidecar = start();
     sidecar.wait_for("registered");
     let ops = password(&scene.aws, "ops");
-    let ended =
-        consumer::delete(scene.node.address(), "localhost", &scene.node.ca(), "/admin/scavenge/current", ("ops", &ops));
-    assert_eq!(ended.await.unwrap(), 200);
+    let (address, ca, path) = (scene.node.address(), scene.node.ca(), "/admin/scavenge/current");
+    assert_eq!(consumer::delete(address, "localhost", &ca, path, ("ops", &ops)).await.unwrap(), 200);
     let deadline = Instant::now() + DEADLINE;
     while !id().is_null() {
         assert!(Instant::now() < deadline, "its end was not seen");

@@ -35,7 +35,7 @@ fn status_outside(scene: &Scene, arguments: &[&str]) -> Output {
         .env("AWS_REGION", "eu-west-1")
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test");
-    status.args(["status", "--admin-secret=es/admin", "--ops-secret=es/ops"]);
+    status.args(["status", "--admin-secret=es/admin", "--ops-secret=es/ops", "--allow-http-endpoint"]);
     status.arg(format!("--cloud-map-service={}", scene.service)).args(arguments).output().unwrap()
 }
 

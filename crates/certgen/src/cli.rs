@@ -109,7 +109,14 @@ struct Cli {
     /// Name or ARN of the secret with the authority; for --ca-source secret. If it is absent or empty, one is made.
     #[arg(long, env = "CERTGEN_CA_SECRET", value_name = "ID", help_heading = "Certificate authority")]
     ca_secret: Option<String>,
+
+    /// Let AWS be asked over plain HTTP where an endpoint variable of AWS says so; for tests and local clusters.
+    #[arg(long, env = ALLOW_HTTP_ENDPOINT, help_heading = "Certificate authority")]
+    allow_http_endpoint: bool,
 }
+
+/// Lets AWS be asked over plain HTTP. It configures no node.
+pub(crate) const ALLOW_HTTP_ENDPOINT: &str = "CERTGEN_ALLOW_HTTP_ENDPOINT";
 
 fn commands() -> String {
     format!(
@@ -127,7 +134,8 @@ pub fn is_option(name: &str) -> bool {
 
 /// Whether the environment configures a node: then a command line without any command is for that node.
 pub fn is_configured(mut environment: impl Iterator<Item = (OsString, OsString)>) -> bool {
-    environment.any(|(name, _)| name.to_str().is_some_and(|name| name.starts_with("CERTGEN_")))
+    let is_of_node = |name: &str| name.starts_with("CERTGEN_") && name != ALLOW_HTTP_ENDPOINT;
+    environment.any(|(name, _)| name.to_str().is_some_and(is_of_node))
 }
 
 /// Reads the command line and the environment.
@@ -137,7 +145,8 @@ pub fn is_configured(mut environment: impl Iterator<Item = (OsString, OsString)>
 /// The exit code of a program that has already said everything: 0 after `--help` and `--version`, 2 after a mistake.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, ExitCode> {
     let cli: Cli = console::parse(args)?;
-    plan(cli).map_err(|mistakes| {
+    let is_http_allowed = cli.allow_http_endpoint;
+    plan(cli).and_then(|plan| with_safe_endpoints(plan, is_http_allowed)).map_err(|mistakes| {
         for mistake in mistakes {
             eprintln!("error: {mistake}");
         }
@@ -145,8 +154,24 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, ExitCode>
     })
 }
 
+#[cfg(not(feature = "aws"))]
+fn with_safe_endpoints(plan: Plan, _: bool) -> Result<Plan, Vec<String>> {
+    Ok(plan)
+}
+
+/// The plan, unless it would ask AWS where secrets could be read on the way.
+#[cfg(feature = "aws")]
+fn with_safe_endpoints(plan: Plan, is_http_allowed: bool) -> Result<Plan, Vec<String>> {
+    let mistakes = match &plan.ca {
+        CaSource::Secret { .. } => crate::aws::endpoint_mistakes(env::vars_os(), is_http_allowed, ALLOW_HTTP_ENDPOINT),
+        CaSource::Ephemeral { .. } | CaSource::Files { .. } => Vec::new(),
+    };
+    if mistakes.is_empty() { Ok(plan) } else { Err(mistakes) }
+}
+
 /// What the `CERTGEN_*` variables of this process ask for in the directory `out`, for a program that renews what certgen
-/// published there; `None` if there is no such variable. It installs no program and does not only look.
+/// published there; `None` if there is no such variable. It installs no program and does not only look. Where AWS is asked is
+/// the caller's affair.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! What is to be made: pure data, valid by construction.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -316,9 +316,13 @@ impl FromStr for Owner {
     }
 }
 
-/// Where a container asks ECS about itself, as `ECS_CONTAINER_METADATA_URI_V4` says (aws-contract §4.1).
+/// Where a container asks ECS, as `ECS_CONTAINER_METADATA_URI_V4` and `ECS_AGENT_URI` say (aws-contract §4.1): plain HTTP to
+/// 169.254.170.2, which never leaves the machine, or to an address of loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetadataUri(String);
+
+/// The link-local address of the endpoints that ECS gives every task.
+const TASK_ENDPOINTS: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2));
 
 impl MetadataUri {
     /// The address as text.
@@ -337,12 +341,18 @@ impl FromStr for MetadataUri {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text
-            .strip_prefix("http://")
-            .filter(|rest| rest.starts_with(|first: char| first.is_alphanumeric() || first == '['));
-        match rest {
-            Some(rest) if rest.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Self(text.to_owned())),
-            _ => Err(format!("`{text}` is not the address of an ECS metadata endpoint; allowed is http://HOST/PATH")),
+        let rest = text.strip_prefix("http://").filter(|rest| rest.bytes().all(|byte| byte.is_ascii_graphic()));
+        let authority = rest.and_then(|rest| rest.split('/').next());
+        let address = authority.and_then(|authority| {
+            let with_port = authority.parse::<SocketAddr>().map(|address| address.ip());
+            with_port.ok().or_else(|| authority.trim_matches(['[', ']']).parse::<IpAddr>().ok())
+        });
+        match address {
+            Some(address) if address == TASK_ENDPOINTS || address.is_loopback() => Ok(Self(text.to_owned())),
+            _ => Err(format!(
+                "`{text}` is not where ECS answers a task; allowed is http://{TASK_ENDPOINTS}/PATH, and http with an address \
+                 of loopback"
+            )),
         }
     }
 }
@@ -510,7 +520,17 @@ mod tests {
         for good in ["http://169.254.170.2/v4/158d-2495", "http://127.0.0.1:80/v4/a", "http://[::1]:1/v4"] {
             assert!(good.parse::<MetadataUri>().is_ok(), "{good}");
         }
-        for bad in ["", "169.254.170.2", "https://169.254.170.2/v4", "http://", "http:///v4", "http://a b"] {
+        for bad in [
+            "",
+            "169.254.170.2",
+            "https://169.254.170.2/v4",
+            "http://",
+            "http:///v4",
+            "http://a b",
+            "http://10.0.0.1/v4",
+            "http://169.254.170.2.example/v4",
+            "http://127.0.0.1@example/v4",
+        ] {
             assert!(bad.parse::<MetadataUri>().is_err(), "{bad}");
         }
     }

@@ -19,12 +19,34 @@ struct Ran {
 async fn certgen(double: &Aws, arguments: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_certgen"));
     command.env_clear().env("AWS_ENDPOINT_URL", double.endpoint()).env("AWS_REGION", "eu-west-1");
+    command.env("CERTGEN_ALLOW_HTTP_ENDPOINT", "true");
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let ran = Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
     assert!(!ran.stdout.contains("PRIVATE KEY") && !ran.stderr.contains("PRIVATE KEY"));
     ran
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_is_refused_but_where_it_is_allowed_by_name() {
+    let double = Aws::start().await.unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().to_str().unwrap();
+    for arguments in [
+        &["ca", "status", "--secret", "es/ca"][..],
+        &["ca", "rotate", "--secret", "es/ca"],
+        &["--out", out, "--ca-source", "secret", "--ca-secret", "es/ca"],
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_certgen"));
+        command.env_clear().env("AWS_ENDPOINT_URL", double.endpoint()).env("AWS_REGION", "eu-west-1").args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected = format!("error: AWS_ENDPOINT_URL: `{}` is not an https address", double.endpoint());
+        assert!(said.starts_with(&expected) && said.contains("CERTGEN_ALLOW_HTTP_ENDPOINT=true"), "{said}");
+    }
+    assert!(double.calls().is_empty(), "{:?}", double.calls());
 }
 
 /// Root certificates and signer of the stored document, as a node that follows it has them.

@@ -85,6 +85,11 @@ fn task(task: &Value, broken: &mut BTreeSet<&'static str>) {
         for mount in items(&container["MountPoints"]) {
             rule("mounts a declared volume", find(volumes, &mount["SourceVolume"]).is_some());
         }
+        let is_plain = |variable: &Value| {
+            let name = variable["Name"].as_str().unwrap();
+            name.starts_with("AWS_ENDPOINT_URL") || name.ends_with("ALLOW_HTTP_ENDPOINT")
+        };
+        rule("asks AWS where AWS is, over TLS", !items(&container["Environment"]).iter().any(is_plain));
         let added = items(&container["LinuxParameters"]["Capabilities"]["Add"]);
         rule("adds no capability but SYS_PTRACE", added.iter().all(|capability| capability == "SYS_PTRACE"));
         rule("secrets need an execution role", container["Secrets"].is_null() || !task["ExecutionRoleArn"].is_null());
@@ -167,6 +172,16 @@ fn every_rule_is_seen_to_be_broken() {
             json!(["NET_ADMIN"]),
             "adds no capability but SYS_PTRACE",
         ),
+        (
+            container(bootstrap, "Environment/0"),
+            json!({"Name": "BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "Value": "true"}),
+            "asks AWS where AWS is, over TLS",
+        ),
+        (
+            container(certgen, "Environment/0"),
+            json!({"Name": "AWS_ENDPOINT_URL", "Value": "http://localhost"}),
+            "asks AWS where AWS is, over TLS",
+        ),
         (container(bootstrap, "DependsOn"), depends_on("none", "START"), "depends on a container of the task"),
         (container(certgen, "DependsOn"), depends_on("bootstrap", "START"), "depends on an earlier container"),
         (
@@ -204,7 +219,10 @@ fn every_rule_is_seen_to_be_broken() {
     for (path, value, rule) in seeded {
         let mut template = template();
         let (parent, key) = path.rsplit_once('/').unwrap();
-        template.pointer_mut(parent).unwrap()[key] = value;
+        match template.pointer_mut(parent).unwrap() {
+            Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+            other => other[key] = value,
+        }
         assert!(broken(&template).contains(rule), "{path}: {:?}", broken(&template));
     }
 

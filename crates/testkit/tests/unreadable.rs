@@ -119,6 +119,7 @@ fn other_programs_can_be_read_and_ours_cannot() {
     let endpoint = format!("http://{}", silence.local_addr().unwrap());
     let aws = [
         ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "true"),
         ("AWS_REGION", "eu-west-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),

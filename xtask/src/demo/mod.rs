@@ -146,6 +146,8 @@ fn environment(options: &Options, aws: &Aws, root: &Path, journal: &Path) -> Vec
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut environment = vec![
         ("AWS_ENDPOINT_URL".to_owned(), aws.endpoint()),
+        ("BOOTSTRAP_ALLOW_HTTP_ENDPOINT".to_owned(), "true".to_owned()),
+        ("CERTGEN_ALLOW_HTTP_ENDPOINT".to_owned(), "true".to_owned()),
         ("STANDIN_LINE".to_owned(), options.line.clone()),
         ("STANDIN_JOURNAL".to_owned(), text(journal)),
         ("STANDIN_TMP".to_owned(), text(&root.join("tmp"))),

@@ -12,7 +12,9 @@ const NAMESPACE: &str = "eventstore-fargate";
 /// there were since the line before, `timestamp` is in milliseconds since 1970.
 pub(super) fn lines(sample: &Sample, new_errors: u64, timestamp: u64) -> String {
     let mut node = Line::new(sample);
-    node.metric("Registered", "None", json!(u8::from(sample.registered)));
+    if let Some(registered) = sample.registered {
+        node.metric("Registered", "None", json!(u8::from(registered)));
+    }
     node.metric("Errors", "Count", json!(new_errors));
     if let Some(days) = sample.certificate_days_left {
         node.metric("CertificateDaysLeft", "None", json!(days));

@@ -29,7 +29,8 @@ const DAY: f64 = 86_400.0;
 struct Sample {
     deployment: String,
     node: String,
-    registered: bool,
+    /// `None` if it is not to be.
+    registered: Option<bool>,
     /// Negative after its end.
     certificate_days_left: Option<f64>,
     /// How old the current password is, in seconds, by login.
@@ -53,7 +54,10 @@ impl Sample {
         Self {
             deployment: document.deployment.clone(),
             node: document.node.clone(),
-            registered: document.registration.state == Registered::Yes,
+            registered: match document.registration.state {
+                Registered::NotWanted => None,
+                state => Some(state == Registered::Yes),
+            },
             certificate_days_left: document.certificate.as_ref().map(|certificate| days_left(certificate.not_after)),
             rotation_ages: rotation_ages.collect(),
             server_restarts: guard.map(|guard| guard.restarts),
@@ -160,10 +164,10 @@ mod tests {
         assert_eq!(sample.rotation_ages, [("admin".to_owned(), 10), ("ops".to_owned(), 20)]);
         assert_eq!(
             (sample.registered, sample.certificate_days_left, sample.server_restarts),
-            (true, Some(1.5), Some(2))
+            (Some(true), Some(1.5), Some(2))
         );
         let first = first_sample();
-        assert_eq!((first.registered, first.certificate_days_left, first.server_restarts), (false, None, None));
+        assert_eq!((first.registered, first.certificate_days_left, first.server_restarts), (Some(false), None, None));
         assert_eq!(first.rotation_ages, []);
     }
 }

@@ -9,8 +9,10 @@ pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 
 pub(super) fn text(sample: &Sample) -> String {
     let mut text = Text { sample, written: String::new() };
-    text.family("registered", "gauge", "Whether the node's entry in Cloud Map is this task's.");
-    text.value("registered", &[], u8::from(sample.registered));
+    if let Some(registered) = sample.registered {
+        text.family("registered", "gauge", "Whether the node's entry in Cloud Map is this task's.");
+        text.value("registered", &[], u8::from(registered));
+    }
     if let Some(days) = sample.certificate_days_left {
         text.family("certificate_days_left", "gauge", "Days until the published certificate expires.");
         text.value("certificate_days_left", &[], days);

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{Looked, Scavenger};
 use crate::backoff::jittered;
-use crate::cli::RunSettings;
+use crate::cli::{RunSettings, Users};
 use crate::current::current_password;
 use crate::password::Password;
 use crate::ports::SecretStore;
@@ -23,7 +23,8 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// Looks as long as the sidecar lives, if there is a schedule.
 pub(crate) async fn keep(settings: &RunSettings, secrets: &impl SecretStore, report: &Report) -> Infallible {
-    let Some((schedule, window)) = settings.scavenge else { return std::future::pending().await };
+    let ops = settings.users.as_ref().and_then(Users::ops);
+    let Some(((schedule, window), ops)) = settings.scavenge.zip(ops) else { return std::future::pending().await };
     let scavenger = Scavenger::new(schedule, window, settings.cluster_size, settings.time_scale);
     info!("the server is scavenged at {schedule} UTC, beginning within {} min", window.as_secs() / 60);
     let known = RefCell::new(None::<(Password, Instant)>);
@@ -32,7 +33,7 @@ pub(crate) async fn keep(settings: &RunSettings, secrets: &impl SecretStore, rep
         if let Some((password, _)) = known.borrow().as_ref().filter(|known| fresh(known)) {
             return Ok(password.clone());
         }
-        let password = current_password(secrets, settings.ops()).await?;
+        let password = current_password(secrets, ops).await?;
         known.replace(Some((password.clone(), Instant::now())));
         Ok(password)
     };

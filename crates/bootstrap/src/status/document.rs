@@ -24,6 +24,9 @@ pub(crate) struct Document {
     pub(crate) started: u64,
     /// When this was written.
     pub(crate) written: u64,
+    /// Whether the server has TLS and users.
+    #[serde(rename = "secure")]
+    pub(crate) is_secure: bool,
     pub(crate) users: Vec<UserState>,
     pub(crate) registration: RegistrationState,
     /// What is published on the volume; absent until it was looked at.
@@ -79,6 +82,8 @@ pub(crate) struct RegistrationState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Registered {
+    /// It is not to be registered.
+    NotWanted,
     /// Nobody has looked yet.
     Unknown,
     /// There is none.
@@ -164,6 +169,7 @@ impl Document {
             deployment: deployment.to_owned(),
             started: now,
             written: now,
+            is_secure: true,
             users: users.into_iter().map(user).collect(),
             registration: RegistrationState {
                 state: Registered::Unknown,

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::document::{Area, CertificateState, Document, ErrorState, Registered, VersionState, seconds};
 use super::guard::read;
-use crate::cli::RunSettings;
+use crate::cli::{RunSettings, Users};
 use crate::error::Error;
 use crate::ports::{AwsError, AwsErrorKind, Entry, Labels, SecretId, VersionId};
 use crate::scavenge::Begun;
@@ -36,9 +36,13 @@ pub(crate) struct Report {
 impl Report {
     /// Of a sidecar that begins. Replaces what its predecessor has left, but for what it has begun.
     pub(crate) fn new(settings: &RunSettings) -> Self {
-        let users = std::iter::once(&settings.admin).chain(&settings.others);
-        let users = users.map(|user| (user.login.as_str(), user.secret.0.as_str()));
+        let users =
+            settings.users.iter().flat_map(Users::all).map(|user| (user.login.as_str(), user.secret.0.as_str()));
         let mut document = Document::new(&settings.node_name, &settings.client_host, users, now());
+        document.is_secure = settings.users.is_some();
+        if settings.cloud_map_service.is_none() {
+            document.registration.state = Registered::NotWanted;
+        }
         let before = settings.status_file.as_deref().and_then(|file| read::<Document>(file).ok());
         document.scavenge = before.filter(|before| before.node == document.node).and_then(|before| before.scavenge);
         Self::with(settings.status_file.clone(), document)
@@ -291,8 +295,8 @@ mod tests {
             port: 2113,
             task_arn: task.to_owned(),
             member: None,
-            certificate_sha256: String::new(),
-            roots_sha256: String::new(),
+            certificate_sha256: None,
+            roots_sha256: None,
             signer_sha256: None,
             since: 0,
         };

@@ -65,6 +65,8 @@ struct Sidecar {
     version: String,
     started: u64,
     written: u64,
+    /// Whether its server has TLS and users.
+    secure: bool,
     errors: u64,
 }
 
@@ -140,8 +142,8 @@ impl Status {
         let mut status = Self::new(Source::Task);
         match seen.document {
             Ok(found) => {
-                let Document { version, started, written, errors, .. } = found;
-                status.sidecar = Some(Sidecar { version, started, written, errors });
+                let Document { version, started, written, is_secure: secure, errors, .. } = found;
+                status.sidecar = Some(Sidecar { version, started, written, secure, errors });
                 (status.node, status.deployment) = (Some(found.node), Some(found.deployment));
                 (status.users, status.registration) = (found.users, Some(found.registration));
                 (status.certificate, status.authority_phase) = (found.certificate, found.authority_phase);
@@ -215,7 +217,7 @@ impl Status {
             Some(Registered::AnotherTask) => {
                 findings.push("another task is registered in the name of the node".to_owned());
             }
-            Some(Registered::Yes) | None => {}
+            Some(Registered::Yes | Registered::NotWanted) | None => {}
         }
         if let Some(certificate) = &self.certificate {
             let least = certificate.validity.map_or(LEAST_TIME_LEFT, |validity| LEAST_TIME_LEFT.min(validity / 12));
@@ -228,7 +230,7 @@ impl Status {
             if !certificate.served {
                 findings.push("the server presents another certificate than the published one".to_owned());
             }
-        } else if self.sidecar.is_some() {
+        } else if self.sidecar.as_ref().is_some_and(|sidecar| sidecar.secure) {
             findings.push("no certificate was seen on the volume yet".to_owned());
         }
         if let Some(server) = self.server.as_ref().filter(|server| server.state != "running") {
@@ -270,6 +272,7 @@ impl Status {
         }
         if let Some(registration) = &self.registration {
             let state = match registration.state {
+                Registered::NotWanted => "not to be registered",
                 Registered::Unknown => "not looked at yet",
                 Registered::No => "not registered",
                 Registered::Yes => "registered",

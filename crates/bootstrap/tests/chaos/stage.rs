@@ -222,6 +222,7 @@ impl Stage {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
         command.env_clear().arg(verb).envs([
             ("AWS_ENDPOINT_URL", self.aws[aws].endpoint().as_str()),
+            ("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "true"),
             ("AWS_REGION", "eu-west-1"),
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),

@@ -76,6 +76,7 @@ impl Sidecar {
             .args(arguments)
             .envs([
                 ("AWS_ENDPOINT_URL", endpoint),
+                ("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "true"),
                 ("AWS_REGION", "eu-west-1"),
                 ("AWS_ACCESS_KEY_ID", "test"),
                 ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -109,13 +110,19 @@ impl Sidecar {
 
     /// Reads the log until a line contains `text`.
     pub(crate) fn wait_for(&mut self, text: &str) {
+        self.wait_for_any(&[text]);
+    }
+
+    /// Reads the log until a line contains one of the texts, and gives that.
+    pub(crate) fn wait_for_any<'a>(&mut self, texts: &[&'a str]) -> &'a str {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else { panic!("no `{text}` in:\n{}", self.log) };
+            let Ok(line) = self.lines.recv_timeout(left) else { panic!("no {texts:?} in:\n{}", self.log) };
             self.log += &(line + "\n");
-            if self.log.lines().last().unwrap().contains(text) {
-                return;
+            let last = self.log.lines().last().unwrap();
+            if let Some(text) = texts.iter().find(|text| last.contains(**text)) {
+                return text;
             }
         }
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::redundant_closure_for_method_calls, reason = "the full paths of the SDK's errors hide what is asked")]
 
 mod cloud_map;
+mod endpoints;
 mod secrets;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 pub use self::cloud_map::registered_nodes;
+pub use self::endpoints::endpoint_mistakes;
 pub use self::secrets::{Secret, published_roots};
 use crate::ca::{StoreError, StoreErrorKind};
 use crate::error::root_cause;

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::error::CaError;
 use super::status::Status;
+use crate::cli::ALLOW_HTTP_ENDPOINT;
 use crate::console;
 use crate::error::one_line;
 use crate::plan::Validity;
@@ -63,6 +64,9 @@ struct Place {
     /// Names or ARNs of the secrets of all users, separated by commas: consumers find the roots in them.
     #[arg(long, env = "CERTGEN_USER_SECRETS", value_name = "IDS", value_delimiter = ',')]
     user_secrets: Vec<String>,
+    /// Let AWS be asked over plain HTTP where an endpoint variable of AWS says so; for tests and local clusters.
+    #[arg(long, env = ALLOW_HTTP_ENDPOINT)]
+    allow_http_endpoint: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -78,6 +82,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -
         Command::Status { place } => (place, false),
         Command::Rotate { place, .. } => (place, true),
     };
+    let mistakes = endpoint_mistakes(place);
+    if !mistakes.is_empty() {
+        for mistake in mistakes {
+            eprintln!("error: {mistake}");
+        }
+        return ExitCode::from(2);
+    }
     match act(&cli.command, place, now) {
         Ok(status) => {
             if let Some(from) = status.advanced_from {
@@ -95,6 +106,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+#[cfg(not(feature = "aws"))]
+fn endpoint_mistakes(_: &Place) -> Vec<String> {
+    Vec::new()
+}
+
+#[cfg(feature = "aws")]
+fn endpoint_mistakes(place: &Place) -> Vec<String> {
+    crate::aws::endpoint_mistakes(std::env::vars_os(), place.allow_http_endpoint, ALLOW_HTTP_ENDPOINT)
 }
 
 #[cfg(not(feature = "aws"))]

@@ -113,6 +113,7 @@ impl Scene {
             .env_clear()
             .envs([
                 ("AWS_ENDPOINT_URL", way.aws),
+                ("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "true"),
                 ("AWS_REGION", "eu-west-1"),
                 ("AWS_DEFAULT_REGION", "eu-west-1"),
                 ("AWS_ACCESS_KEY_ID", "test"),

@@ -133,6 +133,13 @@ fn whatever_is_not_in_order_is_found_in_a_task() {
         change(&mut changed);
         assert_eq!(in_task(changed).findings, [finding]);
     }
+    let mut replica = document();
+    replica.registration.state = Registered::NotWanted;
+    assert_eq!(in_task(replica).findings, [""; 0]);
+    let mut insecure = document();
+    (insecure.is_secure, insecure.certificate) = (false, None);
+    insecure.users.clear();
+    assert_eq!(in_task(insecure).findings, [""; 0]);
     let mut young = document();
     let certificate = young.certificate.as_mut().unwrap();
     (certificate.not_after, certificate.validity) = (NOW + 10 * MINUTE, Some(HOUR));
