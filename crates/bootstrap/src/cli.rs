@@ -502,9 +502,8 @@ fn chosen(args: RotateArgs) -> Result<Vec<User>, Vec<String>> {
 
 /// Where the status is to be looked for.
 fn place(args: StatusArgs) -> Result<StatusSettings, Vec<String>> {
-    let given = |file: Option<PathBuf>| file.filter(|file| !file.as_os_str().is_empty());
-    let (guard_status_file, health_file) = (given(args.guard_status_file), given(args.health_file));
-    if let Some(status_file) = given(args.status_file) {
+    if let Some(status_file) = args.status_file {
+        let (guard_status_file, health_file) = (args.guard_status_file, args.health_file);
         let place = StatusPlace::Task { status_file, guard_status_file, health_file };
         return Ok(StatusSettings { json: args.json, place });
     }
@@ -530,15 +529,10 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let cluster_size = cluster_size.filter(|size| {
         mistakes.check("--cluster-size", (1..=7).contains(size), &format!("`{size}` nodes; allowed are 1 to 7"))
     });
-    let status_file = args.status_file.clone().filter(|file| !file.as_os_str().is_empty());
-    let scavenge_window = mistakes.duration("--scavenge-window", &args.scavenge_window);
-    let scavenge_at = args.scavenge_at.as_deref().filter(|text| !text.is_empty());
-    let scavenge = scavenge_at.zip(scavenge_window);
-    let scavenge = scavenge.and_then(|(text, window)| mistakes.scavenge(text, window, status_file.is_some()));
+    let scavenge = mistakes.scavenge(&args);
     let metrics_address = args.metrics_address.as_deref().filter(|text| !text.is_empty());
-    let metrics_address = metrics_address.and_then(|text| {
-        mistakes.parse("--metrics-address", text, "an IP address and a port, for example 127.0.0.1:9113")
-    });
+    let address = "an IP address and a port, for example 127.0.0.1:9113";
+    let metrics_address = metrics_address.and_then(|text| mistakes.parse("--metrics-address", text, address));
     let voters = cluster_size.map(|size| if args.read_only_replica { size } else { size - 1 });
     let peers = mistakes.peers(args.peers.as_deref().unwrap_or_default(), voters);
     mistakes.check(
@@ -574,18 +568,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let cloud_map_service = args.cloud_map_service.filter(|service| !service.is_empty());
     let is_registered = cloud_map_service.is_some() || args.read_only_replica;
     mistakes.check("--cloud-map-service", is_registered, "not given; only a read-only replica may be without");
-    let task = match (args.address, args.task_arn, args.metadata_uri) {
-        (Some(address), Some(arn), _) => mistakes
-            .parse::<IpAddr>("--address", &address, "an IP address")
-            .map(|address| TaskSource::Given(Task { arn, address })),
-        (_, _, Some(uri)) => mistakes.ecs("ECS_CONTAINER_METADATA_URI_V4", &uri).map(TaskSource::Metadata),
-        (_, _, None) => {
-            let missing =
-                "not given, and there is no ECS_CONTAINER_METADATA_URI_V4 to ask; give --address and --task-arn";
-            mistakes.check("--address", false, missing);
-            None
-        }
-    };
+    let task = mistakes.task(args.address, args.task_arn, args.metadata_uri);
     let agent_uri = args.agent_uri.filter(|uri| !uri.is_empty());
     let agent_uri = agent_uri.and_then(|uri| mistakes.ecs("ECS_AGENT_URI", &uri));
     let times = ready_timeout.zip(converge_timeout).zip(poll_interval.zip(registration_interval));
@@ -601,8 +584,8 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             Ok(RunSettings {
                 node_name: args.node_name,
                 health_file: args.health_file,
-                status_file,
-                guard_status_file: args.guard_status_file.filter(|file| !file.as_os_str().is_empty()),
+                status_file: args.status_file,
+                guard_status_file: args.guard_status_file,
                 server,
                 server_name: args.server_name,
                 cluster_size,
@@ -652,6 +635,22 @@ impl Mistakes {
         let value = text.parse().ok();
         self.check(flag, value.is_some(), &format!("`{text}` is not {allowed}"));
         value
+    }
+
+    /// Who the task is, or where that can be learned.
+    fn task(&mut self, address: Option<String>, arn: Option<String>, uri: Option<String>) -> Option<TaskSource> {
+        match (address, arn, uri) {
+            (Some(address), Some(arn), _) => self
+                .parse::<IpAddr>("--address", &address, "an IP address")
+                .map(|address| TaskSource::Given(Task { arn, address })),
+            (_, _, Some(uri)) => self.ecs("ECS_CONTAINER_METADATA_URI_V4", &uri).map(TaskSource::Metadata),
+            (_, _, None) => {
+                let missing =
+                    "not given, and there is no ECS_CONTAINER_METADATA_URI_V4 to ask; give --address and --task-arn";
+                self.check("--address", false, missing);
+                None
+            }
+        }
     }
 
     fn ecs(&mut self, name: &str, text: &str) -> Option<String> {
@@ -741,13 +740,16 @@ impl Mistakes {
         Some(Users { admin, others })
     }
 
-    fn scavenge(&mut self, text: &str, window: Duration, is_remembered: bool) -> Option<(Schedule, Duration)> {
+    fn scavenge(&mut self, args: &RunArgs) -> Option<(Schedule, Duration)> {
         let flag = "--scavenge-at";
+        let window = self.duration("--scavenge-window", &args.scavenge_window);
+        let text = args.scavenge_at.as_deref().filter(|text| !text.is_empty())?;
         let schedule: Option<Schedule> = self.parse(flag, text, "a time of UTC, for example 03:00 or Sun 03:00");
-        let is_shorter = schedule.is_none_or(|schedule| window < schedule.period());
+        let is_shorter = schedule.zip(window).is_none_or(|(schedule, window)| window < schedule.period());
         self.check("--scavenge-window", is_shorter, "it is not shorter than the time from one scavenge to the next");
+        let is_remembered = args.status_file.is_some();
         self.check(flag, is_remembered, "it needs --status-file, where it is remembered that a scavenge was begun");
-        schedule.map(|schedule| (schedule, window))
+        schedule.zip(window)
     }
 
     fn days(&mut self, flag: &str, text: &str) -> Option<Duration> {
@@ -923,7 +925,8 @@ mod tests {
     #[test]
     fn scavenges_need_a_time_a_window_that_ends_before_the_next_and_a_memory() {
         let scavenge = |at: &str, window: &str, file: &str| {
-            let settings = parse(&[("--scavenge-at", at), ("--scavenge-window", window), ("--status-file", file)]);
+            let all = [("--scavenge-at", at), ("--scavenge-window", window), ("--status-file", file)];
+            let settings = parse(if file.is_empty() { &all[..2] } else { &all });
             settings.map(|settings| settings.scavenge)
         };
         assert_eq!(parse(&[]).unwrap().scavenge, None);

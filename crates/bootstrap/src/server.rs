@@ -284,7 +284,7 @@ fn silence(error: &reqwest::Error) -> ServerError {
     ServerError::Unreachable(root_cause(error))
 }
 
-/// Where none runs the id is empty (contract only: AdminController, 23.10 to 25.1).
+/// Where none runs the id is empty (contract only: `AdminController`, 23.10 to 25.0).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Scavenge {

@@ -40,6 +40,11 @@ pub(crate) async fn keep(settings: &RunSettings, secrets: &impl SecretStore, rep
     let mut said = String::new();
     loop {
         sleep(jittered(settings.scaled(LOOK))).await;
+        let is_secured =
+            report.read(|document| document.users.iter().any(|user| user.login == ops.login && user.proven.is_some()));
+        if !is_secured {
+            continue;
+        }
         let Some(server) = client(settings) else { continue };
         let mut begun = report.read(|document| document.scavenge.clone());
         let save = |begun: Option<&super::Begun>| report.scavenge(begun);

@@ -191,7 +191,7 @@ impl Scavenger {
             return Looked::Nothing;
         }
         let mut seen = match server.roster().await {
-            Ok(roster) => self.seen(&roster, now - Duration::from_secs(window)),
+            Ok(roster) => self.seen(&roster, now.saturating_sub(Duration::from_secs(window))),
             Err(error) => return Looked::Waits(error.to_string()),
         };
         if let Step::Wait(reason) = step(seen, false) {

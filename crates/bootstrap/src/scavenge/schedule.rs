@@ -71,7 +71,7 @@ impl Schedule {
     pub(super) fn window(self, now: Duration, window: Duration) -> Option<u64> {
         let begun = now.as_secs().checked_sub(self.offset)? / self.period;
         let start = self.offset + begun * self.period;
-        (now - Duration::from_secs(start) < window).then_some(start)
+        (now.saturating_sub(Duration::from_secs(start)) < window).then_some(start)
     }
 }
 
