@@ -37,6 +37,8 @@ impl Timeline {
             let who = if self.several_nodes { format!("{node} {name}") } else { name.to_owned() };
             match what {
                 What::Started(command) => self.line(&who, &format!("▶ {command}")),
+                // Metrics are for CloudWatch.
+                What::Line(line) if line.contains("\"CloudWatchMetrics\":") => {}
                 What::Line(line) => self.line(&who, shorten(&line, name)),
                 What::Healthy => self.line(&who, "✓ healthy"),
                 What::Stopping => self.line(&who, "■ SIGTERM"),

@@ -50,6 +50,22 @@ impl SecretsManager {
     }
 }
 
+impl SecretsManager {
+    /// When the versions that have a label were stored. Nothing of their values is read.
+    pub(crate) async fn dates(&self, id: &SecretId) -> Result<Vec<(VersionId, SystemTime)>, AwsError> {
+        let mut pages = self.0.list_secret_version_ids().secret_id(&id.0).into_paginator().send();
+        let mut dates = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| aws_error("ListSecretVersionIds", &id.0, &error))?;
+            dates.extend(page.versions().iter().filter_map(|version| {
+                let created = SystemTime::try_from(version.created_date().copied()?).ok()?;
+                Some((VersionId(version.version_id()?.to_owned()), created))
+            }));
+        }
+        Ok(dates)
+    }
+}
+
 impl SecretStore for SecretsManager {
     async fn labels(&self, id: &SecretId) -> Result<Option<Labels>, AwsError> {
         let described = match self.0.describe_secret().secret_id(&id.0).send().await {

@@ -13,12 +13,14 @@ use std::time::{Duration, SystemTime};
 
 use certgen::MetadataUri;
 use certgen::aws::endpoint_mistakes;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::converge::Policy;
 use crate::ecs::Task;
 use crate::ports::SecretId;
+use crate::scavenge::Schedule;
 use crate::secret::Scheme;
+use crate::status::{StatusPlace, StatusSettings};
 use crate::trust::{NodeIdentity, TrustError};
 use crate::user::{ADMIN, OPS, User, parse_users};
 
@@ -41,6 +43,9 @@ enum CliCommand {
     /// Have passwords replaced: store new ones as pending versions, which the leader's sidecar finishes at its next poll.
     /// Needs AWS credentials alone and runs anywhere.
     Rotate(RotateArgs),
+    /// Tell what is known of the node, and exit 0 if all is in order, else 1. With --status-file, inside the task, from
+    /// what the sidecar and guard write there; else from Secrets Manager and Cloud Map, without reading a password.
+    Status(StatusArgs),
     /// Exit 0 if the running sidecar calls the task healthy, else 1; for the health check of the container.
     Healthcheck {
         /// The file that the running sidecar keeps.
@@ -58,6 +63,14 @@ struct RunArgs {
     /// File in which the verdict for `bootstrap healthcheck` is kept.
     #[arg(long, env = "BOOTSTRAP_HEALTH_FILE", value_name = "FILE")]
     health_file: PathBuf,
+
+    /// File in which what is known of the node is kept for `bootstrap status`; not given, it is kept nowhere.
+    #[arg(long, env = "BOOTSTRAP_STATUS_FILE", value_name = "FILE")]
+    status_file: Option<PathBuf>,
+
+    /// File in which guard keeps its state; not given, nothing is known of restarts of the server.
+    #[arg(long, env = "BOOTSTRAP_GUARD_STATUS_FILE", value_name = "FILE")]
+    guard_status_file: Option<PathBuf>,
 
     /// Address of the node's own server.
     #[arg(long, env = "BOOTSTRAP_SERVER", value_name = "IP:PORT", help_heading = "Server")]
@@ -181,12 +194,41 @@ struct RunArgs {
     #[arg(long, env = "ECS_AGENT_URI", value_name = "URI", help_heading = "Server")]
     agent_uri: Option<String>,
 
+    /// When the node's database is scavenged, in UTC: every day, for example 03:00, or one day of the week, Sun 03:00. In a
+    /// cluster one node at a time begins, and the leader not at all. Not given, never.
+    #[arg(long, env = "BOOTSTRAP_SCAVENGE_AT", value_name = "TIME", help_heading = "Maintenance")]
+    scavenge_at: Option<String>,
+
+    /// How long after that time a node may still begin; then it waits for the next time.
+    #[arg(
+        long,
+        env = "BOOTSTRAP_SCAVENGE_WINDOW",
+        value_name = "TIME",
+        default_value = "8h",
+        help_heading = "Maintenance"
+    )]
+    scavenge_window: String,
+
+    /// How metrics are printed on stdout: as lines in CloudWatch's embedded metric format every five minutes and when the
+    /// node's registration changes, or not at all.
+    #[arg(long, env = "BOOTSTRAP_METRICS", value_name = "HOW", default_value = "emf", help_heading = "Metrics")]
+    metrics: MetricsFormat,
+
+    /// Address at which a Prometheus finds them: GET /metrics over plain HTTP. Not given, nobody listens.
+    #[arg(long, env = "BOOTSTRAP_METRICS_ADDRESS", value_name = "IP:PORT", help_heading = "Metrics")]
+    metrics_address: Option<String>,
     #[command(flatten)]
     aws: AwsArgs,
 
     /// Stretches how often and for how long the own server is looked at, for tests: 0.1 is ten times as fast.
     #[arg(long, env = "BOOTSTRAP_TIME_SCALE", value_name = "FACTOR", default_value = "1", hide = true)]
     time_scale: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MetricsFormat {
+    Emf,
+    None,
 }
 
 #[derive(Debug, Args)]
@@ -236,6 +278,39 @@ struct RotateArgs {
     user: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// The file that the running sidecar keeps.
+    #[arg(long, env = "BOOTSTRAP_STATUS_FILE", value_name = "FILE", help_heading = "Inside the task")]
+    status_file: Option<PathBuf>,
+
+    /// The file that guard keeps.
+    #[arg(long, env = "BOOTSTRAP_GUARD_STATUS_FILE", value_name = "FILE", help_heading = "Inside the task")]
+    guard_status_file: Option<PathBuf>,
+
+    /// The file that the health check reads.
+    #[arg(long, env = "BOOTSTRAP_HEALTH_FILE", value_name = "FILE", help_heading = "Inside the task")]
+    health_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    users: UserArgs,
+
+    #[command(flatten)]
+    aws: AwsArgs,
+
+    /// Id of the Cloud Map service that clients look up (srv-…).
+    #[arg(long, env = "BOOTSTRAP_CLOUD_MAP_SERVICE", value_name = "ID", help_heading = "From AWS")]
+    cloud_map_service: Option<String>,
+
+    /// Nodes that are to be registered; not given, one is enough.
+    #[arg(long, env = "BOOTSTRAP_CLUSTER_SIZE", value_name = "COUNT", help_heading = "From AWS")]
+    cluster_size: Option<String>,
+}
+
 /// What the program is to do.
 #[derive(Debug)]
 pub enum Command {
@@ -243,6 +318,8 @@ pub enum Command {
     Run(Box<RunSettings>),
     /// `bootstrap rotate`, with the users whose passwords are to be replaced.
     Rotate(Vec<User>),
+    /// `bootstrap status`.
+    Status(StatusSettings),
     /// `bootstrap healthcheck`, with the file to read.
     Healthcheck(PathBuf),
 }
@@ -266,6 +343,11 @@ pub struct Users {
 }
 
 impl Users {
+    /// The user `ops`, which comes before those of applications.
+    pub(crate) fn ops(&self) -> Option<&User> {
+        self.others.first()
+    }
+
     /// All of them, the administrator first.
     pub fn all(&self) -> impl Iterator<Item = &User> {
         std::iter::once(&self.admin).chain(&self.others)
@@ -279,6 +361,10 @@ pub struct RunSettings {
     pub node_name: String,
     /// Where the health verdict is kept.
     pub health_file: PathBuf,
+    /// Where it is written what the sidecar knows, if anywhere.
+    pub status_file: Option<PathBuf>,
+    /// Where guard writes its state, if it is known.
+    pub guard_status_file: Option<PathBuf>,
     /// The server's address.
     pub server: SocketAddr,
     /// The name in the server's certificate.
@@ -315,7 +401,13 @@ pub struct RunSettings {
     pub task: TaskSource,
     /// The base address of the ECS agent's endpoint, on ECS.
     pub agent_uri: Option<String>,
-    /// Stretches the times of health and protection; 1 but in tests.
+    /// When the database is scavenged, if at all, and how long after that it may begin.
+    pub scavenge: Option<(Schedule, Duration)>,
+    /// Whether metrics are printed.
+    pub emits_metrics: bool,
+    /// Where a Prometheus finds them, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
+    /// Stretches the times of health, protection and metrics; 1 but in tests.
     pub time_scale: f64,
     /// What certgen was asked for, which is renewed; `None` if nobody said.
     pub certificates: Option<Arc<certgen::Plan>>,
@@ -381,6 +473,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCo
         CliCommand::Healthcheck { health_file } => Ok(Command::Healthcheck(health_file)),
         CliCommand::Run(args) => settings(*args).map(|settings| Command::Run(Box::new(settings))).map_err(tell),
         CliCommand::Rotate(args) => chosen(args).map(Command::Rotate).map_err(tell),
+        CliCommand::Status(args) => place(args).map(Command::Status).map_err(tell),
     }
 }
 
@@ -407,6 +500,26 @@ fn chosen(args: RotateArgs) -> Result<Vec<User>, Vec<String>> {
     Ok(all.into_iter().filter(|user| args.user.is_empty() || args.user.contains(&user.login)).collect())
 }
 
+/// Where the status is to be looked for.
+fn place(args: StatusArgs) -> Result<StatusSettings, Vec<String>> {
+    if let Some(status_file) = args.status_file {
+        let (guard_status_file, health_file) = (args.guard_status_file, args.health_file);
+        let place = StatusPlace::Task { status_file, guard_status_file, health_file };
+        return Ok(StatusSettings { json: args.json, place });
+    }
+    let mut mistakes = Mistakes::in_environment(&args.aws);
+    mistakes.check("--status-file", args.users.admin_secret.is_some(), "not given; without it AWS is asked");
+    let nodes = args.cluster_size.as_deref().filter(|text| !text.is_empty());
+    let nodes = nodes.and_then(|text| mistakes.parse("--cluster-size", text, "a number of nodes from 1 to 7"));
+    let users = mistakes.users(args.users);
+    if !mistakes.0.is_empty() {
+        return Err(mistakes.0);
+    }
+    let users = users.iter().flat_map(Users::all).cloned().collect();
+    let cloud_map_service = args.cloud_map_service.filter(|service| !service.is_empty());
+    Ok(StatusSettings { json: args.json, place: StatusPlace::Aws { users, cloud_map_service, nodes } })
+}
+
 fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let mut mistakes = Mistakes::in_environment(&args.aws);
     let server = mistakes.parse("--server", &args.server, "an IP address and a port, for example 127.0.0.1:2113");
@@ -416,6 +529,10 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let cluster_size = cluster_size.filter(|size| {
         mistakes.check("--cluster-size", (1..=7).contains(size), &format!("`{size}` nodes; allowed are 1 to 7"))
     });
+    let scavenge = mistakes.scavenge(&args);
+    let metrics_address = args.metrics_address.as_deref().filter(|text| !text.is_empty());
+    let address = "an IP address and a port, for example 127.0.0.1:9113";
+    let metrics_address = metrics_address.and_then(|text| mistakes.parse("--metrics-address", text, address));
     let voters = cluster_size.map(|size| if args.read_only_replica { size } else { size - 1 });
     let peers = mistakes.peers(args.peers.as_deref().unwrap_or_default(), voters);
     mistakes.check(
@@ -451,18 +568,7 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
     let cloud_map_service = args.cloud_map_service.filter(|service| !service.is_empty());
     let is_registered = cloud_map_service.is_some() || args.read_only_replica;
     mistakes.check("--cloud-map-service", is_registered, "not given; only a read-only replica may be without");
-    let task = match (args.address, args.task_arn, args.metadata_uri) {
-        (Some(address), Some(arn), _) => mistakes
-            .parse::<IpAddr>("--address", &address, "an IP address")
-            .map(|address| TaskSource::Given(Task { arn, address })),
-        (_, _, Some(uri)) => mistakes.ecs("ECS_CONTAINER_METADATA_URI_V4", &uri).map(TaskSource::Metadata),
-        (_, _, None) => {
-            let missing =
-                "not given, and there is no ECS_CONTAINER_METADATA_URI_V4 to ask; give --address and --task-arn";
-            mistakes.check("--address", false, missing);
-            None
-        }
-    };
+    let task = mistakes.task(args.address, args.task_arn, args.metadata_uri);
     let agent_uri = args.agent_uri.filter(|uri| !uri.is_empty());
     let agent_uri = agent_uri.and_then(|uri| mistakes.ecs("ECS_AGENT_URI", &uri));
     let times = ready_timeout.zip(converge_timeout).zip(poll_interval.zip(registration_interval));
@@ -478,6 +584,8 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
             Ok(RunSettings {
                 node_name: args.node_name,
                 health_file: args.health_file,
+                status_file: args.status_file,
+                guard_status_file: args.guard_status_file,
                 server,
                 server_name: args.server_name,
                 cluster_size,
@@ -495,6 +603,9 @@ fn settings(args: RunArgs) -> Result<RunSettings, Vec<String>> {
                 client_host: args.client_host,
                 client_port,
                 task,
+                scavenge,
+                emits_metrics: args.metrics == MetricsFormat::Emf,
+                metrics_address,
                 agent_uri,
                 time_scale,
                 certificates: certificates.map(Arc::new),
@@ -524,6 +635,22 @@ impl Mistakes {
         let value = text.parse().ok();
         self.check(flag, value.is_some(), &format!("`{text}` is not {allowed}"));
         value
+    }
+
+    /// Who the task is, or where that can be learned.
+    fn task(&mut self, address: Option<String>, arn: Option<String>, uri: Option<String>) -> Option<TaskSource> {
+        match (address, arn, uri) {
+            (Some(address), Some(arn), _) => self
+                .parse::<IpAddr>("--address", &address, "an IP address")
+                .map(|address| TaskSource::Given(Task { arn, address })),
+            (_, _, Some(uri)) => self.ecs("ECS_CONTAINER_METADATA_URI_V4", &uri).map(TaskSource::Metadata),
+            (_, _, None) => {
+                let missing =
+                    "not given, and there is no ECS_CONTAINER_METADATA_URI_V4 to ask; give --address and --task-arn";
+                self.check("--address", false, missing);
+                None
+            }
+        }
     }
 
     fn ecs(&mut self, name: &str, text: &str) -> Option<String> {
@@ -563,6 +690,7 @@ impl Mistakes {
             ("--users-file", users_file.is_some()),
             ("--rotate-every", is_given(&args.rotate_every)),
             ("--recover-with-node-certificate", args.recover_with_node_certificate),
+            ("--scavenge-at", is_given(&args.scavenge_at)),
         ];
         for (flag, is_given) in given {
             self.check(flag, !is_given, "it does not go with --insecure: such a server has no users");
@@ -610,6 +738,18 @@ impl Mistakes {
             self.check(flag, !is_taken, &mistake);
         }
         Some(Users { admin, others })
+    }
+
+    fn scavenge(&mut self, args: &RunArgs) -> Option<(Schedule, Duration)> {
+        let flag = "--scavenge-at";
+        let window = self.duration("--scavenge-window", &args.scavenge_window);
+        let text = args.scavenge_at.as_deref().filter(|text| !text.is_empty())?;
+        let schedule: Option<Schedule> = self.parse(flag, text, "a time of UTC, for example 03:00 or Sun 03:00");
+        let is_shorter = schedule.zip(window).is_none_or(|(schedule, window)| window < schedule.period());
+        self.check("--scavenge-window", is_shorter, "it is not shorter than the time from one scavenge to the next");
+        let is_remembered = args.status_file.is_some();
+        self.check(flag, is_remembered, "it needs --status-file, where it is remembered that a scavenge was begun");
+        schedule.zip(window)
     }
 
     fn days(&mut self, flag: &str, text: &str) -> Option<Duration> {
@@ -678,7 +818,7 @@ mod tests {
         args.extend(added.flat_map(|(flag, value)| [*flag, *value]));
         match Cli::try_parse_from(args).unwrap().command {
             CliCommand::Run(args) => settings(*args),
-            CliCommand::Rotate(_) | CliCommand::Healthcheck { .. } => unreachable!("`run` was given"),
+            _ => unreachable!("`run` was given"),
         }
     }
 
@@ -698,6 +838,7 @@ mod tests {
         assert_eq!(settings.registration_interval, Duration::from_secs(30));
         assert_eq!((settings.policy.rotate_every, settings.policy.recover_with_node_certificate), (None, false));
         assert_eq!((settings.scheme, settings.dns), (Scheme::Direct, None));
+        assert_eq!((settings.emits_metrics, settings.metrics_address), (true, None));
     }
 
     #[test]
@@ -782,6 +923,28 @@ mod tests {
     }
 
     #[test]
+    fn scavenges_need_a_time_a_window_that_ends_before_the_next_and_a_memory() {
+        let scavenge = |at: &str, window: &str, file: &str| {
+            let all = [("--scavenge-at", at), ("--scavenge-window", window), ("--status-file", file)];
+            let settings = parse(if file.is_empty() { &all[..2] } else { &all });
+            settings.map(|settings| settings.scavenge)
+        };
+        assert_eq!(parse(&[]).unwrap().scavenge, None);
+        let schedule = "sun 03:00".parse().unwrap();
+        assert_eq!(scavenge("Sun 03:00", "48h", "/s"), Ok(Some((schedule, Duration::from_hours(48)))));
+        assert_eq!(scavenge("", "8h", "/s"), Ok(None));
+        for (at, window, file, flag) in [
+            ("03:00", "24h", "/s", "--scavenge-window: "),
+            ("03:00", "8", "/s", "--scavenge-window: "),
+            ("3:00", "8h", "/s", "--scavenge-at: `3:00` is not a time of UTC"),
+            ("03:00", "8h", "", "--scavenge-at: it needs --status-file"),
+        ] {
+            let mistakes = scavenge(at, window, file).unwrap_err();
+            assert!(mistakes.len() == 1 && mistakes[0].starts_with(flag), "{mistakes:?}");
+        }
+    }
+
+    #[test]
     fn only_known_users_are_rotated() {
         let rotate = |users: &[&str]| {
             let secrets = ["bootstrap", "rotate", "--admin-secret=a", "--ops-secret=o"];
@@ -797,6 +960,24 @@ mod tests {
     }
 
     #[test]
+    fn the_status_is_looked_for_in_the_task_if_there_is_a_file_and_else_in_aws() {
+        let status = |args: &[&str]| {
+            let args = ["bootstrap", "status"].into_iter().chain(args.iter().copied());
+            match Cli::try_parse_from(args).unwrap().command {
+                CliCommand::Status(args) => place(args),
+                _ => unreachable!("`status` was given"),
+            }
+        };
+        let task = status(&["--status-file=/run/s.json", "--admin-secret=a", "--json"]).unwrap();
+        assert!(task.json && matches!(task.place, StatusPlace::Task { .. }), "{task:?}");
+        let aws = status(&["--admin-secret=a", "--ops-secret=o", "--cluster-size=3"]).unwrap();
+        assert!(matches!(aws.place, StatusPlace::Aws { nodes: Some(3), ref users, .. } if users.len() == 2), "{aws:?}");
+        let mistakes = status(&["--cluster-size=x"]).unwrap_err();
+        let flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
+        assert_eq!(flags, ["--status-file", "--cluster-size", "--admin-secret", "--ops-secret"]);
+    }
+
+    #[test]
     fn every_mistake_is_told_in_one_run() {
         let mistakes = parse(&[
             ("--node-name", ""),
@@ -807,6 +988,8 @@ mod tests {
             ("--converge-timeout", "10"),
             ("--dns", "resolver"),
             ("--cluster-size", "8"),
+            ("--metrics-address", "localhost:9113"),
+            ("--scavenge-at", "3 o'clock"),
         ])
         .unwrap_err();
         let mut flags: Vec<_> = mistakes.iter().map(|mistake| mistake.split(':').next().unwrap()).collect();
@@ -819,8 +1002,11 @@ mod tests {
                 "--cluster-size",
                 "--converge-timeout",
                 "--dns",
+                "--metrics-address",
                 "--node-name",
                 "--ops-secret",
+                "--scavenge-at",
+                "--scavenge-at",
                 "--server"
             ]
         );

@@ -63,10 +63,24 @@ impl<S: SecretStore, V: Server, P: Protocol> World<S, V, P> {
     /// After the time-out of a user, with what stood in the way; at once if it can never work. The database and the
     /// secrets are then in a state from which another run goes on.
     pub async fn secure(&self, admin: &User, others: &[User]) -> Result<(), Error> {
-        let mut password = self.converge_admin(admin).await?;
+        self.secure_telling(admin, others, |_, _| ()).await
+    }
+
+    /// The same, and tells how it went with each user.
+    pub(crate) async fn secure_telling(
+        &self,
+        admin: &User,
+        others: &[User],
+        tell: impl Fn(&User, Result<(), &Error>),
+    ) -> Result<(), Error> {
+        let password = self.converge_admin(admin).await;
+        tell(admin, password.as_ref().map(drop));
+        let mut password = password?;
         let mut first_failure = Ok(());
         for user in others {
-            if let Err(error) = self.converge_other(user, admin, &mut password).await {
+            let outcome = self.converge_other(user, admin, &mut password).await;
+            tell(user, outcome.as_ref().copied());
+            if let Err(error) = outcome {
                 warn!(user = user.login, "{}", error.one_line());
                 first_failure = first_failure.and(Err(error));
             }

@@ -18,8 +18,8 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | `run`: ended by SIGTERM or SIGINT; `healthcheck`: the task is healthy; `rotate`: asked for, or nothing to do |
-//! | 1 | `healthcheck` only: the task is not healthy |
+//! | 0 | `run`: ended by SIGTERM or SIGINT; `healthcheck`: the task is healthy; `rotate`: asked for, or nothing to do; `status`: all is in order |
+//! | 1 | `healthcheck`: the task is not healthy; `status`: something is not in order, or could not be looked at |
 //! | 2 | the command line or a `BOOTSTRAP_*` variable is wrong; every mistake is listed |
 //! | 69 | `rotate` only: AWS did not answer, or another change of a secret is under way |
 //! | 70 | a bug, or a system without signals or random numbers |
@@ -37,12 +37,14 @@ pub mod aws;
 mod backoff;
 pub mod cli;
 mod converge;
+mod current;
 mod ecs;
 mod error;
 mod expired;
 mod health;
 mod instance;
 mod life;
+mod metrics;
 mod observe;
 mod password;
 pub mod ports;
@@ -52,8 +54,10 @@ mod renewal;
 mod resolver;
 mod rotate;
 pub mod rotation;
+mod scavenge;
 mod secret;
 mod server;
+mod status;
 mod supervise;
 mod trust;
 mod user;
@@ -68,8 +72,10 @@ pub use password::{NoRandomness, Password};
 pub use registration::Registration;
 pub use resolver::Resolver;
 pub use rotate::{Asked, ask, rotate};
+pub use scavenge::{Begun, Looked, NotASchedule, Scavenger, Schedule};
 pub use secret::{Credentials, Details, NotCredentials, Scheme, SecretText};
 pub use server::HttpServer;
+pub use status::{StatusPlace, StatusSettings, status};
 pub use supervise::hide_panic_payloads;
 pub use trust::{NodeIdentity, Trust, TrustError};
 pub use user::{ADMIN, AccountPlan, OPS, User};

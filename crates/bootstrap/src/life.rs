@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -17,16 +18,20 @@ use crate::converge::World;
 use crate::ecs::{self, Task};
 use crate::error::Error;
 use crate::health::{Health, Observation, PATIENCE, Rules};
+use crate::metrics::{self, Emitter};
 use crate::ports::{Instance, Membership as _, Server as _, ServerError};
 use crate::protection::protect;
 use crate::registration::Registration;
 use crate::renewal::{Renewal, Shown};
 use crate::resolver::Resolver;
 use crate::rotation::Forwards;
+use crate::scavenge;
 use crate::secret::Details;
 use crate::server::HttpServer;
+use crate::status::{Noting, Report};
 use crate::supervise::supervise;
 use crate::trust::Trust;
+use crate::user::User;
 use crate::watch::{OwnServer, watch};
 
 /// Between two questions whether the server is ready.
@@ -67,6 +72,7 @@ pub async fn run(settings: RunSettings) -> Result<(), Error> {
     };
     info!("{signal}: leaving");
     life.registration.withdraw().await;
+    life.metrics.emit();
     Ok(())
 }
 
@@ -76,13 +82,15 @@ struct Life {
     configuration: SdkConfig,
     health: Health,
     server: OwnServer,
-    secrets: SecretsManager,
-    registration: Registration<CloudMap>,
+    secrets: Noting<SecretsManager>,
+    registration: Registration<Noting<CloudMap>>,
+    report: Rc<Report>,
+    metrics: Emitter,
 }
 
 /// The own server, once it could be asked, and what is known about it.
 struct Standing {
-    world: World<SecretsManager, HttpServer, Forwards>,
+    world: World<Noting<SecretsManager>, HttpServer, Forwards>,
     trust: Trust,
     /// What the registered entry says of the certificates.
     shown: Shown,
@@ -98,12 +106,16 @@ impl Life {
         // The region may have to be asked for.
         let configuration = aws::configuration().await;
         info!("region={}", aws::region(&configuration).unwrap_or("none"));
+        let report = Rc::new(Report::new(&settings));
         let cloud_map = CloudMap::new(&configuration, settings.cloud_map_service.as_deref().unwrap_or_default());
+        let cloud_map = Noting::new(cloud_map, &report);
         Self {
             health,
             server: OwnServer::new(&settings),
-            secrets: SecretsManager::new(&configuration),
+            secrets: Noting::new(SecretsManager::new(&configuration), &report),
             registration: Registration::new(cloud_map, &settings.node_name, settings.registration_interval),
+            metrics: Emitter::new(&report, &settings),
+            report,
             configuration,
             settings,
         }
@@ -112,7 +124,10 @@ impl Life {
     async fn live(&self) -> Infallible {
         tokio::select! {
             never = supervise("the look at the own server", || watch(&self.server, |seen| self.see(seen))) => never,
-            never = supervise("the protection of the task", || protect(&self.server)) => never,
+            never = supervise("the protection of the task", || protect(&self.server, &self.report)) => never,
+            never = supervise("the metrics", || self.metrics.run()) => never,
+            never = supervise("the answer to who asks for metrics", || metrics::serve(&self.report, &self.settings)) => never,
+            never = supervise("the scavenge", || scavenge::keep(&self.settings, &self.secrets, &self.report)) => never,
             never = supervise("the registration", || self.registration.keep(&self.server)) => never,
             never = supervise("the care for credentials and certificates", || self.keep_in_order()) => never,
         }
@@ -132,6 +147,7 @@ impl Life {
             users,
             configuration: &self.configuration,
             secrets: &self.secrets,
+            report: &self.report,
             is_rotating: Cell::new(false),
         };
         let mut standing = self.reach(|| self.try_to_reach()).await;
@@ -144,6 +160,7 @@ impl Life {
                 }
                 Err(error) => {
                     let pause = backoff.pause();
+                    self.report.stopped_by(&error);
                     tell("the node is not in order", &error, pause);
                     pause
                 }
@@ -160,8 +177,10 @@ impl Life {
 
     /// The credentials; and once they are in order, the node may be registered.
     async fn put_in_order(&self, users: &Users, standing: &mut Standing) -> Result<(), Error> {
-        let Standing { world, shown, is_registered, .. } = standing;
-        world.secure(&users.admin, &users.others).await?;
+        let Standing { world, trust, shown, is_registered } = standing;
+        self.report.certificates(&self.settings, trust, &shown.certificate);
+        let tell = |user: &User, outcome: Result<(), &Error>| self.report.converged(user, outcome);
+        world.secure_telling(&users.admin, &users.others, tell).await?;
         if *is_registered {
             self.registration.secured();
             return Ok(());
@@ -180,6 +199,7 @@ impl Life {
             return Ok(());
         }
         let task = self.task().await?;
+        self.report.is_task(&task.arn);
         let instance = Instance {
             node: self.settings.node_name.clone(),
             address: task.address,
@@ -201,6 +221,7 @@ impl Life {
         let mut backoff = self.backoff();
         while let Err(error) = self.register(&server, None).await {
             let pause = backoff.pause();
+            self.report.stopped_by(&error);
             tell("the node cannot be registered", &error, pause);
             sleep(pause).await;
         }
@@ -218,7 +239,7 @@ impl Life {
         Ok(server)
     }
 
-    async fn follow(&self, renewal: &Renewal<'_, SecretsManager>, standing: &mut Standing) {
+    async fn follow(&self, renewal: &Renewal<'_, Noting<SecretsManager>>, standing: &mut Standing) {
         let Standing { world, trust, shown, .. } = standing;
         let Some(followed) = renewal.follow(&world.server, trust).await else { return };
         world.details.ca_certificate = followed.trust.bundle();
@@ -243,6 +264,7 @@ impl Life {
             };
             // That wait was long enough.
             let pause = if matches!(error, Error::NotReady { .. }) { Duration::ZERO } else { backoff.pause() };
+            self.report.stopped_by(&error);
             tell("the server cannot be asked", &error, pause);
             sleep(pause).await;
         }

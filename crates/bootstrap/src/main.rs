@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use bootstrap::cli::Command;
+use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
@@ -25,6 +26,11 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Ok(Command::Status(settings)) => {
+            let (text, is_in_order) = runtime().block_on(bootstrap::status(&settings));
+            print(&text);
+            if is_in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Ok(Command::Run(settings)) => run(bootstrap::run(*settings)),
         Ok(Command::Rotate(users)) => run(bootstrap::rotate(&users)),
     }
@@ -34,8 +40,7 @@ fn main() -> ExitCode {
 fn run(work: impl Future<Output = Result<(), bootstrap::Error>>) -> ExitCode {
     log_to_stderr();
     bootstrap::hide_panic_payloads();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a process that has just started can have a runtime");
+    let runtime = runtime();
     let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
     runtime.shutdown_background();
     match outcome {
@@ -43,6 +48,16 @@ fn run(work: impl Future<Output = Result<(), bootstrap::Error>>) -> ExitCode {
         Ok(Err(failure)) => tell(&failure),
         Err(_) => ExitCode::from(70),
     }
+}
+
+fn runtime() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a process that has just started can have a runtime")
+}
+
+#[expect(clippy::print_stdout, reason = "the status is this program's data")]
+fn print(text: &str) {
+    print!("{text}");
 }
 
 fn tell(failure: &bootstrap::Error) -> ExitCode {

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::ecs::{Agent, Unprotected};
 use crate::server::Census;
+use crate::status::{Area, Report};
 use crate::watch::{LOOK, OwnServer};
 
 /// As long as ECS keeps the protection when nobody asks again.
@@ -83,7 +84,7 @@ impl Standing {
 /// Protects the task as long as the sidecar lives. Beside a single node or a read-only replica, or away from ECS, there is
 /// nothing to do.
 /// That it fails is told and never the end of anything.
-pub(crate) async fn protect(server: &OwnServer) -> Infallible {
+pub(crate) async fn protect(server: &OwnServer, report: &Report) -> Infallible {
     let settings = server.settings();
     let has_vote = settings.cluster_size > 1 && !settings.is_read_only_replica;
     let Some(uri) = settings.agent_uri.as_deref().filter(|_| has_vote) else {
@@ -93,6 +94,7 @@ pub(crate) async fn protect(server: &OwnServer) -> Infallible {
         Ok(agent) => agent,
         Err(error) => {
             warn!("the task will not be protected from scale-in: {error}");
+            report.failed(Area::Protection, "no-agent");
             return std::future::pending().await;
         }
     };
@@ -110,6 +112,11 @@ pub(crate) async fn protect(server: &OwnServer) -> Infallible {
         let outcome = agent.protect((step == Step::Protect).then_some(EXPIRY_MINUTES)).await;
         let before = standing;
         standing = standing.after(step, outcome.as_ref().copied(), Instant::now());
+        match &outcome {
+            Ok(()) => report.protected((step == Step::Protect).then_some(expiry.as_secs())),
+            Err(Unprotected::Refused(_)) => report.failed(Area::Protection, "agent-refused"),
+            Err(Unprotected::NoAnswer(_)) => report.failed(Area::Protection, "agent-silent"),
+        }
         let said = outcome.err().map(|error| error.to_string());
         match &said {
             Some(error) if said != said_last => {

@@ -17,13 +17,12 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::cli::{RunSettings, Users};
-use crate::password::Password;
+use crate::current::current_password;
 use crate::ports::{Instance, SecretStore, Server as _, ServerError};
 use crate::rotation::Role;
-use crate::secret::Credentials;
 use crate::server::HttpServer;
+use crate::status::{Area, Report, authority_kind};
 use crate::trust::{Trust, TrustError, node_certificate_fingerprint};
-use crate::user::ADMIN;
 
 /// The server serves a new certificate within 0.1 s of the reload (observed §7).
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -116,6 +115,7 @@ pub(crate) struct Renewal<'a, S> {
     pub users: &'a Users,
     pub configuration: &'a SdkConfig,
     pub secrets: &'a S,
+    pub report: &'a Report,
     /// Whether a rotation of the authority was under way when it was last read.
     pub is_rotating: Cell<bool>,
 }
@@ -134,6 +134,7 @@ impl<S: SecretStore> Renewal<'_, S> {
             Ok(published) => published,
             Err(source) => {
                 warn!("the certificates cannot be used: {}", one_line(&source));
+                self.failed("certificates-unusable");
                 return None;
             }
         };
@@ -167,6 +168,7 @@ impl<S: SecretStore> Renewal<'_, S> {
             Err(error) => {
                 let hint = error.hint().unwrap_or("it is looked at again at the next poll");
                 warn!("the certificate authority cannot be read: {} ({hint})", one_line(&error));
+                self.failed(authority_kind(&error));
                 return;
             }
         };
@@ -183,9 +185,17 @@ impl<S: SecretStore> Renewal<'_, S> {
                 for error in errors.iter() {
                     warn!("no certificate was published: {}", one_line(error));
                 }
+                self.failed("not-published");
             }
-            Err(_) => error!("no certificate was published: the thread that issues it ended early"),
+            Err(_) => {
+                error!("no certificate was published: the thread that issues it ended early");
+                self.failed("not-published");
+            }
         }
+    }
+
+    fn failed(&self, kind: &str) {
+        self.report.failed(Area::Certificates, kind);
     }
 
     /// What the secret of the authority holds, if there is one.
@@ -193,6 +203,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         let CaSource::Secret { id } = &plan.ca else { return Ok(None) };
         let document = ca::read(&certgen::aws::Secret::new(self.configuration, id, AUTHORITY_TIMEOUT)).await?;
         self.is_rotating.set(document.phase() != Phase::Steady);
+        self.report.authority(document.phase().as_str());
         Ok(Some(document))
     }
 
@@ -201,7 +212,11 @@ impl<S: SecretStore> Renewal<'_, S> {
         let done = identity
             .map_err(|error| one_line(&error))
             .and_then(|identity| server.trust(trust, identity).map_err(|error| one_line(&error)));
-        done.map_err(|error| warn!("the published roots cannot be trusted: {error}")).is_ok()
+        if let Err(error) = &done {
+            warn!("the published roots cannot be trusted: {error}");
+            self.failed("certificates-unusable");
+        }
+        done.is_ok()
     }
 
     /// Whether the server shows the published certificate in a new handshake, in the end.
@@ -240,6 +255,7 @@ impl<S: SecretStore> Renewal<'_, S> {
                         "the server keeps its old certificate: what it says about the reload is in its log; it is told \
                          again at the next poll"
                     );
+                    self.failed("old-certificate-served");
                     return false;
                 }
                 Step::Leave => {
@@ -247,8 +263,12 @@ impl<S: SecretStore> Renewal<'_, S> {
                         // One that has expired, for example: no reload can be asked for any more.
                         Err(error @ ServerError::Certificate(_)) => {
                             error!("the server is not trusted any more: {error}");
+                            self.failed("server-not-trusted");
                         }
-                        Err(error) => warn!("the server shows no certificate: {error}"),
+                        Err(error) => {
+                            warn!("the server shows no certificate: {error}");
+                            self.failed("server-silent");
+                        }
                         Ok(_) => {}
                     }
                     return false;
@@ -260,20 +280,8 @@ impl<S: SecretStore> Renewal<'_, S> {
     }
 
     async fn reload(&self, server: &HttpServer) -> Result<(), String> {
-        let password = self.admin_password().await?;
+        let password = current_password(self.secrets, &self.users.admin).await?;
         server.reload(&password).await.map_err(|error| error.to_string())
-    }
-
-    /// The current version, which the server accepts whenever it is there.
-    async fn admin_password(&self) -> Result<Password, String> {
-        let secret = &self.users.admin.secret;
-        let labels = self.secrets.labels(secret).await.map_err(|error| error.to_string())?;
-        let current = labels.and_then(|labels| labels.current);
-        let current = current.ok_or_else(|| format!("the secret `{}` has no current version", secret.0))?;
-        let version = self.secrets.read(secret, &current).await.map_err(|error| error.to_string())?;
-        let version = version.ok_or_else(|| format!("the current version of `{}` is gone", secret.0))?;
-        let credentials = Credentials::from_text(&version.text, &[ADMIN]).map_err(|error| error.to_string())?;
-        Ok(credentials.password)
     }
 
     /// Beside the leader: takes a rotation of the authority that is under way one phase further, if everybody shows the
@@ -283,6 +291,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         if let Err(error) = self.try_to_advance(id, server).await {
             let hint = error.hint().unwrap_or("it is looked at again at the next poll");
             warn!("the rotation of the certificate authority was not looked at: {} ({hint})", one_line(&error));
+            self.failed(authority_kind(&error));
         }
     }
 
@@ -297,6 +306,7 @@ impl<S: SecretStore> Renewal<'_, S> {
         match ca::advance(&secret, &evidence, Begin::No, OffsetDateTime::now_utc()).await? {
             Outcome::Advanced { from, document } => {
                 info!("the rotation of the certificate authority went from {from} to {}", document.phase());
+                self.report.authority(document.phase().as_str());
             }
             Outcome::Blocked { document, by } => {
                 let by: Vec<_> = by.iter().map(ToString::to_string).collect();

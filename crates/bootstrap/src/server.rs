@@ -20,8 +20,8 @@ use crate::password::Password;
 use crate::ports::{AccountRecord, Login, Members, Membership, Requester, Server, ServerError};
 use crate::resolver::Resolver;
 use crate::rotation::Role;
-use crate::trust::{NodeIdentity, Trust, TrustError, sha256, trusting_nobody};
-use crate::user::ADMIN;
+use crate::trust::{NodeIdentity, Trust, TrustError, sha256};
+use crate::user::{ADMIN, OPS};
 
 /// The server has no time-outs of its own: a request it cannot finish is never answered (observed §3).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -113,7 +113,8 @@ impl HttpServer {
     /// [`ServerError::Certificate`] if no client can be made.
     pub(crate) fn insecure(address: SocketAddr) -> Result<Self, ServerError> {
         let node = OwnNode { is_secure: false, address, name: "localhost".to_owned(), resolver: Resolver::nobody() };
-        let client = build(node.builder(trusting_nobody().map_err(unusable)?, Resolver::nobody()))?;
+        let client =
+            build(node.builder(Trust::nobody().client_config("localhost").map_err(unusable)?, Resolver::nobody()))?;
         Ok(Self::of(node, Clients { client, of_node: None }, address.to_string()))
     }
 
@@ -163,6 +164,54 @@ impl HttpServer {
             return Err(ServerError::Answer(format!("{} to the reload", answer.status())));
         }
         Ok(())
+    }
+
+    /// All members as the node's gossip has them.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`] if it does not say.
+    pub(crate) async fn roster(&self) -> Result<Roster, ServerError> {
+        Ok(self.get_json::<Gossip>("/gossip").await?.roster())
+    }
+
+    /// Begins a scavenge on this node, with one thread. Gives the server's id of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Unreachable`] if there was no answer: it may have begun. With any other error it has not; one that
+    /// runs already is answered with 400.
+    pub(crate) async fn begin_scavenge(&self, ops: &Password) -> Result<String, ServerError> {
+        let call = self.as_ops(Method::POST, "/admin/scavenge?threads=1", ops).body(Vec::new());
+        let answer = operated(call, "the scavenge").await?;
+        // It has begun, whatever follows.
+        answer.json::<Scavenge>().await.map(|begun| begun.scavenge_id).map_err(|error| silence(&error))
+    }
+
+    /// The id of the scavenge that runs on this node, if one does.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`] if it does not say.
+    pub(crate) async fn current_scavenge(&self, ops: &Password) -> Result<Option<String>, ServerError> {
+        let call = self.as_ops(Method::GET, "/admin/scavenge/current", ops);
+        let answer = operated(call, "the question for the scavenge").await?;
+        let current: Scavenge = answer.json().await.map_err(|error| failure(&error))?;
+        Ok(Some(current.scavenge_id).filter(|id| !id.is_empty()))
+    }
+
+    /// Stops the scavenge with this id, which the next one then goes on with.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`] if it did not say yes.
+    pub(crate) async fn stop_scavenge(&self, ops: &Password, id: &str) -> Result<(), ServerError> {
+        let call = self.as_ops(Method::DELETE, &format!("/admin/scavenge/{id}"), ops);
+        operated(call, "the end of the scavenge").await.map(drop)
+    }
+
+    fn as_ops(&self, method: Method, path: &str, ops: &Password) -> RequestBuilder {
+        self.client().request(method, self.url(path)).basic_auth(OPS, Some(ops.expose()))
     }
 
     fn client(&self) -> Client {
@@ -220,6 +269,31 @@ impl HttpServer {
     }
 }
 
+/// Sends what only operators may ask for.
+async fn operated(call: RequestBuilder, what: &str) -> Result<Response, ServerError> {
+    let answer = call.send().await.map_err(|error| failure(&error))?;
+    if answer.status() == StatusCode::UNAUTHORIZED && challenges_login(&answer) {
+        return Err(ServerError::Refused(what.to_owned()));
+    }
+    if !answer.status().is_success() {
+        return Err(ServerError::Answer(format!("{} to {what}", answer.status())));
+    }
+    Ok(answer)
+}
+
+/// An answer that was lost on its way.
+fn silence(error: &reqwest::Error) -> ServerError {
+    ServerError::Unreachable(root_cause(error))
+}
+
+/// Where none runs the id is empty (contract only: `AdminController`, 23.10 to 25.0).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Scavenge {
+    #[serde(default)]
+    scavenge_id: String,
+}
+
 #[derive(Deserialize)]
 struct Info {
     state: String,
@@ -257,7 +331,56 @@ pub(crate) struct Census {
     pub(crate) has_leader: bool,
 }
 
+/// The members of a cluster with what scavenges depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Roster {
+    /// The member that was asked, as `host:port` that it advertises to clients.
+    pub(crate) own: String,
+    members: Vec<Listed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Listed {
+    name: String,
+    is_alive: bool,
+    leads: bool,
+    votes: bool,
+}
+
+impl Roster {
+    /// The names of all members, in the order of names.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.members.iter().map(|member| member.name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    pub(crate) fn voters_alive(&self) -> usize {
+        self.members.iter().filter(|member| member.votes && member.is_alive).count()
+    }
+
+    pub(crate) fn someone_is_dead(&self) -> bool {
+        self.members.iter().any(|member| !member.is_alive)
+    }
+
+    /// Whether the member that was asked leads.
+    pub(crate) fn own_leads(&self) -> bool {
+        self.members.iter().any(|member| member.leads && member.name == self.own)
+    }
+}
+
 impl Gossip {
+    fn roster(self) -> Roster {
+        let own = format!("{}:{}", self.server_ip, self.server_port);
+        let listed = |member: Member| Listed {
+            name: format!("{}:{}", member.http_end_point_ip, member.http_end_point_port),
+            is_alive: member.is_alive,
+            leads: matches!(member.state.as_str(), "Leader" | "PreLeader" | "ResigningLeader"),
+            votes: !member.is_read_only_replica,
+        };
+        Roster { own, members: self.members.into_iter().map(listed).collect() }
+    }
+
     fn census(&self) -> Census {
         let is_voter = |member: &&Member| member.is_alive && !member.is_read_only_replica;
         let in_state = |state: &'static str| move |member: &Member| member.state == state;

@@ -93,6 +93,18 @@ pub async fn post(
     send(address, host, ca, request).await.map(|(status, _)| status)
 }
 
+/// Asks a server to delete something, as in [`get`].
+pub async fn delete(
+    address: SocketAddr,
+    host: &str,
+    ca: &str,
+    path: &str,
+    login: (&str, &str),
+) -> Result<StatusCode, Error> {
+    let request = Request::delete(path).header("host", host).header("authorization", basic(login));
+    send(address, host, ca, request.body(Full::new(Bytes::new()))?).await.map(|(status, _)| status)
+}
+
 fn basic((user, password): (&str, &str)) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }

@@ -93,9 +93,18 @@ fn assert_nothing_was_shown(eye: &Eye, rounds: usize) {
     let found = eye.find();
     assert!(found.is_empty(), "passwords were shown: {found:?}");
     assert!(eye.passwords() > rounds / 4, "there was little to find: {} passwords", eye.passwords());
-    for by in
-        ["bootstrap run", "/proc/PID/cmdline", "/proc/PID/environ", "health file", "bootstrap healthcheck", "server"]
-    {
+    for by in [
+        "bootstrap run",
+        "/proc/PID/cmdline",
+        "/proc/PID/environ",
+        "health file",
+        "bootstrap healthcheck",
+        "status file",
+        "bootstrap status",
+        "metrics",
+        "metrics for Prometheus",
+        "server",
+    ] {
         assert!(eye.seen(by) > 0, "nothing was seen of {by}");
     }
     // The same search finds a password that is there.

@@ -97,7 +97,11 @@ impl Drop for Process {
         self.eye.forget(self.child.id());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.eye.note(&self.name, &self.printed.lock().unwrap());
+        let printed = self.printed.lock().unwrap();
+        self.eye.note(&self.name, &printed);
+        for line in printed.lines().filter(|line| line.contains("CloudWatchMetrics")) {
+            self.eye.note("metrics", line);
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -91,6 +94,20 @@ pub(crate) struct Stage {
     run: TempDir,
     pub(crate) eye: Arc<Eye>,
     pub(crate) leader: usize,
+}
+
+/// What a running sidecar tells a Prometheus; nothing if it runs no more.
+fn ask_for_metrics(sidecar: &mut Process) -> Option<String> {
+    if sidecar.look().is_some() {
+        return None;
+    }
+    let address = sidecar.log.split("metrics are at http://").nth(1)?.split("/metrics").next()?.to_owned();
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 pub(crate) fn server(node: usize) -> usize {
@@ -234,7 +251,10 @@ impl Stage {
             .arg("--certs")
             .arg(self.cluster.path_of(node).join("certs"))
             .arg("--health-file")
-            .arg(self.run.path().join(name));
+            .arg(self.run.path().join(name))
+            .arg("--status-file")
+            .arg(self.status_file(node))
+            .arg("--metrics-address=127.0.0.1:0");
         let sidecar = Process::start("bootstrap run".to_owned(), &mut command, &self.eye);
         self.prey.set(node, sidecar.id());
         self.sidecars[node] = Some(sidecar);
@@ -252,6 +272,35 @@ impl Stage {
         let rotate = Process::start("bootstrap rotate".to_owned(), &mut command, &self.eye);
         self.prey.set(ROTATE, rotate.id());
         rotate
+    }
+
+    fn status_file(&self, node: usize) -> PathBuf {
+        self.run.path().join(format!("status-{node}.json"))
+    }
+
+    /// What `bootstrap status` shows, in the tasks and outside, the file it reads, and what a Prometheus is told.
+    pub(crate) fn check_status(&mut self) {
+        let mut commands = vec![self.command("status", ROTATE)];
+        commands[0].args(["--cloud-map-service", &self.service]);
+        for node in 0..NODES {
+            let file = self.status_file(node);
+            if let Ok(status) = fs::read_to_string(&file) {
+                self.eye.note("status file", &status);
+            }
+            let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+            command.env_clear().arg("status").arg("--status-file").arg(&file);
+            commands.push(command);
+            if let Some(text) = self.sidecars[node].as_mut().and_then(ask_for_metrics) {
+                self.eye.note("metrics for Prometheus", &text);
+            }
+        }
+        for (mut command, json) in commands.into_iter().zip([false, true, false, true]) {
+            let output = command.args(json.then_some("--json")).output().unwrap();
+            assert!(!output.stdout.is_empty(), "{output:?}");
+            for text in [output.stdout, output.stderr] {
+                self.eye.note("bootstrap status", &String::from_utf8_lossy(&text));
+            }
+        }
     }
 
     /// What a task's health check shows, and the file it reads.

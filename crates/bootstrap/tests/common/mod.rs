@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 #![allow(dead_code, reason = "not every test uses everything")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -25,6 +25,8 @@ pub(crate) struct Sidecar {
     pub(crate) child: Child,
     lines: Receiver<String>,
     pub(crate) log: String,
+    /// What it prints on stdout: metrics.
+    pub(crate) metrics: Receiver<String>,
     pub(crate) run: TempDir,
 }
 
@@ -90,6 +92,9 @@ impl Sidecar {
             ])
             .env("BOOTSTRAP_CERTS", place.certs)
             .env("BOOTSTRAP_HEALTH_FILE", run.path().join("health.json"))
+            .env("BOOTSTRAP_STATUS_FILE", run.path().join("status.json"))
+            .env("BOOTSTRAP_GUARD_STATUS_FILE", run.path().join("guard.json"))
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         for (name, value) in variables {
             if value.is_empty() {
@@ -99,10 +104,8 @@ impl Sidecar {
             };
         }
         let mut child = command.spawn().unwrap();
-        let (line, lines) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
-        Self { child, lines, log: String::new(), run }
+        let (lines, metrics) = (follow(child.stderr.take().unwrap()), follow(child.stdout.take().unwrap()));
+        Self { child, lines, log: String::new(), metrics, run }
     }
 
     /// Reads the log until a line contains `text`.
@@ -185,6 +188,17 @@ impl Sidecar {
         assert!(said.contains(hint), "{said}");
         assert_eq!(self.child.try_wait().unwrap(), None, "{}", self.log);
     }
+}
+
+/// What comes out of a pipe, line by line. It is read to its end whether anybody wants it or not.
+fn follow(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (line, lines) = channel();
+    thread::spawn(move || {
+        for text in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let _ = line.send(text);
+        }
+    });
+    lines
 }
 
 impl Drop for Sidecar {

@@ -190,6 +190,8 @@ pub struct Task {
 }
 
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
+const STATUS_FILE: &str = "/run/task/bootstrap-status.json";
+const GUARD_STATUS_FILE: &str = "/run/task/guard.json";
 
 /// The name of a secret of the deployment, or the ARN of one that is there already.
 pub(super) fn secret_name(config: &Config, name: &str, secret: &Secret) -> String {
@@ -316,10 +318,8 @@ fn init(config: &Config, name: ContainerName) -> Container {
 fn eventstore(config: &Config, host: &str, others: &[String]) -> Container {
     let server = &config.server;
     let insecure = config.access == Access::Insecure;
-    let mut environment = variables([
-        ("GUARD_DATA_DIR", server::DATA.to_owned()),
-        ("GUARD_STATUS_FILE", "/run/task/guard.json".to_owned()),
-    ]);
+    let mut environment =
+        variables([("GUARD_DATA_DIR", server::DATA.to_owned()), ("GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned())]);
     let member = Member {
         host,
         port: server.port,
@@ -420,6 +420,8 @@ fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Cont
         ("BOOTSTRAP_CLIENT_HOST", client_host(config)),
         ("BOOTSTRAP_CLIENT_PORT", port.to_string()),
         ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
+        ("BOOTSTRAP_STATUS_FILE", STATUS_FILE.to_owned()),
+        ("BOOTSTRAP_GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned()),
     ]));
     if config.nodes.is_cluster() {
         environment.extend(variables([

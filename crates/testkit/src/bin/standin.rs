@@ -49,6 +49,9 @@ struct Cli {
     /// How long a node that follows takes to catch up, in seconds, stretched as all times are.
     #[arg(long, env = "STANDIN_CATCH_UP", default_value = "0")]
     catch_up: u32,
+    /// How many seconds a scavenge takes, stretched like all other times.
+    #[arg(long, env = "STANDIN_SCAVENGE_SECONDS", default_value = "10")]
+    scavenge_seconds: u64,
     /// End with code 0 so often on a new data directory before staying.
     #[arg(long, env = "STANDIN_FIRST_BOOT_EXITS", default_value = "0")]
     first_boot_exits: u32,
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         lose_reset_replies: cli.lose_reset_replies,
         fail_reloads: cli.fail_reloads,
         lose_first_poll: cli.lose_first_poll,
+        scavenge_seconds: cli.scavenge_seconds,
         first_boot_exits: cli.first_boot_exits,
         catch_up: Duration::from_secs(cli.catch_up.into()),
     };

@@ -35,6 +35,13 @@ pub(super) fn text(body: String) -> Reply {
     reply
 }
 
+/// A sentence.
+pub(super) fn plain(status: StatusCode, body: &'static str) -> Reply {
+    let mut reply = with_header(empty(status), CONTENT_TYPE, "text/plain; charset=utf-8");
+    *reply.body_mut() = Full::new(Bytes::from_static(body.as_bytes()));
+    reply
+}
+
 /// Compresses a reply if exactly one coding is accepted (contract §1.2).
 pub(super) fn compressed(reply: Reply, accepted: Option<&HeaderValue>) -> Reply {
     let coding = accepted.and_then(|coding| coding.to_str().ok()).unwrap_or_default();

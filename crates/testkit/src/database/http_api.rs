@@ -22,7 +22,7 @@ use super::journal::Journal;
 use super::members::{Info, Member, State};
 use super::node::{Caller, Node, Verdict};
 use super::routes::{AdminOrder, Format, Resource, accepts, format_in, is_readable};
-use super::{life, protocol, replies, writes};
+use super::{life, protocol, replies, scavenges, writes};
 
 const CHALLENGE: &str = "X-Basic realm=\"ESDB\"";
 
@@ -239,6 +239,8 @@ async fn serve(api: &Api, request: Request<Incoming>, caller: &Caller, worker: u
         Resource::Metrics => text(replies::metrics(line, node.with(|inner| inner.state))),
         Resource::AdminLogin => admin_login(line, caller),
         Resource::AdminOrder(order) => admin_order(api, order),
+        Resource::Scavenges => scavenges::answer(node, &method, None, request.uri().query()),
+        Resource::Scavenge(which) => scavenges::answer(node, &method, Some(&which), None),
         _ if method == Method::GET => read_users(node, &resource, caller, worker, &base).await,
         resource => writes::write(api, request, &resource, caller, worker, &base).await,
     };

@@ -25,6 +25,7 @@ mod private_key;
 mod protocol;
 mod replies;
 mod routes;
+mod scavenges;
 mod server;
 mod users;
 mod writes;

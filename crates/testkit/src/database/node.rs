@@ -12,6 +12,8 @@ use super::line::{Line, Timings};
 use super::members::{Endpoint, Info, Members, State};
 use super::names::Names;
 use super::options::Options;
+use super::scavenges::Scavenge;
+use super::server::Settings;
 use super::users::{Event, Hash, Record, Users};
 
 /// The server looks at the notices once in this time, each process on its own clock (observed §4).
@@ -101,6 +103,8 @@ pub(super) struct Node {
     pub(super) instance_id: String,
     /// How long it takes to catch up, at the least.
     pub(super) catch_up: Duration,
+    /// How long a scavenge takes, in seconds before they are stretched.
+    pub(super) scavenge_seconds: u64,
     scale: f64,
 }
 
@@ -133,6 +137,8 @@ pub(super) struct Inner {
     pub(super) ending: Option<Ending>,
     /// What this process knows of passwords; filled by successful logins alone, without expiry.
     cache: BTreeMap<String, Hash>,
+    /// The last scavenge of this process.
+    pub(super) scavenge: Option<Scavenge>,
     notices_seen: usize,
     unanswered: Vec<Unanswered>,
     hung: u64,
@@ -201,15 +207,13 @@ pub(super) fn stored<T>(result: io::Result<T>) -> T {
 }
 
 impl Node {
-    /// A node on the given users that takes `catch_up` to catch up. `scale` stretches every time that the server has of its
-    /// own.
+    /// A node on the given users. Of the settings it takes the times, and how they are stretched.
     pub(super) fn new(
         options: Options,
         identity: Option<Identity>,
         names: Names,
         users: Users,
-        catch_up: Duration,
-        scale: f64,
+        settings: &Settings,
     ) -> io::Result<Self> {
         let state = match (options.cluster_size, options.is_read_only_replica) {
             (..=1, _) => State::PreLeader,
@@ -231,6 +235,7 @@ impl Node {
             alone_since: None,
             ending: None,
             cache: BTreeMap::new(),
+            scavenge: None,
             // Old notices were for the process before.
             notices_seen: users.notices().len(),
             users,
@@ -247,8 +252,9 @@ impl Node {
             identity: watch::Sender::new(identity.map(Arc::new)),
             names,
             instance_id: uuid::Uuid::new_v4().to_string(),
-            catch_up,
-            scale,
+            catch_up: settings.catch_up,
+            scavenge_seconds: settings.scavenge_seconds,
+            scale: settings.time_scale,
         })
     }
 

@@ -21,6 +21,9 @@ pub(super) enum Resource {
     Metrics,
     AdminLogin,
     AdminOrder(AdminOrder),
+    /// Scavenges, and one of them: its id, `current` or `last`.
+    Scavenges,
+    Scavenge(String),
     Users,
     Current,
     User(String),
@@ -59,6 +62,8 @@ impl Resource {
             ["admin", "reloadconfig"] => Self::AdminOrder(AdminOrder::Reload),
             ["admin", "shutdown"] => Self::AdminOrder(AdminOrder::ShutDown),
             ["admin", "node", "resign"] => Self::AdminOrder(AdminOrder::Resign),
+            ["admin", "scavenge"] => Self::Scavenges,
+            ["admin", "scavenge", which] => Self::Scavenge((*which).to_owned()),
             ["users"] | ["users", ""] => Self::Users,
             ["users", "$current"] => Self::Current,
             ["users", login] => Self::User((*login).to_owned()),
@@ -84,7 +89,9 @@ impl Resource {
         match self {
             Self::Users => &["GET", "POST"],
             Self::User(_) => &["GET", "PUT", "DELETE"],
-            Self::AdminOrder(_) | Self::Command(..) => &["POST"],
+            Self::AdminOrder(_) | Self::Command(..) | Self::Scavenges => &["POST"],
+            Self::Scavenge(which) if which == "current" || which == "last" => &["DELETE", "GET"],
+            Self::Scavenge(_) => &["DELETE"],
             _ => &["GET"],
         }
     }
@@ -115,7 +122,7 @@ impl Resource {
             Self::Root | Self::Web | Self::WebPage | Self::Info | Self::Ping | Self::Gossip => true,
             Self::Stats if line.has_open_stats() => true,
             Self::Stats | Self::Metrics | Self::AdminLogin | Self::Current => *caller != Caller::Anonymous,
-            Self::AdminOrder(_) | Self::InfoOptions => caller.is_operator(),
+            Self::AdminOrder(_) | Self::InfoOptions | Self::Scavenges | Self::Scavenge(_) => caller.is_operator(),
             // Everybody may change the own password, and nobody another's.
             Self::Command(login, Command::ChangePassword) => caller.name() == login,
             // The user `admin` passes here without its group, and is refused later (contract §1.1).

@@ -62,6 +62,8 @@ pub struct Settings {
     pub lose_first_poll: bool,
     /// How long a node that follows takes to catch up, at the least.
     pub catch_up: Duration,
+    /// How long a scavenge takes, in seconds before [`Self::time_scale`].
+    pub scavenge_seconds: u64,
     /// So often a server on a new data directory ends with code 0 before it stays (observed §1).
     pub first_boot_exits: u32,
 }
@@ -189,7 +191,7 @@ async fn serve(settings: &Settings, options: Options, identity: Option<Identity>
     let users = Users::open(&options.db)?;
     let address = SocketAddr::new(options.ip, options.port);
     let names = Names::new(settings.names.clone())?;
-    let node = Arc::new(Node::new(options, identity, names, users, settings.catch_up, settings.time_scale)?);
+    let node = Arc::new(Node::new(options, identity, names, users, settings)?);
     let (orders, mut ordered) = mpsc::unbounded_channel();
     let api = Arc::new(Api {
         node: Arc::clone(&node),

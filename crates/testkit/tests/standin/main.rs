@@ -9,5 +9,6 @@ mod discovery;
 mod faults;
 mod lines;
 mod replies;
+mod scavenges;
 mod single;
 mod wire;
