@@ -18,6 +18,7 @@ mod assembly;
 pub mod cfn;
 pub mod cli;
 mod config;
+mod exports;
 mod image;
 mod lower;
 mod model;
@@ -26,6 +27,7 @@ mod values;
 
 pub use assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 pub use config::{Config, ConfigErrors, Mistake, TEMPLATE, reference, schema};
+pub use exports::Export;
 pub use image::ImageReference;
 pub use model::{
     ApplicationUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,

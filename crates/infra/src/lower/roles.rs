@@ -2,12 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::data::access_point_id;
 use super::service::Shared;
-use super::{
-    CA_SECRET_ARN, elastic_file_system_arn, encryption, file_system_arn, imported, policy, secret_arn, statement, trust,
-};
+use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
 use crate::cfn::{LogicalId, Resource, Template};
+use crate::exports::Export;
 use crate::model::{Task, Volume};
 
 /// What ECS itself needs to start the task.
@@ -95,7 +93,7 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, numbe
                 "secretsmanager:PutSecretValue",
                 "secretsmanager:UpdateSecretVersionStage",
             ],
-            &imported(deployment, CA_SECRET_ARN),
+            &deployment.import(&Export::CaSecretArn),
         ));
     }
     statements.extend(use_key_of_secrets(shared, &["kms:Decrypt", "kms:GenerateDataKey"]));
@@ -106,7 +104,7 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, numbe
 fn mount(shared: &Shared<'_>, number: usize) -> Value {
     let deployment = shared.deployment;
     let access_point = |volume: Volume| {
-        elastic_file_system_arn("access-point", &imported(deployment, &access_point_id(number, volume)))
+        elastic_file_system_arn("access-point", &deployment.import(&Export::access_point_id(number, volume)))
     };
     let access_points = if deployment.config().server.log_volume {
         json!([access_point(Volume::Data), access_point(Volume::Logs)])
@@ -116,7 +114,7 @@ fn mount(shared: &Shared<'_>, number: usize) -> Value {
     let mut mount = statement(
         "MountOwnData",
         &["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
-        &file_system_arn(&imported(deployment, "FileSystemId")),
+        &file_system_arn(&deployment.import(&Export::FileSystemId)),
     );
     mount["Condition"] = json!({"StringEquals": {"elasticfilesystem:AccessPointArn": access_points}});
     mount

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::network::Network;
 use super::{export, name_tag};
 use crate::cfn::{Resource, Template};
+use crate::exports::Export;
 use crate::model::{Deployment, FileSystem};
 use crate::server::REPLICATION_PORT;
 
@@ -37,7 +38,7 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         let from = json!({"CidrIp": admin.to_string()});
         ingress(template, "NodeFromAdmin", &node, &from, "admin UI, HTTP and gRPC from people", config.server.port);
     }
-    export(template, deployment, "NodeSecurityGroupId", "Security group of the nodes", node);
+    export(template, deployment, &Export::NodeSecurityGroupId, node);
     file_system
 }
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::data::access_point_id;
 use super::service::Shared;
-use super::{CA_SECRET_ARN, imported, secret_arn, sub};
+use super::{secret_arn, sub};
 use crate::cfn::{LogicalId, Resource};
+use crate::exports::Export;
 use crate::image::EcrRepository;
 use crate::model::{Condition, Container, ContainerName, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume};
 use crate::values::{BuiltInUser, Qualifier};
@@ -49,10 +49,10 @@ impl Shared<'_> {
             let mut declared = json!({"Name": volume.as_str()});
             if matches!(volume, Volume::Data | Volume::Logs) {
                 declared["EFSVolumeConfiguration"] = json!({
-                    "FilesystemId": imported(self.deployment, "FileSystemId"),
+                    "FilesystemId": self.deployment.import(&Export::FileSystemId),
                     "TransitEncryption": "ENABLED",
                     "AuthorizationConfig": {
-                        "AccessPointId": imported(self.deployment, &access_point_id(number, volume)),
+                        "AccessPointId": self.deployment.import(&Export::access_point_id(number, volume)),
                         "IAM": "ENABLED",
                     },
                 });
@@ -148,7 +148,7 @@ impl Shared<'_> {
             Setting::Literal(text) => json!(text),
             Setting::Region => json!({"Ref": "AWS::Region"}),
             Setting::Secret(user) => secret_arn(self.deployment, user.as_str()),
-            Setting::CaSecret => imported(self.deployment, CA_SECRET_ARN),
+            Setting::CaSecret => self.deployment.import(&Export::CaSecretArn),
             Setting::ClientService => self.client_service.attribute("Id"),
         }
     }

@@ -221,6 +221,11 @@ impl Login {
         })
     }
 
+    /// For a login that was checked already, or is the server's own.
+    pub(crate) fn known(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The second login of a pair that takes turns.
     pub(crate) fn alternate(&self) -> Self {
         Self(format!("{}-b", self.0))
