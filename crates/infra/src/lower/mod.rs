@@ -1,6 +1,7 @@
 //! Deployment → templates; pure.
 
 mod backup;
+mod consumer;
 mod data;
 mod encryption;
 mod network;
@@ -19,18 +20,20 @@ use crate::exports::Export;
 use crate::model::{Deployment, Program};
 use crate::values::Login;
 
+pub(crate) use self::consumer::consumer;
 pub(crate) use self::task::built_repository;
 
 /// The tags of images that whoever deploys builds.
 pub(crate) type BuiltImages = BTreeMap<Program, String>;
 
-/// The templates of a deployment in the order in which they are deployed, with their stack names.
-pub(crate) fn stacks(deployment: &Deployment, built: &BuiltImages) -> [(String, Template); 2] {
-    let name = deployment.name();
-    [
-        (format!("{name}-StatefulResources"), stateful(deployment)),
-        (format!("{name}-EventStore"), service::lower(deployment, built)),
-    ]
+/// The names of a deployment's stacks in the order in which they are deployed.
+pub(crate) fn stack_names(deployment: &Deployment) -> [String; 2] {
+    ["StatefulResources", "EventStore"].map(|stack| format!("{}-{stack}", deployment.name()))
+}
+
+/// Their templates.
+pub(crate) fn stacks(deployment: &Deployment, built: &BuiltImages) -> [Template; 2] {
+    [stateful(deployment), service::lower(deployment, built)]
 }
 
 /// Network, file system, backup and secrets. What holds state is retained.

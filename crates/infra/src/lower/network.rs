@@ -26,8 +26,19 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment) -> Network
     network
 }
 
+/// The subnets of the nodes, one per zone, for other stacks than the first.
+pub(super) fn imported_subnets(deployment: &Deployment) -> Vec<Value> {
+    let network = &deployment.config().network;
+    match &network.vpc {
+        Vpc::New { egress, .. } => {
+            (0..network.subnets()).map(|zone| deployment.import(&node_subnet(*egress, zone))).collect()
+        }
+        Vpc::Existing { subnets, .. } => subnets.iter().map(|subnet| json!(subnet.as_str())).collect(),
+    }
+}
+
 /// The export of a subnet of a new VPC that nodes are in, by its zone from 0.
-pub(super) fn node_subnet(egress: Egress, zone: usize) -> Export {
+fn node_subnet(egress: Egress, zone: usize) -> Export {
     match egress {
         Egress::OneNat | Egress::NatPerZone => Export::PrivateSubnetId(zone + 1),
         Egress::PublicIp => Export::PublicSubnetId(zone + 1),

@@ -6,7 +6,7 @@ use super::service::Shared;
 use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{Task, Volume};
+use crate::model::{Deployment, Task, Volume};
 
 /// What ECS itself needs to start the task.
 pub(super) fn execution(
@@ -23,18 +23,25 @@ pub(super) fn execution(
         task.containers.iter().filter_map(|container| shared.repository_arn(&container.image)).collect();
     repositories.dedup();
     if !repositories.is_empty() {
-        let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
-        statements.push(statement("PullImages", &pull, &json!(repositories)));
-        // It takes no resource.
-        statements.push(statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")));
+        statements.extend(pull(&json!(repositories)));
     }
     let passwords = task.containers.iter().flat_map(|container| &container.passwords);
     let secrets: Vec<_> = passwords.map(|(_, user)| secret_arn(shared.deployment, user.as_str())).collect();
     if !secrets.is_empty() {
         statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
-        statements.extend(use_key_of_secrets(shared, &["kms:Decrypt"]));
+        statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
     }
     role(shared, template, id, "starts the task", "start", &statements)
+}
+
+/// What ECS needs to pull images from repositories of ECR.
+pub(super) fn pull(repositories: &Value) -> [Value; 2] {
+    let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
+    [
+        statement("PullImages", &pull, repositories),
+        // It takes no resource.
+        statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")),
+    ]
 }
 
 /// What the programs in the task call. One role serves all containers of a task.
@@ -96,7 +103,7 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, numbe
             &deployment.import(&Export::CaSecretArn),
         ));
     }
-    statements.extend(use_key_of_secrets(shared, &["kms:Decrypt", "kms:GenerateDataKey"]));
+    statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt", "kms:GenerateDataKey"]));
     role(shared, template, id, "what the node's containers call", "node", &statements)
 }
 
@@ -121,9 +128,9 @@ fn mount(shared: &Shared<'_>, number: usize) -> Value {
 }
 
 /// Secrets Manager asks KMS in the name of its caller; the account's own key for it needs no grant.
-fn use_key_of_secrets(shared: &Shared<'_>, actions: &[&str]) -> Option<Value> {
-    let secured = shared.deployment.secured()?;
-    let key = encryption::imported_key(shared.deployment, &secured.encryption)?;
+pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> Option<Value> {
+    let secured = deployment.secured()?;
+    let key = encryption::imported_key(deployment, &secured.encryption)?;
     let mut statement = statement("UseKeyOfSecrets", actions, &key);
     let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
     statement["Condition"] = json!({"StringEquals": {"kms:ViaService": service}});

@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::network::node_subnet;
+use super::network::imported_subnets;
 use super::{BuiltImages, encryption, export, roles, task};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{ContainerName, Deployment, Discovery, Node, Vpc};
+use crate::model::{ContainerName, Deployment, Discovery, Node};
 use crate::server::EXTERNAL_TCP_PORT;
 
 /// How long a client may remember an address, in seconds.
@@ -129,11 +129,8 @@ impl<'a> Shared<'a> {
         let all = config.network.subnets();
         let own = (number - 1) % all;
         let zones = (0..all).filter(|zone| !config.nodes.is_cluster() || *zone == own);
-        let subnet = |zone: usize| match &config.network.vpc {
-            Vpc::New { egress, .. } => self.deployment.import(&node_subnet(*egress, zone)),
-            Vpc::Existing { subnets, .. } => json!(subnets[zone].as_str()),
-        };
-        zones.map(subnet).collect()
+        let subnets = imported_subnets(self.deployment);
+        zones.map(|zone| subnets[zone].clone()).collect()
     }
 
     fn log_group(&self, template: &mut Template, number: usize, name: ContainerName) -> LogicalId {
