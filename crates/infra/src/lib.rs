@@ -25,8 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The same [`Deployment`] can be run without AWS: a [`Task`] is its containers with command lines, variables, volumes and
-//! dependencies, in an order in which they can be started.
+//! The same [`Deployment`] can be run without AWS: [`compose()`] is its tasks for docker compose, and a [`Task`] is its containers with
+//! command lines, variables, volumes and dependencies, in an order in which they can be started.
 //!
 //! # Consumers, and resources beside ours
 //!
@@ -46,7 +46,7 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | written |
+//! | 0 | written, or printed |
 //! | 2 | the command line is wrong |
 //! | 70 | a bug: the templates do not hold together |
 //! | 74 | a file could not be read or written |
@@ -56,6 +56,7 @@
 mod assembly;
 pub mod cfn;
 pub mod cli;
+mod compose;
 mod config;
 mod consumer;
 mod exports;
@@ -67,6 +68,7 @@ mod stacks;
 mod values;
 
 pub use assembly::{Assembly, AssemblyError, BuildContext, ContextError};
+pub use compose::compose;
 pub use config::{Config, ConfigErrors, Mistake, TEMPLATE, reference, schema};
 pub use consumer::{Connections, ConsumerError, Destination, FargateService, Port, SecretField};
 pub use exports::Export;

@@ -44,7 +44,6 @@ impl Shared<'_> {
         let mounted = |volume: &Volume| {
             task.containers.iter().flat_map(|container| &container.mounts).any(|mount| mount.volume == *volume)
         };
-        let all = [Volume::Certs, Volume::Tmp, Volume::Run, Volume::CaState, Volume::Data, Volume::Logs];
         let volume = |volume: Volume| {
             let mut declared = json!({"Name": volume.as_str()});
             if matches!(volume, Volume::Data | Volume::Logs) {
@@ -59,7 +58,7 @@ impl Shared<'_> {
             }
             declared
         };
-        Value::Array(all.into_iter().filter(mounted).map(volume).collect())
+        Value::Array(Volume::ALL.into_iter().filter(mounted).map(volume).collect())
     }
 
     fn container(&self, container: &Container, log_group: &LogicalId) -> Value {
