@@ -23,7 +23,7 @@ impl Port {
     }
 
     /// Its number.
-    pub fn number(self) -> u16 {
+    pub(crate) fn number(self) -> u16 {
         self.0
     }
 }
@@ -44,7 +44,7 @@ pub enum SecretField {
 
 impl SecretField {
     /// The key.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Username => "username",
             Self::Password => "password",

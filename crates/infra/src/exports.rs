@@ -66,7 +66,7 @@ impl Export {
     }
 
     /// What it is, in the template as well.
-    pub fn description(&self) -> String {
+    pub(crate) fn description(&self) -> String {
         let text = match self {
             Self::Host => "Name that clients connect to",
             Self::Port => "Port for HTTP and gRPC",

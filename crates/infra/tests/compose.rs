@@ -347,3 +347,20 @@ fn docker_compose_accepts_the_files() {
         assert_eq!(listed, services(&file).map(|(name, _)| name.to_owned()).collect(), "{name}");
     }
 }
+
+/// The ports on this machine, on loopback alone, are apart, whatever port the server has.
+#[test]
+fn every_node_has_a_port_of_this_machine() {
+    for port in [2113_u16, 65_534, 65_535] {
+        let deployment = deployment(&format!("name = \"es\"\ncluster.nodes = 7\nserver.port = {port}"));
+        let file = file(&deployment);
+        let published = deployment.nodes().iter().map(|node| {
+            let published = file["services"][node.name()]["ports"][0].as_str().unwrap();
+            let (place, inner) = published.rsplit_once(':').unwrap();
+            assert_eq!(inner, port.to_string());
+            place.strip_prefix("127.0.0.1:").unwrap().parse::<u16>().unwrap()
+        });
+        let published: BTreeSet<_> = published.collect();
+        assert!(published.len() == 7 && !published.contains(&0), "{published:?}");
+    }
+}

@@ -167,7 +167,11 @@ fn pause(deployment: &Deployment, node: &Node, number: u16) -> Yaml {
     let guard_image = certgen.map_or_else(|| image("CERTGEN", &own_image(Program::Certgen.as_str())), task_image);
     let port = deployment.port();
     let aliases = list([text(node.host()), text(deployment.client_host())]);
-    let published = format!("127.0.0.1:${{PORT_NODE_{}:-{}}}:{port}", number + 1, u32::from(port) + u32::from(number));
+    let published = format!(
+        "127.0.0.1:${{PORT_NODE_{}:-{}}}:{port}",
+        number + 1,
+        port.checked_add(number).unwrap_or(port - number)
+    );
     let mut service = vec![
         ("image", guard_image),
         ("entrypoint", list([text("/guard")])),
@@ -261,7 +265,7 @@ fn environment(deployment: &Deployment, node: &Node, container: &Container) -> Y
         Value::Literal(text) => text.clone(),
         Value::Region => REGION.to_owned(),
         Value::Secret(user) => deployment.secret_name(user.as_str()),
-        Value::CaSecret => deployment.ca_secret_name().unwrap_or_default(),
+        Value::CaSecret => deployment.ca_secret_name().expect("a model that names the secret has it"),
         Value::ClientService => client_service(deployment),
     };
     let mut environment: Vec<_> =
