@@ -1,4 +1,4 @@
-//! `infra init`, `infra synth` and `infra schema`.
+//! `infra init`, `infra synth`, `infra compose` and `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
+use crate::compose::compose;
 use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, schema};
 use crate::model::Deployment;
 
@@ -42,6 +43,12 @@ enum Command {
         /// The directory to write; an assembly that is there is replaced.
         #[arg(long, env = "INFRA_OUT", value_name = "DIR", default_value = "./cdk.out")]
         out: PathBuf,
+    },
+    /// Print the same tasks as a docker compose file, with a double of AWS, for a cluster on one machine.
+    Compose {
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
     },
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
@@ -117,8 +124,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match &cli.command {
         Command::Init { config, name } => init(config, name),
         Command::Synth { config, out } => synth(config, out),
+        Command::Compose { config } => read(config).map(|deployment| {
+            print(&compose(&deployment));
+            format!("the tasks of {} for docker compose", deployment.name())
+        }),
         Command::Schema => {
-            print(&format!("{:#}", schema()));
+            print(&format!("{:#}\n", schema()));
             return ExitCode::SUCCESS;
         }
     };
@@ -137,9 +148,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the schema is this program's data")]
+#[expect(clippy::print_stdout, reason = "this is the program's data")]
 fn print(text: &str) {
-    println!("{text}");
+    print!("{text}");
 }
 
 /// The error and its causes on one line.
@@ -166,13 +177,19 @@ fn init(path: &Path, name: &str) -> Result<String, Error> {
     Ok(format!("wrote {}; next: infra synth", path.display()))
 }
 
-fn synth(path: &Path, out: &Path) -> Result<String, Error> {
+/// The deployment that a file describes; warnings are told.
+fn read(path: &Path) -> Result<Deployment, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let config = Config::parse(&text).map_err(|source| Error::Config { path: path.to_owned(), source })?;
     let deployment = Deployment::new(config);
     for warning in deployment.warnings() {
         eprintln!("warning: {}: {warning}", path.display());
     }
+    Ok(deployment)
+}
+
+fn synth(path: &Path, out: &Path) -> Result<String, Error> {
+    let deployment = read(path)?;
     let failed = |source| Error::Assembly { out: out.to_owned(), source };
     let assembly = match deployment.build_directory() {
         None => Assembly::new(&deployment),

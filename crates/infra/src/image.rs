@@ -1,6 +1,9 @@
 //! References to container images: what is allowed, and what in them ECR must be asked for.
 
 use std::fmt;
+use std::str::FromStr;
+
+use crate::values::ValueError;
 
 /// An image with a tag, a digest or both: `registry/name:1.2.3`, `registry/name@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,14 @@ impl ImageReference {
         let (name, _) = split_tag(path.split('@').next()?);
         let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
         is_account.then_some(EcrRepository { account, region, name })
+    }
+}
+
+impl FromStr for ImageReference {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Self::parse(text).map_err(ValueError::new)
     }
 }
 

@@ -364,30 +364,6 @@ fn nothing_listens_to_the_world() {
 }
 
 #[test]
-fn the_exports_are_a_stable_interface() {
-    let exports = |stack: &str| -> Vec<String> {
-        let template = template(stack);
-        let outputs = template["Outputs"].as_object().unwrap();
-        outputs.values().map(|output| output["Export"]["Name"].as_str().unwrap().to_owned()).collect()
-    };
-    assert_eq!(exports("EventStore"), ["eventstore:Host", "eventstore:NamespaceId", "eventstore:Port"]);
-    assert_eq!(
-        exports("StatefulResources"),
-        [
-            "eventstore:AdminSecretArn",
-            "eventstore:CaSecretArn",
-            "eventstore:FileSystemId",
-            "eventstore:Node1DataAccessPointId",
-            "eventstore:NodeSecurityGroupId",
-            "eventstore:OpsSecretArn",
-            "eventstore:PrivateSubnet1Id",
-            "eventstore:PrivateSubnet2Id",
-            "eventstore:VpcId",
-        ]
-    );
-}
-
-#[test]
 fn every_line_and_every_image_can_be_rendered() {
     for line in ["23.10", "24.10"] {
         let text = format!(

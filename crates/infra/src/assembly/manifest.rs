@@ -40,14 +40,15 @@ struct Manifest {
     artifacts: Artifacts,
 }
 
-/// The manifest of stacks in the order in which they are deployed. The first holds state, images are the last one's.
-pub(super) fn manifest(deployment: &Deployment, stacks: &[String], has_images: bool) -> String {
+/// The manifest of stacks in the order in which they are deployed. The first holds state; `with_images` is the one for which
+/// images are built.
+pub(super) fn manifest(deployment: &Deployment, stacks: &[String], with_images: Option<&String>) -> String {
     let mut artifacts = Vec::new();
     let mut previous: Vec<String> = Vec::new();
     for (index, stack) in stacks.iter().enumerate() {
         let is_first = index == 0;
         let mut dependencies = previous.clone();
-        if has_images && index + 1 == stacks.len() {
+        if with_images == Some(stack) {
             let assets = format!("{stack}.assets");
             artifacts.push((assets.clone(), asset_manifest(&deployment.config().deploy.cdk_qualifier, stack)));
             // Without it the stack is deployed and no image is built (cloud-assembly §1).

@@ -13,6 +13,7 @@ pub use self::context::{BuildContext, ContextError};
 use crate::cfn::TemplateError;
 use crate::lower::{self, BuiltImages};
 use crate::model::{Deployment, Program};
+use crate::stacks::Stacks;
 
 /// Read by every CDK command line since 2.150 (mid 2024); nothing newer is needed.
 const SCHEMA_VERSION: &str = "36.0.0";
@@ -32,7 +33,7 @@ pub struct Assembly {
 /// Why an assembly was not made or not written.
 #[derive(Debug, thiserror::Error)]
 pub enum AssemblyError {
-    /// A bug: the templates do not hold together.
+    /// A reference that leads nowhere, or a circle: in what was put beside or after the deployment, or a bug of this crate.
     #[error("the stack `{stack}` does not hold together")]
     Template {
         /// The stack.
@@ -73,10 +74,7 @@ impl Assembly {
     /// [`AssemblyError::NoContext`] if images are to be built, [`AssemblyError::Template`] only if there is a bug in this
     /// crate.
     pub fn new(deployment: &Deployment) -> Result<Self, AssemblyError> {
-        match deployment.build_directory() {
-            Some(directory) => Err(AssemblyError::NoContext(directory.to_owned())),
-            None => Self::of(deployment, None),
-        }
+        Stacks::new(deployment).assembly()
     }
 
     /// The assembly of a deployment whose images whoever deploys builds from `context`; what that holds is part of it.
@@ -85,31 +83,45 @@ impl Assembly {
     ///
     /// [`AssemblyError::Template`] only if there is a bug in this crate.
     pub fn with_context(deployment: &Deployment, context: BuildContext) -> Result<Self, AssemblyError> {
-        Self::of(deployment, deployment.build_directory().is_some().then_some(context))
+        Stacks::new(deployment).assembly_with_context(context)
     }
 
-    fn of(deployment: &Deployment, context: Option<BuildContext>) -> Result<Self, AssemblyError> {
+    /// The assembly of a deployment's stacks, with what is beside and after them.
+    pub(crate) fn of_stacks(stacks: &Stacks<'_>, context: Option<BuildContext>) -> Result<Self, AssemblyError> {
+        let deployment = stacks.deployment;
+        let context = match (deployment.build_directory(), context) {
+            (Some(directory), None) => return Err(AssemblyError::NoContext(directory.to_owned())),
+            (Some(_), context) => context,
+            (None, _) => None,
+        };
         let built: BuiltImages = match &context {
             Some(context) => Program::ALL.into_iter().map(|program| (program, context.tag(program))).collect(),
             None => BuiltImages::new(),
         };
         let mut files = BTreeMap::new();
-        let mut stacks = Vec::new();
+        let mut names = Vec::new();
         let mut exported = BTreeSet::new();
-        for (stack, template) in lower::stacks(deployment, &built) {
+        let mut own = lower::stacks(deployment, &built);
+        for (template, beside) in own.iter_mut().zip(&stacks.beside) {
+            beside.put_into(template);
+        }
+        let own = lower::stack_names(deployment).into_iter().zip(&own);
+        let after = stacks.after.iter().map(|stack| (stack.name.clone(), &stack.template));
+        for (stack, template) in own.chain(after) {
             let rendered = template
                 .render(&exported)
                 .map_err(|source| AssemblyError::Template { stack: stack.clone(), source })?;
             exported.extend(template.exports().map(str::to_owned));
             // Compact: a template above 50 KiB could not be deployed without a bootstrapped account.
             files.insert(manifest::template_file(&stack), format!("{rendered}\n"));
-            stacks.push(stack);
+            names.push(stack);
         }
-        if let (Some(context), Some(stack)) = (&context, stacks.last()) {
+        let [_, with_images] = lower::stack_names(deployment);
+        if let Some(context) = &context {
             let assets = manifest::assets(&deployment.config().deploy.cdk_qualifier, context);
-            files.insert(manifest::assets_file(stack), format!("{assets:#}\n"));
+            files.insert(manifest::assets_file(&with_images), format!("{assets:#}\n"));
         }
-        let manifest = manifest::manifest(deployment, &stacks, context.is_some());
+        let manifest = manifest::manifest(deployment, &names, context.is_some().then_some(&with_images));
         files.insert(MANIFEST.to_owned(), format!("{manifest}\n"));
         Ok(Self { files, context })
     }

@@ -24,7 +24,7 @@ pub use self::reference::reference;
 pub use self::schema::schema;
 pub(crate) use self::section::nearest;
 
-/// The file that `infra init` writes: every key with its default and what it means. [`reference`] makes it.
+/// The file that `infra init` writes: every key with its default and what it means. [`reference()`] makes it.
 pub const TEMPLATE: &str = include_str!("../eventstore.toml");
 
 /// A valid configuration.

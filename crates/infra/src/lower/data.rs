@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::network::Network;
 use super::{encryption, export, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
+use crate::exports::Export;
 use crate::model::{DATA_UID, Deployment, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Volume};
 
 /// Gives the file system's id.
@@ -18,7 +19,7 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         }
         FileSystem::Existing { id, .. } => json!(id.as_str()),
     };
-    export(template, deployment, "FileSystemId", "File system with the database", file_system.clone());
+    export(template, deployment, &Export::FileSystemId, file_system.clone());
     for (number, node) in (1..).zip(deployment.nodes()) {
         access_point(template, deployment, &file_system, number, node.name(), Volume::Data);
         if deployment.config().server.log_volume {
@@ -26,11 +27,6 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         }
     }
     file_system
-}
-
-/// The name of the output and of the export with the id of a node's access point.
-pub(super) fn access_point_id(number: usize, volume: Volume) -> String {
-    format!("{}Id", access_point_name(number, volume))
 }
 
 fn access_point_name(number: usize, volume: Volume) -> String {
@@ -116,9 +112,7 @@ fn access_point(
         }),
     );
     let id = template.add(access_point_name(number, volume), kept(deployment, access_point));
-    let description =
-        if volume == Volume::Logs { "Access point of the node's logs" } else { "Access point of the node's data" };
-    export(template, deployment, &access_point_id(number, volume), description, id.reference());
+    export(template, deployment, &Export::access_point_id(number, volume), id.reference());
 }
 
 fn deny(sid: &str, action: &Value, condition: Option<Value>) -> Value {

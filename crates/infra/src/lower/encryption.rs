@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{export, imported, name_tag, sub};
+use super::{export, name_tag, sub};
 use crate::cfn::{LogicalId, Resource, Template};
+use crate::exports::Export;
 use crate::model::{Deployment, Encryption, FileSystem, Vault};
 
 const KEY: &str = "Key";
-const KEY_ARN: &str = "KeyArn";
 
 /// The ARN of the key, in the first stack; none if AWS keeps it.
 pub(super) fn key(encryption: &Encryption) -> Option<Value> {
@@ -21,7 +21,7 @@ pub(super) fn key(encryption: &Encryption) -> Option<Value> {
 /// The ARN of the key, in the second stack.
 pub(super) fn imported_key(deployment: &Deployment, encryption: &Encryption) -> Option<Value> {
     match encryption {
-        Encryption::Own => Some(imported(deployment, KEY_ARN)),
+        Encryption::Own => Some(deployment.import(&Export::KeyArn)),
         Encryption::Aws | Encryption::Existing(_) => key(encryption),
     }
 }
@@ -71,5 +71,5 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment) {
         "Tags": name_tag(deployment, "key"),
     });
     let key = template.add(KEY, Resource::new("AWS::KMS::Key", properties).retained());
-    export(template, deployment, KEY_ARN, "Key of the deployment", key.attribute("Arn"));
+    export(template, deployment, &Export::KeyArn, key.attribute("Arn"));
 }

@@ -1,6 +1,7 @@
 //! Deployment → templates; pure.
 
 mod backup;
+mod consumer;
 mod data;
 mod encryption;
 mod network;
@@ -14,21 +15,25 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::cfn::{Template, import, sub};
+use crate::cfn::{Template, sub};
+use crate::exports::Export;
 use crate::model::{Deployment, Program};
+use crate::values::Login;
 
+pub(crate) use self::consumer::consumer;
 pub(crate) use self::task::built_repository;
 
 /// The tags of images that whoever deploys builds.
 pub(crate) type BuiltImages = BTreeMap<Program, String>;
 
-/// The templates of a deployment in the order in which they are deployed, with their stack names.
-pub(crate) fn stacks(deployment: &Deployment, built: &BuiltImages) -> [(String, Template); 2] {
-    let name = deployment.name();
-    [
-        (format!("{name}-StatefulResources"), stateful(deployment)),
-        (format!("{name}-EventStore"), service::lower(deployment, built)),
-    ]
+/// The names of a deployment's stacks in the order in which they are deployed.
+pub(crate) fn stack_names(deployment: &Deployment) -> [String; 2] {
+    ["StatefulResources", "EventStore"].map(|stack| format!("{}-{stack}", deployment.name()))
+}
+
+/// Their templates.
+pub(crate) fn stacks(deployment: &Deployment, built: &BuiltImages) -> [Template; 2] {
+    [stateful(deployment), service::lower(deployment, built)]
 }
 
 /// Network, file system, backup and secrets. What holds state is retained.
@@ -44,43 +49,14 @@ fn stateful(deployment: &Deployment) -> Template {
     template
 }
 
-/// The logical id of a user's secret: the same for a login as long as it is there, or its password would be generated anew.
-/// What an id may not hold is `Z` and two hexadecimal digits, and so is `Z` itself.
-fn secret_id(login: &str) -> String {
-    match login {
-        "admin" => return "AdminSecret".to_owned(),
-        "ops" => return "OpsSecret".to_owned(),
-        _ => {}
-    }
-    let escaped = login.bytes().map(|byte| match byte {
-        b'Z' => "Z5A".to_owned(),
-        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        byte => format!("Z{byte:02X}"),
-    });
-    format!("UserSecret{}", escaped.collect::<String>())
-}
-
-/// The output with the ARN of the secret of the certificate authority.
-pub(super) const CA_SECRET_ARN: &str = "CaSecretArn";
-
-/// The export name of a value that crosses from one stack to another. A stable interface.
-fn export_name(deployment: &Deployment, value: &str) -> String {
-    format!("{}:{value}", deployment.name())
-}
-
-/// Exports a value of the first stack, for the second and for consumers.
-fn export(template: &mut Template, deployment: &Deployment, value: &str, description: &str, is: Value) {
-    template.export(value, description, is, export_name(deployment, value));
-}
-
-/// A value that the first stack exports.
-fn imported(deployment: &Deployment, value: &str) -> Value {
-    import(export_name(deployment, value))
+/// Exports a value for the other stack and for consumers.
+fn export(template: &mut Template, deployment: &Deployment, export: &Export, is: Value) {
+    template.export(&export.to_string(), export.description(), is, export.name(deployment.name()));
 }
 
 /// The ARN of a user's secret, in the second stack.
 fn secret_arn(deployment: &Deployment, login: &str) -> Value {
-    imported(deployment, &format!("{}Arn", secret_id(login)))
+    deployment.import(&Export::SecretArn(Login::known(login)))
 }
 
 /// The ARN of a file system.

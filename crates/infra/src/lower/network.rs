@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{export, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
+use crate::exports::Export;
 use crate::model::{Deployment, Egress, Vpc};
 use crate::values::Cidr;
 
@@ -21,17 +22,27 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment) -> Network
             Network { vpc: json!(id.as_str()), subnets: subnets.iter().map(|subnet| json!(subnet.as_str())).collect() }
         }
     };
-    export(template, deployment, "VpcId", "VPC of the deployment", network.vpc.clone());
+    export(template, deployment, &Export::VpcId, network.vpc.clone());
     network
 }
 
-/// The subnet of a new VPC that nodes are in, by its zone from 0; an output and an export have this name with `Id` behind.
-pub(super) fn node_subnet(egress: Egress, zone: usize) -> String {
-    let kind = match egress {
-        Egress::OneNat | Egress::NatPerZone => Kind::Private,
-        Egress::PublicIp => Kind::Public,
-    };
-    subnet_id(kind, zone)
+/// The subnets of the nodes, one per zone, for other stacks than the first.
+pub(super) fn imported_subnets(deployment: &Deployment) -> Vec<Value> {
+    let network = &deployment.config().network;
+    match &network.vpc {
+        Vpc::New { egress, .. } => {
+            (0..network.subnets()).map(|zone| deployment.import(&node_subnet(*egress, zone))).collect()
+        }
+        Vpc::Existing { subnets, .. } => subnets.iter().map(|subnet| json!(subnet.as_str())).collect(),
+    }
+}
+
+/// The export of a subnet of a new VPC that nodes are in, by its zone from 0.
+fn node_subnet(egress: Egress, zone: usize) -> Export {
+    match egress {
+        Egress::OneNat | Egress::NatPerZone => Export::PrivateSubnetId(zone + 1),
+        Egress::PublicIp => Export::PublicSubnetId(zone + 1),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,8 +121,7 @@ fn new(new: &mut New<'_>, egress: Egress) -> Network {
         }
     };
     for (zone, subnet) in nodes.iter().enumerate() {
-        let value = format!("{}Id", node_subnet(egress, zone));
-        export(new.template, new.deployment, &value, "Subnet of the nodes", subnet.reference());
+        export(new.template, new.deployment, &node_subnet(egress, zone), subnet.reference());
     }
     Network { vpc: vpc.reference(), subnets: nodes.iter().map(LogicalId::reference).collect() }
 }

@@ -2,13 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::data::access_point_id;
 use super::service::Shared;
-use super::{
-    CA_SECRET_ARN, elastic_file_system_arn, encryption, file_system_arn, imported, policy, secret_arn, statement, trust,
-};
+use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
 use crate::cfn::{LogicalId, Resource, Template};
-use crate::model::{Task, Volume};
+use crate::exports::Export;
+use crate::model::{Deployment, Task, Volume};
 
 /// What ECS itself needs to start the task.
 pub(super) fn execution(
@@ -25,18 +23,25 @@ pub(super) fn execution(
         task.containers.iter().filter_map(|container| shared.repository_arn(&container.image)).collect();
     repositories.dedup();
     if !repositories.is_empty() {
-        let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
-        statements.push(statement("PullImages", &pull, &json!(repositories)));
-        // It takes no resource.
-        statements.push(statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")));
+        statements.extend(pull(&json!(repositories)));
     }
     let passwords = task.containers.iter().flat_map(|container| &container.passwords);
     let secrets: Vec<_> = passwords.map(|(_, user)| secret_arn(shared.deployment, user.as_str())).collect();
     if !secrets.is_empty() {
         statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
-        statements.extend(use_key_of_secrets(shared, &["kms:Decrypt"]));
+        statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
     }
     role(shared, template, id, "starts the task", "start", &statements)
+}
+
+/// What ECS needs to pull images from repositories of ECR.
+pub(super) fn pull(repositories: &Value) -> [Value; 2] {
+    let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
+    [
+        statement("PullImages", &pull, repositories),
+        // It takes no resource.
+        statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")),
+    ]
 }
 
 /// What the programs in the task call. One role serves all containers of a task.
@@ -95,10 +100,10 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, numbe
                 "secretsmanager:PutSecretValue",
                 "secretsmanager:UpdateSecretVersionStage",
             ],
-            &imported(deployment, CA_SECRET_ARN),
+            &deployment.import(&Export::CaSecretArn),
         ));
     }
-    statements.extend(use_key_of_secrets(shared, &["kms:Decrypt", "kms:GenerateDataKey"]));
+    statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt", "kms:GenerateDataKey"]));
     role(shared, template, id, "what the node's containers call", "node", &statements)
 }
 
@@ -106,7 +111,7 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, numbe
 fn mount(shared: &Shared<'_>, number: usize) -> Value {
     let deployment = shared.deployment;
     let access_point = |volume: Volume| {
-        elastic_file_system_arn("access-point", &imported(deployment, &access_point_id(number, volume)))
+        elastic_file_system_arn("access-point", &deployment.import(&Export::access_point_id(number, volume)))
     };
     let access_points = if deployment.config().server.log_volume {
         json!([access_point(Volume::Data), access_point(Volume::Logs)])
@@ -116,16 +121,16 @@ fn mount(shared: &Shared<'_>, number: usize) -> Value {
     let mut mount = statement(
         "MountOwnData",
         &["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
-        &file_system_arn(&imported(deployment, "FileSystemId")),
+        &file_system_arn(&deployment.import(&Export::FileSystemId)),
     );
     mount["Condition"] = json!({"StringEquals": {"elasticfilesystem:AccessPointArn": access_points}});
     mount
 }
 
 /// Secrets Manager asks KMS in the name of its caller; the account's own key for it needs no grant.
-fn use_key_of_secrets(shared: &Shared<'_>, actions: &[&str]) -> Option<Value> {
-    let secured = shared.deployment.secured()?;
-    let key = encryption::imported_key(shared.deployment, &secured.encryption)?;
+pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> Option<Value> {
+    let secured = deployment.secured()?;
+    let key = encryption::imported_key(deployment, &secured.encryption)?;
     let mut statement = statement("UseKeyOfSecrets", actions, &key);
     let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
     statement["Condition"] = json!({"StringEquals": {"kms:ViaService": service}});

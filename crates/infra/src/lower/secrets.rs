@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{CA_SECRET_ARN, encryption, export, secret_id};
+use super::{encryption, export};
 use crate::cfn::{Resource, Template};
+use crate::exports::{Export, secret_id};
 use crate::model::{CaSource, Deployment, PASSWORD_LENGTH, Secret};
+use crate::values::Login;
 
 /// CloudFormation generates a password anew whenever the text of its template changes, so it is frozen by a golden file.
 pub(super) fn lower(template: &mut Template, deployment: &Deployment) {
@@ -35,7 +37,7 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment) {
                 template.add(&id, encrypted(properties)).reference()
             }
         };
-        export(template, deployment, &format!("{id}Arn"), &format!("Secret with the credentials of {login}"), arn);
+        export(template, deployment, &Export::SecretArn(Login::known(login)), arn);
     }
     let arn = match &secured.ca {
         CaSource::Secret(Secret::New) => {
@@ -49,5 +51,5 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment) {
         CaSource::Secret(Secret::Existing(arn)) => json!(arn.as_str()),
         CaSource::Ephemeral | CaSource::Files { .. } => return,
     };
-    export(template, deployment, CA_SECRET_ARN, "Secret with the certificate authority", arn);
+    export(template, deployment, &Export::CaSecretArn, arn);
 }

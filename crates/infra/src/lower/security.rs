@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 
 use super::network::Network;
 use super::{export, name_tag};
-use crate::cfn::{Resource, Template};
+use crate::cfn::{LogicalId, Resource, Template};
+use crate::exports::Export;
 use crate::model::{Deployment, FileSystem};
 use crate::server::REPLICATION_PORT;
 
 const NFS: u16 = 2049;
-const HTTPS: u16 = 443;
+pub(super) const HTTPS: u16 = 443;
 
 /// Gives the id of the group of the mount targets.
 pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &Network) -> Value {
@@ -37,7 +38,7 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         let from = json!({"CidrIp": admin.to_string()});
         ingress(template, "NodeFromAdmin", &node, &from, "admin UI, HTTP and gRPC from people", config.server.port);
     }
-    export(template, deployment, "NodeSecurityGroupId", "Security group of the nodes", node);
+    export(template, deployment, &Export::NodeSecurityGroupId, node);
     file_system
 }
 
@@ -69,16 +70,30 @@ fn group(template: &mut Template, deployment: &Deployment, network: &Network, ki
 }
 
 /// The other end of a rule, where it is a group.
-fn group_rule(group: &Value, end: &str) -> Value {
+pub(super) fn group_rule(group: &Value, end: &str) -> Value {
     json!({format!("{end}SecurityGroupId"): group})
 }
 
-fn egress(template: &mut Template, id: &str, group: &Value, to: &Value, description: &str, port: u16) {
-    rule(template, id, "AWS::EC2::SecurityGroupEgress", group, to, description, port);
+pub(super) fn egress(
+    template: &mut Template,
+    id: &str,
+    group: &Value,
+    to: &Value,
+    description: &str,
+    port: u16,
+) -> LogicalId {
+    rule(template, id, "AWS::EC2::SecurityGroupEgress", group, to, description, port)
 }
 
-fn ingress(template: &mut Template, id: &str, group: &Value, from: &Value, description: &str, port: u16) {
-    rule(template, id, "AWS::EC2::SecurityGroupIngress", group, from, description, port);
+pub(super) fn ingress(
+    template: &mut Template,
+    id: &str,
+    group: &Value,
+    from: &Value,
+    description: &str,
+    port: u16,
+) -> LogicalId {
+    rule(template, id, "AWS::EC2::SecurityGroupIngress", group, from, description, port)
 }
 
 fn rule(
@@ -89,7 +104,7 @@ fn rule(
     other: &Value,
     description: &str,
     port: u16,
-) {
+) -> LogicalId {
     let mut properties = other.clone();
     for (key, value) in [
         ("GroupId", group.clone()),
@@ -100,5 +115,5 @@ fn rule(
     ] {
         properties[key] = value;
     }
-    template.add(id, Resource::new(kind, properties));
+    template.add(id, Resource::new(kind, properties))
 }

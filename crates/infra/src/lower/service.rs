@@ -3,10 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::network::node_subnet;
-use super::{BuiltImages, encryption, export_name, imported, roles, task};
+use super::network::imported_subnets;
+use super::{BuiltImages, encryption, export, roles, task};
 use crate::cfn::{LogicalId, Resource, Template};
-use crate::model::{ContainerName, Deployment, Discovery, Node, Vpc};
+use crate::exports::Export;
+use crate::model::{ContainerName, Deployment, Discovery, Node};
 use crate::server::EXTERNAL_TCP_PORT;
 
 /// How long a client may remember an address, in seconds.
@@ -55,7 +56,7 @@ impl<'a> Shared<'a> {
                         "AWS::ServiceDiscovery::PrivateDnsNamespace",
                         json!({
                             "Name": deployment.namespace().as_str(),
-                            "Vpc": imported(deployment, "VpcId"),
+                            "Vpc": deployment.import(&Export::VpcId),
                             "Properties": {"DnsProperties": {"SOA": {"TTL": NEGATIVE_DNS_TTL}}},
                         }),
                     ),
@@ -111,7 +112,7 @@ impl<'a> Shared<'a> {
                     "NetworkConfiguration": {
                         "AwsvpcConfiguration": {
                             "AssignPublicIp": if config.network.public_ip() { "ENABLED" } else { "DISABLED" },
-                            "SecurityGroups": [imported(self.deployment, "NodeSecurityGroupId")],
+                            "SecurityGroups": [self.deployment.import(&Export::NodeSecurityGroupId)],
                             "Subnets": self.subnets(number),
                         },
                     },
@@ -128,11 +129,8 @@ impl<'a> Shared<'a> {
         let all = config.network.subnets();
         let own = (number - 1) % all;
         let zones = (0..all).filter(|zone| !config.nodes.is_cluster() || *zone == own);
-        let subnet = |zone: usize| match &config.network.vpc {
-            Vpc::New { egress, .. } => imported(self.deployment, &format!("{}Id", node_subnet(*egress, zone))),
-            Vpc::Existing { subnets, .. } => json!(subnets[zone].as_str()),
-        };
-        zones.map(subnet).collect()
+        let subnets = imported_subnets(self.deployment);
+        zones.map(|zone| subnets[zone].clone()).collect()
     }
 
     fn log_group(&self, template: &mut Template, number: usize, name: ContainerName) -> LogicalId {
@@ -153,17 +151,23 @@ impl<'a> Shared<'a> {
         template.add(format!("Node{number}{title}Logs"), group)
     }
 
-    /// For consumers in other stacks; a stable interface.
+    /// For consumers in other stacks.
     fn exports(&self, template: &mut Template) {
-        let name = |value: &str| export_name(self.deployment, value);
-        let port = self.deployment.port().to_string();
-        template.export("Host", "Name that clients connect to", json!(self.deployment.client_host()), name("Host"));
-        template.export("Port", "Port for HTTP and gRPC", json!(port), name("Port"));
+        let port = |port: u16| json!(port.to_string());
+        let mut values = vec![
+            (Export::Host, json!(self.deployment.client_host())),
+            (Export::Port, port(self.deployment.port())),
+            (Export::ClusterName, self.cluster.reference()),
+            (Export::NamespaceId, self.namespace.clone()),
+            (Export::ClientServiceId, self.client_service.attribute("Id")),
+            (Export::ClientServiceArn, self.client_service.attribute("Arn")),
+        ];
         if self.deployment.config().server.external_tcp {
-            let port = json!(EXTERNAL_TCP_PORT.to_string());
-            template.export("ExternalTcpPort", "Port for the old TCP protocol", port, name("ExternalTcpPort"));
+            values.push((Export::ExternalTcpPort, port(EXTERNAL_TCP_PORT)));
         }
-        template.export("NamespaceId", "Cloud Map namespace", self.namespace.clone(), name("NamespaceId"));
+        for (value, is) in values {
+            export(template, self.deployment, &value, is);
+        }
     }
 }
 

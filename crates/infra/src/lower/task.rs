@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::data::access_point_id;
 use super::service::Shared;
-use super::{CA_SECRET_ARN, imported, secret_arn, sub};
+use super::{secret_arn, sub};
 use crate::cfn::{LogicalId, Resource};
-use crate::image::EcrRepository;
+use crate::exports::Export;
+use crate::image::{EcrRepository, ImageReference};
 use crate::model::{Condition, Container, ContainerName, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume};
 use crate::values::{BuiltInUser, Qualifier};
 
@@ -44,22 +44,21 @@ impl Shared<'_> {
         let mounted = |volume: &Volume| {
             task.containers.iter().flat_map(|container| &container.mounts).any(|mount| mount.volume == *volume)
         };
-        let all = [Volume::Certs, Volume::Tmp, Volume::Run, Volume::CaState, Volume::Data, Volume::Logs];
         let volume = |volume: Volume| {
             let mut declared = json!({"Name": volume.as_str()});
             if matches!(volume, Volume::Data | Volume::Logs) {
                 declared["EFSVolumeConfiguration"] = json!({
-                    "FilesystemId": imported(self.deployment, "FileSystemId"),
+                    "FilesystemId": self.deployment.import(&Export::FileSystemId),
                     "TransitEncryption": "ENABLED",
                     "AuthorizationConfig": {
-                        "AccessPointId": imported(self.deployment, &access_point_id(number, volume)),
+                        "AccessPointId": self.deployment.import(&Export::access_point_id(number, volume)),
                         "IAM": "ENABLED",
                     },
                 });
             }
             declared
         };
-        Value::Array(all.into_iter().filter(mounted).map(volume).collect())
+        Value::Array(Volume::ALL.into_iter().filter(mounted).map(volume).collect())
     }
 
     fn container(&self, container: &Container, log_group: &LogicalId) -> Value {
@@ -84,16 +83,7 @@ impl Shared<'_> {
             "MountPoints": mounts.collect::<Vec<_>>(),
             "ReadonlyRootFilesystem": true,
             "LinuxParameters": {"Capabilities": {"Drop": ["ALL"]}},
-            "LogConfiguration": {
-                "LogDriver": "awslogs",
-                "Options": {
-                    "awslogs-group": log_group.reference(),
-                    "awslogs-region": {"Ref": "AWS::Region"},
-                    "awslogs-stream-prefix": "task",
-                    "mode": "non-blocking",
-                    "max-buffer-size": "10m",
-                },
-            },
+            "LogConfiguration": log_configuration(log_group),
         });
         let mut set = |key: &str, value: Value| definition[key] = value;
         if !container.depends_on.is_empty() {
@@ -137,10 +127,9 @@ impl Shared<'_> {
         definition
     }
 
-    /// What ECS reads of a user's secret (AWS, "Pass Secrets Manager secrets through environment variables").
+    /// What ECS reads of a user's secret.
     fn password(&self, user: BuiltInUser) -> Value {
-        let arn = secret_arn(self.deployment, user.as_str());
-        json!({"Fn::Join": ["", [arn, format!(":{PASSWORD_KEY}::")]]})
+        secret_value(&secret_arn(self.deployment, user.as_str()), PASSWORD_KEY)
     }
 
     fn setting(&self, value: &Setting) -> Value {
@@ -148,7 +137,7 @@ impl Shared<'_> {
             Setting::Literal(text) => json!(text),
             Setting::Region => json!({"Ref": "AWS::Region"}),
             Setting::Secret(user) => secret_arn(self.deployment, user.as_str()),
-            Setting::CaSecret => imported(self.deployment, CA_SECRET_ARN),
+            Setting::CaSecret => self.deployment.import(&Export::CaSecretArn),
             Setting::ClientService => self.client_service.attribute("Id"),
         }
     }
@@ -179,12 +168,36 @@ impl Shared<'_> {
     /// The repository that the execution role must be allowed to read; other registries than ECR do not ask AWS.
     pub(super) fn repository_arn(&self, image: &Image) -> Option<Value> {
         if let Image::Reference(reference) = image {
-            let EcrRepository { account, region, name } = reference.ecr_repository()?;
-            return Some(sub(format!("arn:${{AWS::Partition}}:ecr:{region}:{account}:repository/{name}")));
+            return reference_arn(reference);
         }
         let name = self.repository(image);
         Some(sub(format!("arn:${{AWS::Partition}}:ecr:${{AWS::Region}}:${{AWS::AccountId}}:repository/{name}")))
     }
+}
+
+/// The repository of an image, if it is in ECR.
+pub(super) fn reference_arn(image: &ImageReference) -> Option<Value> {
+    let EcrRepository { account, region, name } = image.ecr_repository()?;
+    Some(sub(format!("arn:${{AWS::Partition}}:ecr:{region}:{account}:repository/{name}")))
+}
+
+/// One value of a secret that is JSON, for ECS (AWS, "Pass Secrets Manager secrets through environment variables").
+pub(super) fn secret_value(arn: &Value, key: &str) -> Value {
+    json!({"Fn::Join": ["", [arn, format!(":{key}::")]]})
+}
+
+/// A container does not wait for its log; under pressure lines may be lost.
+pub(super) fn log_configuration(group: &LogicalId) -> Value {
+    json!({
+        "LogDriver": "awslogs",
+        "Options": {
+            "awslogs-group": group.reference(),
+            "awslogs-region": {"Ref": "AWS::Region"},
+            "awslogs-stream-prefix": "task",
+            "mode": "non-blocking",
+            "max-buffer-size": "10m",
+        },
+    })
 }
 
 /// Where our own images are, in the account and region of the stack.

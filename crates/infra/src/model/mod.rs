@@ -86,6 +86,11 @@ impl Deployment {
         self.config.server.line
     }
 
+    /// uid and gid of every container.
+    pub(crate) fn uid(&self) -> u32 {
+        self.config.server.uid
+    }
+
     /// The nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

@@ -41,6 +41,9 @@ pub enum Volume {
 }
 
 impl Volume {
+    /// All of them, as the task lists them.
+    pub(crate) const ALL: [Self; 6] = [Self::Certs, Self::Tmp, Self::Run, Self::CaState, Self::Data, Self::Logs];
+
     /// The volume's name in the task definition.
     pub fn as_str(self) -> &'static str {
         match self {

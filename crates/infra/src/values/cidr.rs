@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 /// A private IPv4 range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
+pub(crate) struct Cidr {
     address: Ipv4Addr,
     prefix: u8,
 }

@@ -1,6 +1,8 @@
 //! Sizes of tasks.
 
-/// CPU units and memory of a task: a pair that Fargate offers (AWS, "Task size"), with enough memory for the server.
+use super::ValueError;
+
+/// CPU units and memory of a task: a pair that Fargate offers (AWS, "Task size").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FargateSize {
     cpu: u32,
@@ -48,9 +50,24 @@ impl FargateCpu {
 }
 
 impl FargateSize {
+    /// A size for a service beside the database: CPU units, of which 1024 are one vCPU, and MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`ValueError`]: Fargate does not offer it.
+    pub fn offered(cpu: u32, memory_mib: u32) -> Result<Self, ValueError> {
+        let size = FargateCpu::new(cpu.into()).and_then(|cpu| Self::at_least(0, cpu, memory_mib.into()));
+        size.map_err(ValueError::new)
+    }
+
+    /// A size with enough memory for the server.
     pub(crate) fn new(cpu: FargateCpu, memory: i64) -> Result<Self, String> {
+        Self::at_least(LEAST_MEMORY_MIB, cpu, memory)
+    }
+
+    fn at_least(enough: i64, cpu: FargateCpu, memory: i64) -> Result<Self, String> {
         let FargateCpu { units, least, most, step } = cpu;
-        let least = i64::from(least).max(LEAST_MEMORY_MIB);
+        let least = i64::from(least).max(enough);
         let most = i64::from(most);
         match u32::try_from(memory) {
             Ok(memory_mib) if (least..=most).contains(&memory) && memory_mib.is_multiple_of(step) => {

@@ -11,10 +11,21 @@ pub(crate) use self::aws::{
     FileSystemId, HostedZoneId, KeyArn, NamespaceId, RoleArn, SecretArn, SecurityGroupId, SubnetId, VaultName, VpcId,
 };
 pub(crate) use self::cidr::AdminCidr;
-pub use self::cidr::Cidr;
+pub(crate) use self::cidr::Cidr;
 pub use self::fargate::FargateSize;
 pub(crate) use self::fargate::{CPU_UNITS, FargateCpu, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};
 pub(crate) use self::time::TimeOfDay;
+
+/// A text or number that is not allowed, with what is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ValueError(String);
+
+impl ValueError {
+    pub(crate) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
 
 /// The prefix of everything a deployment owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,6 +230,11 @@ impl Login {
                 "`{text}` is not a login name; allowed are 1 to 62 letters, digits and `_.-`, not starting with a dot"
             )
         })
+    }
+
+    /// For a login that was checked already, or is the server's own.
+    pub(crate) fn known(text: &str) -> Self {
+        Self(text.to_owned())
     }
 
     /// The second login of a pair that takes turns.

@@ -4,6 +4,8 @@
 pub(crate) mod directory;
 pub(crate) mod tasks;
 
+pub(crate) mod yaml;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
