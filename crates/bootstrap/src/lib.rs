@@ -57,6 +57,7 @@ pub mod rotation;
 mod scavenge;
 mod secret;
 mod server;
+mod settings;
 mod status;
 mod supervise;
 mod trust;

@@ -13,7 +13,6 @@ use tracing::{error, info};
 
 use crate::aws::{self, CloudMap, SecretsManager};
 use crate::backoff::{Backoff, jittered};
-use crate::cli::{RunSettings, TaskSource, Users};
 use crate::converge::World;
 use crate::ecs::{self, Task};
 use crate::error::Error;
@@ -28,6 +27,7 @@ use crate::rotation::Forwards;
 use crate::scavenge;
 use crate::secret::Details;
 use crate::server::HttpServer;
+use crate::settings::{RunSettings, TaskSource, Users};
 use crate::status::{Noting, Report};
 use crate::supervise::supervise;
 use crate::trust::Trust;

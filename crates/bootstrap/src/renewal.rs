@@ -16,11 +16,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use crate::cli::{RunSettings, Users};
 use crate::current::current_password;
 use crate::ports::{Instance, SecretStore, Server as _, ServerError};
 use crate::rotation::Role;
 use crate::server::HttpServer;
+use crate::settings::{RunSettings, Users};
 use crate::status::{Area, Report, authority_kind};
 use crate::trust::{Trust, TrustError, node_certificate_fingerprint};
 

@@ -10,12 +10,12 @@ use futures_util::future::join_all;
 use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::cli::RunSettings;
 use crate::health::Observation;
 use crate::ports::{Members, Membership, Server as _, ServerError};
 use crate::registration::LOOKS;
 use crate::resolver::Resolver;
 use crate::server::{Census, HttpServer};
+use crate::settings::RunSettings;
 use crate::trust::Trust;
 
 /// Between two looks.

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::{Sample, prometheus};
-use crate::cli::RunSettings;
+use crate::settings::RunSettings;
 use crate::status::Report;
 
 /// From the connection to its end.

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 
 use crate::backoff::jittered;
-use crate::cli::RunSettings;
+use crate::settings::RunSettings;
 use crate::status::document::{Document, ErrorState, Registered, seconds};
 use crate::status::{GuardState, Report};
 pub(crate) use listen::serve;

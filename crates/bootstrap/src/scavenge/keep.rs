@@ -9,12 +9,12 @@ use tracing::{info, warn};
 
 use super::{Looked, Scavenger};
 use crate::backoff::jittered;
-use crate::cli::{RunSettings, Users};
 use crate::current::current_password;
 use crate::password::Password;
 use crate::ports::SecretStore;
 use crate::resolver::Resolver;
 use crate::server::HttpServer;
+use crate::settings::{RunSettings, Users};
 use crate::status::{Area, Report};
 use crate::trust::Trust;
 

@@ -14,10 +14,10 @@ use tracing::warn;
 
 use super::document::{Area, CertificateState, Document, ErrorState, Registered, VersionState, seconds};
 use super::guard::read;
-use crate::cli::{RunSettings, Users};
 use crate::error::Error;
 use crate::ports::{AwsError, AwsErrorKind, Entry, Labels, SecretId, VersionId};
 use crate::scavenge::Begun;
+use crate::settings::{RunSettings, Users};
 use crate::trust::Trust;
 use crate::user::User;
 
