@@ -14,6 +14,7 @@ use testkit::tool::{self, Tool};
 use support::{SCENARIOS, golden, is_update, templates, text_of};
 
 const PAGE: &str = include_str!("../../../docs/consumers.md");
+const README: &str = include_str!("../../../README.md");
 
 /// Everything that can be exported, in two deployments: subnets are of one kind or the other.
 const CONFIGURATIONS: [(&str, &str); 2] = [
@@ -97,24 +98,34 @@ fn the_page_lists_every_export_with_its_meaning() {
 /// The code of an example of the page.
 #[track_caller]
 fn example(language: &str) -> &'static str {
-    let (_, rest) = PAGE.split_once(&format!("```{language}\n")).unwrap();
+    example_of(PAGE, language)
+}
+
+#[track_caller]
+fn example_of(page: &'static str, language: &str) -> &'static str {
+    let (_, rest) = page.split_once(&format!("```{language}\n")).unwrap();
     rest.split_once("```").unwrap().0
+}
+
+/// The exports that an example imports.
+fn imported(code: &str) -> BTreeSet<String> {
+    code.split("eventstore:")
+        .skip(1)
+        .map(|rest| rest.split(|next: char| !next.is_ascii_alphanumeric()).next().unwrap())
+        .map(|value| format!("eventstore:{value}"))
+        .collect()
 }
 
 #[test]
 fn examples_import_what_their_deployment_exports() {
     let exported: BTreeSet<_> = exports(example("toml")).into_keys().collect();
     for language in ["typescript", "yaml", "hcl"] {
-        let code = example(language);
-        let imported: BTreeSet<_> = code
-            .split("eventstore:")
-            .skip(1)
-            .map(|rest| rest.split(|next: char| !next.is_ascii_alphanumeric()).next().unwrap())
-            .map(|value| format!("eventstore:{value}"))
-            .collect();
-        assert!(imported.len() >= 8, "{language}: {imported:?}");
-        let unknown: Vec<_> = imported.difference(&exported).collect();
-        assert!(unknown.is_empty(), "{language} imports {unknown:?}");
+        for (page, least) in [(PAGE, 8), (README, 1)] {
+            let imported = imported(example_of(page, language));
+            assert!(imported.len() >= least, "{language}: {imported:?}");
+            let unknown: Vec<_> = imported.difference(&exported).collect();
+            assert!(unknown.is_empty(), "{language} imports {unknown:?}");
+        }
     }
     let count = |code: &str, what: &str| code.matches(what).count();
     assert_eq!(count(example("typescript"), "importValue("), count(example("typescript"), "importValue('eventstore:"));
