@@ -211,7 +211,10 @@ impl Life {
             roots_sha256: None,
             signer_sha256: None,
         };
-        self.registration.register(shown.map_or(instance.clone(), |shown| shown.clone().on(&instance)));
+        self.registration.register(match shown {
+            Some(shown) => shown.clone().on(&instance),
+            None => instance,
+        });
         Ok(())
     }
 

@@ -29,6 +29,13 @@ pub struct Labels {
     pub others: Vec<VersionId>,
 }
 
+impl Labels {
+    /// The version that waits to become the current one: `AWSPENDING` on this says nothing.
+    pub(crate) fn waiting(&self) -> Option<&VersionId> {
+        self.pending.as_ref().filter(|pending| self.current.as_ref() != Some(*pending))
+    }
+}
+
 /// One version of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {

@@ -260,7 +260,7 @@ impl<S: SecretStore> Renewal<'_, S> {
                 }
                 Step::Leave => {
                     match shown {
-                        // One that has expired, for example: no reload can be asked for any more.
+                        // Nobody can ask for a reload any more.
                         Err(error @ ServerError::Certificate(_)) => {
                             error!("the server is not trusted any more: {error}");
                             self.failed("server-not-trusted");

@@ -45,8 +45,12 @@ pub(crate) async fn keep(settings: &RunSettings, secrets: &impl SecretStore, rep
         if !is_secured {
             continue;
         }
-        let Some(server) = client(settings) else { continue };
         let mut begun = report.read(|document| document.scavenge.clone());
+        if !scavenger.is_wanted(begun.as_ref(), SystemTime::now()) {
+            said.clear();
+            continue;
+        }
+        let Some(server) = client(settings) else { continue };
         let save = |begun: Option<&super::Begun>| report.scavenge(begun);
         let looked = scavenger.look(&server, &mut begun, save, password, SystemTime::now()).await;
         let text = match &looked {

@@ -127,6 +127,17 @@ impl Scavenger {
         Self { schedule, window, cluster_size, turns }
     }
 
+    /// The window that is open and in which nothing was begun yet. `now` is since 1970.
+    fn due(&self, begun: Option<&Begun>, now: Duration) -> Option<u64> {
+        self.schedule.window(now, self.window).filter(|window| begun.is_none_or(|begun| begun.window < *window))
+    }
+
+    /// Whether a look at the server can find anything to do: it is due, or one was begun and is watched.
+    fn is_wanted(&self, begun: Option<&Begun>, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        begun.is_some_and(|begun| begun.id.is_some()) || self.due(begun, now).is_some()
+    }
+
     /// Looks at the time, and if it is due at the cluster, and begins or stops the own server's scavenge.
     ///
     /// `begun` is what was remembered and is changed; `save` is called with it before the server is asked to begin.
@@ -186,10 +197,7 @@ impl Scavenger {
         password: &impl AsyncFn() -> Result<Password, String>,
         now: Duration,
     ) -> Looked {
-        let Some(window) = self.schedule.window(now, self.window) else { return Looked::Nothing };
-        if begun.as_ref().is_some_and(|begun| begun.window >= window) {
-            return Looked::Nothing;
-        }
+        let Some(window) = self.due(begun.as_ref(), now) else { return Looked::Nothing };
         let mut seen = match server.roster().await {
             Ok(roster) => self.seen(&roster, now.saturating_sub(Duration::from_secs(window))),
             Err(error) => return Looked::Waits(error.to_string()),

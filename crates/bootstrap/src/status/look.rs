@@ -9,7 +9,7 @@ use super::guard::{GuardState, read};
 use super::view::{Health, InTask, OutsideTask, Status};
 use crate::aws::{self, CloudMap, SecretsManager};
 use crate::health;
-use crate::ports::{AwsError, Registry as _, SecretStore as _};
+use crate::ports::{AwsError, Registry as _, SecretStore as _, VersionId};
 use crate::user::User;
 
 /// What `bootstrap status` is to look at.
@@ -87,12 +87,11 @@ async fn of_user(secrets: &SecretsManager, user: &User) -> Result<UserState, Aws
     let mut state = UserState { login, secret, current: None, pending: None, proven: None };
     let Some(labels) = labels else { return Ok(state) };
     let dates = secrets.dates(&user.secret).await?;
-    let version = |id: &crate::ports::VersionId| {
+    let version = |id: &VersionId| {
         let created = dates.iter().find(|(version, _)| version == id).map(|(_, created)| seconds(*created));
         VersionState { id: id.0.clone(), created }
     };
     state.current = labels.current.as_ref().map(version);
-    let is_other = |pending: &&crate::ports::VersionId| labels.current.as_ref() != Some(*pending);
-    state.pending = labels.pending.as_ref().filter(is_other).map(version);
+    state.pending = labels.waiting().map(version);
     Ok(state)
 }

@@ -107,7 +107,7 @@ impl Report {
         self.change(|document| {
             let Some(user) = document.users.iter_mut().find(|user| user.secret == secret.0) else { return };
             let current = labels.and_then(|labels| labels.current.as_ref());
-            let pending = labels.and_then(|labels| labels.pending.as_ref()).filter(|pending| Some(*pending) != current);
+            let pending = labels.and_then(Labels::waiting);
             let known = [user.current.take(), user.pending.take()];
             let state = |version: &VersionId| {
                 let known = known.iter().flatten().find(|known| known.id == version.0);
