@@ -13,8 +13,6 @@ use serde_json::Value;
 use testkit::aws::{Aws, Moment};
 use testkit::node::DatabaseNode;
 
-/// Rounds that run at the same time; they mostly wait.
-const AT_ONCE: usize = 6;
 /// More calls than an undisturbed run makes.
 const MOST_CALLS: usize = 60;
 
@@ -73,23 +71,8 @@ async fn killed_at(call: usize, moment: Moment) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn at_every_call_to_aws() {
-    let mut rounds = 0;
-    for first in (1..=MOST_CALLS).step_by(AT_ONCE) {
-        let calls = first..first + AT_ONCE;
-        let batch: Vec<_> = calls
-            .flat_map(|call| {
-                [Moment::BeforeEffect, Moment::AfterEffect].map(|moment| tokio::spawn(killed_at(call, moment)))
-            })
-            .collect();
-        let mut met = 0;
-        for round in batch {
-            met += usize::from(round.await.unwrap());
-        }
-        rounds += met;
-        if met == 0 {
-            assert!(rounds > 40, "the loop ended after {rounds} rounds: does it still kill anything?");
-            return;
-        }
-    }
-    panic!("after {MOST_CALLS} calls there was no end in sight");
+    common::at_every_call(MOST_CALLS, 40, |call| {
+        [Moment::BeforeEffect, Moment::AfterEffect].map(|moment| killed_at(call, moment)).into()
+    })
+    .await;
 }

@@ -20,8 +20,6 @@ use tokio::task::block_in_place;
 
 /// ECS kills a container this long after SIGTERM.
 const BUDGET: Duration = Duration::from_secs(30);
-/// Rounds that run at the same time; they mostly wait.
-const AT_ONCE: usize = 6;
 /// More calls than an undisturbed run makes.
 const MOST_CALLS: usize = 80;
 
@@ -95,25 +93,11 @@ async fn terminated_at(call: usize, moment: Moment) -> bool {
 /// get a second signal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn at_every_call_to_aws() {
-    let mut rounds = 0;
-    for first in (1..=MOST_CALLS).step_by(AT_ONCE) {
-        let batch: Vec<_> = (first..first + AT_ONCE)
-            .map(|call| {
-                let moment = if call % 2 == 0 { Moment::BeforeEffect } else { Moment::AfterEffect };
-                tokio::spawn(terminated_at(call, moment))
-            })
-            .collect();
-        let mut met = 0;
-        for round in batch {
-            met += usize::from(round.await.unwrap());
-        }
-        rounds += met;
-        if met == 0 {
-            assert!(rounds > 20, "the loop ended after {rounds} rounds: does it still signal anything?");
-            return;
-        }
-    }
-    panic!("after {MOST_CALLS} calls there was no end in sight");
+    common::at_every_call(MOST_CALLS, 20, |call| {
+        let moment = if call % 2 == 0 { Moment::BeforeEffect } else { Moment::AfterEffect };
+        vec![terminated_at(call, moment)]
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

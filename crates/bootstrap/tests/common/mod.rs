@@ -245,3 +245,29 @@ impl Scene {
         Sidecar::start(&Settings { node: &self.node, endpoint: &self.endpoint, service: &self.service, arguments })
     }
 }
+
+/// The calls whose rounds run at the same time; they mostly wait.
+const AT_ONCE: usize = 6;
+
+/// Plays rounds at one call to AWS after the other, until a batch of them is over before it comes to its calls. `rounds_at`
+/// gives those of a call, each of which tells whether it came so far; `least` have to.
+pub(crate) async fn at_every_call<R: Future<Output = bool> + Send + 'static>(
+    most_calls: usize,
+    least: usize,
+    rounds_at: impl Fn(usize) -> Vec<R>,
+) {
+    let mut rounds = 0;
+    for first in (1..=most_calls).step_by(AT_ONCE) {
+        let batch: Vec<_> = (first..first + AT_ONCE).flat_map(&rounds_at).map(tokio::spawn).collect();
+        let mut met = 0;
+        for round in batch {
+            met += usize::from(round.await.unwrap());
+        }
+        rounds += met;
+        if met == 0 {
+            assert!(rounds > least, "the loop ended after {rounds} rounds: does it still do anything?");
+            return;
+        }
+    }
+    panic!("after {most_calls} calls there was no end in sight");
+}
