@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::mean::Mean;
-use super::process::{Cost, How, measure};
+use super::process::{Cost, How, mean, measure, measure_all};
 use crate::{Failure, build, size, table};
 
 /// Options of `cargo xtask bench certgen`.
@@ -146,17 +146,11 @@ impl Row {
         if let Some(before) = &self.before {
             measure(directory.path(), How::Time, before)?;
         }
-        let mut all = Cost { milliseconds: 0.0, peak_kib: 0 };
-        for command in &self.commands {
-            let cost = measure(directory.path(), how, command)?;
-            all.milliseconds += cost.milliseconds;
-            all.peak_kib = all.peak_kib.max(cost.peak_kib);
-        }
-        Ok(all)
+        measure_all(directory.path(), how, &self.commands)
     }
 
     fn mean(&self) -> Mean {
-        Mean::of(&self.costs.iter().map(|cost| cost.milliseconds).collect::<Vec<_>>())
+        mean(&self.costs)
     }
 }
 

@@ -11,7 +11,7 @@ use infra::{Assembly, Config, Deployment};
 use serde_json::{Value, json};
 
 use super::mean::Mean;
-use super::process::{Cost, How, measure};
+use super::process::{Cost, How, mean, measure, measure_all};
 use crate::{Failure, build, provision, table};
 
 /// Options of `cargo xtask bench infra`.
@@ -164,17 +164,11 @@ fn row(what: &str, resources: usize, goal: &'static str, commands: Vec<Vec<OsStr
 impl Row {
     fn run(&self, how: How) -> Result<Cost, Failure> {
         let directory = tempfile::tempdir().map_err(Failure::io("create a directory"))?;
-        let mut all = Cost { milliseconds: 0.0, peak_kib: 0 };
-        for command in &self.commands {
-            let cost = measure(directory.path(), how, command)?;
-            all.milliseconds += cost.milliseconds;
-            all.peak_kib = all.peak_kib.max(cost.peak_kib);
-        }
-        Ok(all)
+        measure_all(directory.path(), how, &self.commands)
     }
 
     fn mean(&self) -> Mean {
-        Mean::of(&self.costs.iter().map(|cost| cost.milliseconds).collect::<Vec<_>>())
+        mean(&self.costs)
     }
 }
 

@@ -12,6 +12,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::mean::Mean;
 use crate::Failure;
 
 /// What to run.
@@ -102,6 +103,22 @@ fn pin() -> nix::Result<()> {
     let mut one = CpuSet::new();
     one.set(first.unwrap_or(0))?;
     sched_setaffinity(Pid::from_raw(0), &one)
+}
+
+/// Measures programs that are run one after the other in a directory: the time of all, and the largest of their peaks.
+pub(crate) fn measure_all(directory: &Path, how: How, commands: &[Vec<OsString>]) -> Result<Cost, Failure> {
+    let mut all = Cost { milliseconds: 0.0, peak_kib: 0 };
+    for command in commands {
+        let cost = measure(directory, how, command)?;
+        all.milliseconds += cost.milliseconds;
+        all.peak_kib = all.peak_kib.max(cost.peak_kib);
+    }
+    Ok(all)
+}
+
+/// The mean time.
+pub(crate) fn mean(costs: &[Cost]) -> Mean {
+    Mean::of(&costs.iter().map(|cost| cost.milliseconds).collect::<Vec<_>>())
 }
 
 /// Measures a program in a process of its own.
