@@ -5,6 +5,9 @@ use std::process::Command;
 
 use crate::Failure;
 
+/// What static binaries are built for.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// Builds all programs of the workspace in the development profile and gives the directory they are in.
 pub(crate) fn programs(root: &Path) -> Result<PathBuf, Failure> {
     let mut cargo = Command::new(env!("CARGO"));
@@ -27,13 +30,14 @@ pub(crate) fn static_binary_with(
     profile: &str,
     arguments: &[&str],
 ) -> Result<PathBuf, Failure> {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
     let directory = target(root).join("dist");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--locked", "--profile", profile, "--target", TARGET, "-p", package, "--bin", binary]);
     cargo.args(arguments).arg("--target-dir").arg(&directory).env("RUSTFLAGS", "-C target-feature=+crt-static");
     run(cargo.current_dir(root), "cargo build")?;
-    Ok(directory.join(TARGET).join(profile).join(binary))
+    // The profile `dev` is the one whose directory has another name.
+    let built = if profile == "dev" { "debug" } else { profile };
+    Ok(directory.join(TARGET).join(built).join(binary))
 }
 
 /// The workspace's target directory.

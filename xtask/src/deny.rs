@@ -96,7 +96,8 @@ fn used(root: &Path, target: &str) -> Result<BTreeSet<String>, Failure> {
     Ok(output.lines().map(package).collect())
 }
 
-fn cargo(root: &Path, arguments: &[&str]) -> Result<String, Failure> {
+/// What cargo prints.
+pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<String, Failure> {
     let output = Command::new(env!("CARGO")).args(arguments).current_dir(root).output();
     let output = output.map_err(Failure::io("run cargo"))?;
     if !output.status.success() {

@@ -1,15 +1,18 @@
-//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `bench`, `size` and `contract`.
+//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `bench`, `size`, `images` and `contract`.
 
 mod bench;
 mod build;
 mod demo;
 mod deny;
+mod images;
 mod provision;
+mod sbom;
 mod size;
 mod test;
 mod timeline;
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +38,8 @@ enum Task {
     Bench(bench::Bench),
     /// Build the static release binaries and print their sizes, raw and compressed.
     Size,
+    /// Pack the static binaries for images, build these if a Docker engine answers, and write what is in them beside.
+    Images(images::Options),
     /// Build the contract suite as one static binary, to be run against real servers on another machine.
     Contract,
 }
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&root, &options),
         Task::Bench(bench) => bench::run(&root, &bench),
         Task::Size => size::run(&root),
+        Task::Images(options) => images::run(&root, &options),
         Task::Contract => contract(&root),
     };
     match done {
@@ -66,6 +72,14 @@ fn contract(root: &Path) -> Result<(), Failure> {
 /// The directory of the workspace: the parent of this crate's.
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
+}
+
+/// The version of everything that is published.
+fn workspace_version(root: &Path) -> Result<String, Failure> {
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).map_err(Failure::io("read Cargo.toml"))?;
+    let manifest: toml::Table = manifest.parse().map_err(|error| Failure::new(format!("Cargo.toml: {error}")))?;
+    let version = manifest["workspace"]["package"]["version"].as_str();
+    version.map(str::to_owned).ok_or_else(|| Failure::new("Cargo.toml has no version"))
 }
 
 /// Why a task failed.

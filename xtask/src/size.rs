@@ -41,6 +41,6 @@ pub(crate) fn of(path: &Path) -> Result<(usize, usize), Failure> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of a few mebibytes, printed with two decimals")]
-fn mebibytes(bytes: usize) -> String {
+pub(crate) fn mebibytes(bytes: usize) -> String {
     format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -15,6 +15,7 @@ pub mod contract;
 pub mod database;
 pub mod dns;
 pub mod ecs;
+pub mod local;
 pub mod moto;
 pub mod net;
 pub mod node;

@@ -4,6 +4,7 @@
 //! rules, `RegisterInstance` is an upsert, and Cloud Map's operations take their time. What it does not implement is
 //! refused loudly. Signatures are not checked.
 
+mod account;
 mod cloud_map;
 mod lag;
 mod secrets;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+pub(crate) use account::Account;
 pub(crate) use cloud_map::Resolution;
 pub use cloud_map::{CloudMap, RegisteredInstance};
 pub use lag::Lag;

@@ -40,7 +40,10 @@ pub(super) async fn serve(world: Arc<Mutex<World>>) -> io::Result<(u16, JoinHand
     Ok((port, server))
 }
 
-async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+pub(super) async fn answer(
+    world: Arc<Mutex<World>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let target = header("x-amz-target").unwrap_or_default().to_owned();
     let access_key = header("authorization").and_then(access_key);

@@ -87,6 +87,36 @@ pub struct Seen {
     pub path: String,
 }
 
+/// One task for a server that stands before several, in which each has one set of paths.
+#[derive(Debug)]
+pub(crate) struct OneOfSeveral(State);
+
+impl OneOfSeveral {
+    /// A task that is known as `container` in paths.
+    pub(crate) fn new(container: &str, identity: TaskIdentity) -> Self {
+        let mut state = State::new(identity);
+        state.containers.insert(container.to_owned());
+        Self(state)
+    }
+
+    /// The task has this identity from now on; without one it has no network yet.
+    pub(crate) fn is(&mut self, identity: Option<TaskIdentity>) {
+        match identity {
+            Some(identity) => (self.0.identity, self.0.without_networks) = (identity, 0),
+            None => self.0.without_networks = usize::MAX,
+        }
+    }
+
+    /// The answer to a request; credentials are at `/credentials`.
+    pub(crate) fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> Response<Full<Bytes>> {
+        // What is seen is for tests, which ask the endpoints of a single task.
+        self.0.seen.clear();
+        let answer = self.0.answer(method, path, body);
+        let (status, body) = answer.expect("nobody disturbs the endpoints of several tasks");
+        reply(status, &body)
+    }
+}
+
 #[derive(Debug)]
 struct State {
     identity: TaskIdentity,
@@ -105,16 +135,7 @@ impl TaskEndpoints {
     pub async fn start(identity: TaskIdentity) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let state = Arc::new(Mutex::new(State {
-            identity,
-            containers: BTreeSet::new(),
-            without_networks: 0,
-            credentials_last: Duration::from_hours(6),
-            credentials_given: 0,
-            protection: protection::State::default(),
-            trouble: BTreeMap::new(),
-            seen: Vec::new(),
-        }));
+        let state = Arc::new(Mutex::new(State::new(identity)));
         let server = tokio::spawn(serve(listener, Arc::clone(&state)));
         Ok(Self { port, state, server })
     }
@@ -218,6 +239,19 @@ fn reply(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
 }
 
 impl State {
+    fn new(identity: TaskIdentity) -> Self {
+        Self {
+            identity,
+            containers: BTreeSet::new(),
+            without_networks: 0,
+            credentials_last: Duration::from_hours(6),
+            credentials_given: 0,
+            protection: protection::State::default(),
+            trouble: BTreeMap::new(),
+            seen: Vec::new(),
+        }
+    }
+
     /// None is silence.
     fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> Option<(StatusCode, Value)> {
         let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use self::operations::Operations;
@@ -31,7 +33,23 @@ pub struct CloudMap {
     read_lag: Lag,
 }
 
-#[derive(Debug)]
+/// What there is, without operations that are under way.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    namespaces: BTreeMap<String, Namespace>,
+    services: Vec<KeptService>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptService {
+    id: String,
+    name: String,
+    namespace: String,
+    ttl: u32,
+    instances: BTreeMap<String, Attributes>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Namespace {
     name: String,
     soa_ttl: u32,
@@ -97,6 +115,47 @@ impl CloudMap {
             return id.to_owned();
         }
         self.add_service(&namespace, name, RECORD_TTL).expect("the namespace exists, and the name is free")
+    }
+
+    /// Creates a service under an id that others were told already, unless it is there.
+    pub fn create_service_as(&mut self, id: &str, namespace: &str, name: &str) {
+        if self.services.contains_key(id) {
+            return;
+        }
+        let made = self.create_service(namespace, name);
+        let service = self.services.remove(&made).expect("it was made just now");
+        self.services.insert(id.to_owned(), service);
+    }
+
+    /// Everything, for a double that outlives its process.
+    pub(in crate::aws) fn kept(&mut self) -> Value {
+        self.settle();
+        let services = self.services.iter().map(|(id, service)| KeptService {
+            id: id.clone(),
+            name: service.name.clone(),
+            namespace: service.namespace.clone(),
+            ttl: service.ttl,
+            instances: service
+                .instances
+                .iter()
+                .filter_map(|(id, instance)| Some((id.clone(), instance.truth().clone()?)))
+                .collect(),
+        });
+        let kept = Kept { namespaces: self.namespaces.clone(), services: services.collect() };
+        serde_json::to_value(kept).expect("services hold texts and numbers")
+    }
+
+    /// What [`Self::kept`] gave.
+    pub(in crate::aws) fn restore(&mut self, kept: Value) -> serde_json::Result<()> {
+        let Kept { namespaces, services } = serde_json::from_value(kept)?;
+        self.namespaces = namespaces;
+        let service = |kept: KeptService| {
+            let instances = kept.instances.into_iter();
+            let instances = instances.map(|(id, attributes)| (id, Lagging::new(Some(attributes)))).collect();
+            (kept.id, Service { name: kept.name, namespace: kept.namespace, ttl: kept.ttl, instances })
+        };
+        self.services = services.into_iter().map(service).collect();
+        Ok(())
     }
 
     /// Registers a task as ECS does for a service with `serviceRegistries`: before it is RUNNING, under its task id.

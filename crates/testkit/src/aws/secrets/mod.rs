@@ -65,6 +65,11 @@ impl Secrets {
         secret.arn.clone()
     }
 
+    /// Whether there is a secret of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.by_name.get(name).is_some_and(|entry| entry.truth().is_some())
+    }
+
     /// Stores a new current version, as an operator would with the console.
     pub fn put(&mut self, name: &str, text: &str) {
         let (token, quota) = (Uuid::new_v4().to_string(), self.version_quota);
@@ -122,6 +127,19 @@ impl Secrets {
             .into_iter()
             .find(|version| version.labels.iter().any(|label| label == CURRENT))
             .map(|version| version.text)
+    }
+
+    /// Everything, for a double that outlives its process; passwords are in it.
+    pub(in crate::aws) fn kept(&self) -> Value {
+        let secrets: Vec<_> = self.by_name.values().filter_map(|entry| entry.truth().as_ref()).collect();
+        serde_json::to_value(secrets).expect("secrets hold texts and numbers")
+    }
+
+    /// What [`Self::kept`] gave.
+    pub(in crate::aws) fn restore(&mut self, kept: Value) -> serde_json::Result<()> {
+        let secrets: Vec<Secret> = serde_json::from_value(kept)?;
+        self.by_name = secrets.into_iter().map(|secret| (secret.name.clone(), Lagging::new(Some(secret)))).collect();
+        Ok(())
     }
 
     fn create_secret(&mut self, name: &str, token: &str, text: Option<&str>) -> Result<&Secret, ApiError> {

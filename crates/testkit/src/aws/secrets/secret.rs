@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::now;
 use crate::aws::{ACCOUNT, ApiError, REGION};
 
@@ -14,7 +16,7 @@ const MAX_VALUE_BYTES: usize = 65_536;
 const MAX_LABELS: usize = 20;
 const DAY_SECONDS: f64 = 86_400.0;
 
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Secret {
     pub(super) name: String,
     pub(super) arn: String,
@@ -24,7 +26,7 @@ pub(super) struct Secret {
     pub(super) deleted: Option<f64>,
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Version {
     pub(super) id: String,
     /// None while a rotation has not filled it.

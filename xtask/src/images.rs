@@ -1,0 +1,274 @@
+//! Images FROM scratch of static binaries, where no base image can be pulled: `target/images` has for each a Dockerfile, the
+//! last stage of the one in `docker/`, and a tar archive with the modes that volumes are to have. The directory is also what
+//! `images.build` of a configuration may name.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::{Args, ValueEnum};
+
+use crate::{Failure, build, sbom, size, table, workspace_version};
+
+/// Options of `cargo xtask images`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Images to make; all without one.
+    #[arg(value_name = "IMAGE", value_parser = parse)]
+    images: Vec<&'static Image>,
+    /// How binaries are built: as small as they can be, or quickly, for tests.
+    #[arg(long, value_enum, default_value_t = Build::Dist)]
+    build: Build,
+    /// Registry and prefix of the repositories.
+    #[arg(long, default_value = "eventstore-fargate")]
+    registry: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Build {
+    Dist,
+    Dev,
+}
+
+/// An image, as its Dockerfile has it; a test compares both.
+#[derive(Debug)]
+pub(crate) struct Image {
+    name: &'static str,
+    profile: &'static str,
+    /// Package and binary with its place in the image.
+    programs: &'static [Program],
+    /// What anybody may write to.
+    directories: &'static [&'static str],
+}
+
+#[derive(Debug)]
+struct Program {
+    package: &'static str,
+    binary: &'static str,
+    path: &'static str,
+}
+
+const fn program(package: &'static str, binary: &'static str, path: &'static str) -> Program {
+    Program { package, binary, path }
+}
+
+/// All of them. The last two are for clusters on one machine.
+static IMAGES: [Image; 4] = [
+    Image {
+        name: "certgen",
+        profile: "dist-abort",
+        programs: &[program("certgen", "certgen", "certgen"), program("guard", "guard", "guard")],
+        directories: &["certs", "tmp", "run/task", "ca-state"],
+    },
+    Image {
+        name: "bootstrap",
+        profile: "dist",
+        programs: &[program("bootstrap", "bootstrap", "bootstrap")],
+        directories: &[],
+    },
+    Image {
+        name: "standin",
+        profile: "dist",
+        programs: &[
+            program("testkit", "standin", "opt/eventstore/EventStore.ClusterNode"),
+            program("testkit", "standin", "opt/kurrentdb/KurrentDB"),
+        ],
+        directories: &["var/lib/eventstore", "var/log/eventstore", "var/lib/kurrentdb", "var/log/kurrentdb"],
+    },
+    Image {
+        name: "aws-double",
+        profile: "dist",
+        programs: &[program("testkit", "aws-double", "aws-double")],
+        directories: &["state"],
+    },
+];
+
+fn parse(name: &str) -> Result<&'static Image, String> {
+    let allowed: Vec<_> = IMAGES.iter().map(|image| image.name).collect();
+    let found = IMAGES.iter().find(|image| image.name == name);
+    found.ok_or_else(|| format!("allowed are {}", allowed.join(", ")))
+}
+
+/// Packs, and builds if an engine answers.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
+    let out = build::target(root).join("images");
+    fs::create_dir_all(&out).map_err(Failure::io("create target/images"))?;
+    let (engine, version) = (engine_answers(), workspace_version(root)?);
+    let mut rows = vec![vec!["image".to_owned(), "raw".to_owned(), "gzip -9".to_owned()]];
+    let mut sums = String::new();
+    let chosen: Vec<_> = if options.images.is_empty() { IMAGES.iter().collect() } else { options.images.clone() };
+    for image in chosen {
+        let dockerfile = fs::read_to_string(root.join("docker").join(image.dockerfile()));
+        let dockerfile = last_stage(&dockerfile.map_err(Failure::io("read a Dockerfile"))?, image);
+        let binaries = image.build(root, options.build)?;
+        let archive = out.join(format!("{}.tar", image.name));
+        image.pack(&binaries, &archive).map_err(Failure::io("write a tar archive"))?;
+        write(&out.join(image.dockerfile()), &dockerfile)?;
+        write(&out.join(format!("{}.cdx.json", image.name)), &image.contents(root)?)?;
+        let (raw, compressed) = size::of(&archive)?;
+        rows.push(vec![image.name.to_owned(), size::mebibytes(raw), size::mebibytes(compressed)]);
+        for file in [archive, out.join(format!("{}.cdx.json", image.name))] {
+            sums += &sum(&file)?;
+        }
+        if engine {
+            image.docker_build(&out, &options.registry, &version)?;
+        }
+    }
+    write(&out.join("SHA256SUMS"), &sums)?;
+    eprint!("{}", table(&rows));
+    let images = if engine { "images are built" } else { "no Docker engine answers: no image is built" };
+    eprintln!("{images}; archives, Dockerfiles, contents (CycloneDX) and SHA256SUMS are in {}", out.display());
+    Ok(())
+}
+
+/// Whether there is one to build with.
+pub(crate) fn engine_answers() -> bool {
+    let mut docker = Command::new("docker");
+    docker.args(["version", "--format", "{{.Server.Version}}"]).stdin(Stdio::null());
+    docker.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+impl Image {
+    fn dockerfile(&self) -> String {
+        format!("{}.Dockerfile", self.name)
+    }
+
+    /// The binaries in the order of `programs`.
+    fn build(&self, root: &Path, how: Build) -> Result<Vec<PathBuf>, Failure> {
+        let profile = if how == Build::Dev { "dev" } else { self.profile };
+        let build = |program: &Program| build::static_binary(root, program.package, program.binary, profile);
+        self.programs.iter().map(build).collect()
+    }
+
+    /// The root file system. Times are left out: the same binaries give the same archive.
+    fn pack(&self, binaries: &[PathBuf], archive: &Path) -> io::Result<()> {
+        let mut tar = tar::Builder::new(File::create(archive)?);
+        let entry = |kind: tar::EntryType, mode: u32, size: u64| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_size(size);
+            header
+        };
+        let mut made: Vec<PathBuf> = Vec::new();
+        let paths = self.programs.iter().filter_map(|program| Path::new(program.path).parent());
+        let parents = self.directories.iter().filter_map(|directory| Path::new(directory).parent());
+        for directory in paths.chain(parents).flat_map(Path::ancestors).filter(|path| *path != Path::new("")) {
+            if !made.iter().any(|known| known == directory) {
+                made.push(directory.to_owned());
+            }
+        }
+        made.sort();
+        for directory in made {
+            tar.append_data(&mut entry(tar::EntryType::Directory, 0o755, 0), directory, io::empty())?;
+        }
+        for directory in self.directories {
+            tar.append_data(&mut entry(tar::EntryType::Directory, 0o1777, 0), directory, io::empty())?;
+        }
+        for (program, binary) in self.programs.iter().zip(binaries) {
+            let file = File::open(binary)?;
+            let size = file.metadata()?.len();
+            tar.append_data(&mut entry(tar::EntryType::Regular, 0o555, size), program.path, file)?;
+        }
+        tar.into_inner()?.sync_all()
+    }
+
+    /// A bill of materials.
+    fn contents(&self, root: &Path) -> Result<String, Failure> {
+        let mut packages: Vec<_> = self.programs.iter().map(|program| program.package).collect();
+        packages.dedup();
+        sbom::of(root, &format!("eventstore-fargate/{}", self.name), &packages)
+    }
+
+    fn docker_build(&self, out: &Path, registry: &str, version: &str) -> Result<(), Failure> {
+        let tag = format!("{registry}/{}:{version}", self.name);
+        let label = format!("org.opencontainers.image.version={version}");
+        let mut docker = Command::new("docker");
+        docker
+            .args(["build", "--quiet", "--tag", &tag, "--label", &label, "--file"])
+            .arg(out.join(self.dockerfile()))
+            .arg(out);
+        build::run(docker.stdout(Stdio::null()), &format!("docker build of {tag}"))
+    }
+}
+
+/// From `FROM scratch` on, with the archive in place of what another stage made.
+fn last_stage(dockerfile: &str, image: &Image) -> String {
+    let (_, stage) = dockerfile.split_once("FROM scratch\n").unwrap_or(("", dockerfile));
+    let archive = format!("ADD {}.tar /", image.name);
+    format!("FROM scratch\n{}", stage.replace("COPY --from=build /rootfs/ /", &archive))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut file = File::create(path).map_err(Failure::io(&format!("create {}", path.display())))?;
+    file.write_all(text.as_bytes()).map_err(Failure::io(&format!("write {}", path.display())))
+}
+
+/// A line as `sha256sum` writes it.
+fn sum(path: &Path) -> Result<String, Failure> {
+    let bytes = fs::read(path).map_err(Failure::io(&format!("read {}", path.display())))?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    let mut line = String::new();
+    for byte in digest.as_ref() {
+        // Writing to a String cannot fail.
+        let _ = write!(line, "{byte:02x}");
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(format!("{line}  {name}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: &str) -> String {
+        fs::read_to_string(crate::workspace().join("docker").join(file)).unwrap_or_default()
+    }
+
+    /// One is built from source, the other packed: they must be the same image.
+    #[test]
+    fn what_is_packed_is_what_the_dockerfile_installs() {
+        for image in &IMAGES {
+            let text = read(&image.dockerfile());
+            let installs = |line: &&str| line.contains("install -D");
+            let found: Vec<_> = text.lines().filter(installs).map(|line| line.trim_end_matches(" \\")).collect();
+            let path = |program: &Program| {
+                format!(
+                    "{}/{}/{} /rootfs/{}",
+                    "target/x86_64-unknown-linux-gnu", image.profile, program.binary, program.path
+                )
+            };
+            let expected: Vec<_> = image.programs.iter().map(path).collect();
+            assert_eq!(found.len(), expected.len(), "{}", image.name);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(found.ends_with(&format!("install -D -m 0555 {expected}")), "{found}");
+            }
+            let directories: Vec<_> =
+                image.directories.iter().map(|directory| format!("/rootfs/{directory}")).collect();
+            let made = format!("mkdir -p {0} && chmod 1777 {0}", directories.join(" "));
+            assert_eq!(text.contains(&made), !directories.is_empty(), "{}", image.name);
+            let volumes: Vec<_> = image.directories.iter().map(|directory| format!("\"/{directory}\"")).collect();
+            let volumes = format!("VOLUME [{}]\n", volumes.join(", "));
+            assert_eq!(text.contains(&volumes), !directories.is_empty(), "{}", image.name);
+            let packages = image.programs.iter().all(|program| text.contains(&format!("-p {}", program.package)));
+            assert!(packages && text.contains(&format!("--profile {} ", image.profile)), "{}", image.name);
+            let stage = last_stage(&text, image);
+            assert!(
+                stage.starts_with("FROM scratch\nLABEL") && stage.contains(&format!("ADD {}.tar /\n", image.name)),
+                "{stage}"
+            );
+            assert!(!stage.contains("--from"), "{stage}");
+        }
+    }
+
+    #[test]
+    fn the_bake_file_knows_the_images_and_the_version() {
+        let text = read("docker-bake.hcl");
+        let names: Vec<_> = IMAGES.iter().map(|image| format!("\"{}\"", image.name)).collect();
+        assert!(text.contains(&format!("matrix     = {{ image = [{}] }}", names.join(", "))), "{names:?}");
+        let version = workspace_version(&crate::workspace()).map(|version| format!("default = \"{version}\""));
+        assert!(version.is_ok_and(|version| text.contains(&version)));
+    }
+}
