@@ -20,12 +20,12 @@ group "default" {
 
 # For clusters on one machine.
 group "local" {
-  targets = ["standin", "aws-double"]
+  targets = ["standin", "aws-double", "consumer"]
 }
 
 target "image" {
   name       = image
-  matrix     = { image = ["certgen", "bootstrap", "standin", "aws-double"] }
+  matrix     = { image = ["certgen", "bootstrap", "standin", "aws-double", "consumer"] }
   context    = "."
   dockerfile = "docker/${image}.Dockerfile"
   platforms  = ["linux/amd64"]

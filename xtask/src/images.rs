@@ -54,8 +54,8 @@ const fn program(package: &'static str, binary: &'static str, path: &'static str
     Program { package, binary, path }
 }
 
-/// All of them. The last two are for clusters on one machine.
-static IMAGES: [Image; 4] = [
+/// All of them. The last three are for clusters on one machine.
+static IMAGES: [Image; 5] = [
     Image {
         name: "certgen",
         profile: "dist-abort",
@@ -82,6 +82,12 @@ static IMAGES: [Image; 4] = [
         profile: "dist",
         programs: &[program("testkit", "aws-double", "aws-double")],
         directories: &["state"],
+    },
+    Image {
+        name: "consumer",
+        profile: "dist",
+        programs: &[program("consumer", "consumer", "consumer")],
+        directories: &[],
     },
 ];
 
