@@ -50,6 +50,8 @@ pub(crate) fn all(root: &Path) -> Tools {
         (Tool::Go, "go", "golang-go"),
         (Tool::Unshare, "unshare", "util-linux"),
         (Tool::SetPriv, "setpriv", "util-linux"),
+        (Tool::Docker, "docker", "docker.io"),
+        (Tool::DockerCompose, "docker-compose", "docker-compose"),
     ] {
         match on_path(name) {
             Some(path) => provisioned.found.push((tool, path)),

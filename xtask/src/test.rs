@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::provision::{self, Tools};
-use crate::{Failure, build, deny, table};
+use crate::{Failure, build, deny, images, table};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -37,6 +37,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     report.step("licences, bans, sources", || deny::check(root));
     report.step("format", || cargo(root, &["fmt", "--all", "--check"], &[]));
     report.step("build", || cargo(root, &["build", "--quiet", "--locked", "--workspace", "--all-targets"], &[]));
+    // What needs them says so if there are none.
+    if images::engine_answers() {
+        report.step("images", || images::for_tests(root));
+    }
     report.step("tests", || tests(root, &tools, options));
     report.step("rotation model", || rotation_model(root));
     report.step("clippy", || {

@@ -79,3 +79,6 @@ pub use model::{
 };
 pub use stacks::{OwnResources, Stack, Stacks};
 pub use values::{BuiltInUser, DeploymentName, FargateSize, Login, Namespace, ServerLine, ValueError};
+
+/// The version of infra, with which the images of our programs are tagged that it looks for.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -30,6 +30,10 @@ pub enum Tool {
     Unshare,
     /// `setpriv` of util-linux.
     SetPriv,
+    /// The `docker` command; [`find_engine`] looks whether an engine answers it.
+    Docker,
+    /// Docker compose, the program of its own or the plugin.
+    DockerCompose,
 }
 
 impl Tool {
@@ -45,6 +49,8 @@ impl Tool {
             Tool::Go => "TESTKIT_GO",
             Tool::Unshare => "TESTKIT_UNSHARE",
             Tool::SetPriv => "TESTKIT_SETPRIV",
+            Tool::Docker => "TESTKIT_DOCKER",
+            Tool::DockerCompose => "TESTKIT_DOCKER_COMPOSE",
         }
     }
 
@@ -57,6 +63,8 @@ impl Tool {
             Tool::Go => Some("go"),
             Tool::Unshare => Some("unshare"),
             Tool::SetPriv => Some("setpriv"),
+            Tool::Docker => Some("docker"),
+            Tool::DockerCompose => Some("docker-compose"),
             Tool::MotoPython | Tool::CfnLint | Tool::Checkov | Tool::Cdk => None,
         }
     }
@@ -93,6 +101,23 @@ pub fn find_as_root(test: &str) -> Option<PathBuf> {
     }
     note_not_run(&format!("{test}: needs to be root and to mount file systems"));
     None
+}
+
+/// Whether a Docker engine answers that has the images of `cargo xtask images`; else notes that `test` was not run for want of
+/// one.
+///
+/// # Panics
+///
+/// If there is none and `TESTKIT_REQUIRE_ALL` is `1`.
+pub fn find_engine(test: &str) -> bool {
+    let Some(docker) = find(Tool::Docker, test) else { return false };
+    let image = format!("eventstore-fargate/aws-double:{}", infra::VERSION);
+    let asked = Command::new(docker).args(["image", "inspect", "--format", "{{.Id}}", &image]).output();
+    if asked.is_ok_and(|asked| asked.status.success()) {
+        return true;
+    }
+    note_not_run(&format!("{test}: needs a Docker engine with the images of `cargo xtask images`"));
+    false
 }
 
 fn note_not_run(line: &str) {
