@@ -145,12 +145,12 @@ fn an_error_is_told_with_all_its_causes_on_one_line() {
 
 #[test]
 fn compose_prints_the_checked_in_file_and_nothing_else() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/compose");
+    let docker = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docker");
     let directory = tempfile::tempdir().unwrap();
-    let config = golden.join("three.toml");
+    let config = docker.join("eventstore.toml");
     let output = infra(directory.path(), &["compose", "--config", config.to_str().unwrap()]);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(output.stdout == fs::read(golden.join("three.yaml")).unwrap(), "it differs from the checked-in file");
+    assert!(output.stdout == fs::read(docker.join("compose.yaml")).unwrap(), "it differs from the checked-in file");
     fs::write(directory.path().join("eventstore.toml"), "name = \"A\"\n").unwrap();
     let output = infra(directory.path(), &["compose"]);
     refused(&output, 78, "name: `A`", "infra init");

@@ -4,28 +4,34 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use infra::{Condition, Container, ContainerName, Deployment, Node, Value as Setting};
 use serde_json::{Value, json};
+use testkit::tool::{self, Tool};
 
-use support::{SCENARIOS, deployment, golden, is_update, template, text_of, yaml};
+use support::{SCENARIOS, deployment, is_update, template, text_of, yaml};
 
-/// The configurations whose compose files are checked in.
-const CHECKED_IN: [&str; 2] = ["single", "three"];
+/// The configurations in `docker/` with the compose files that are rendered from them.
+const CHECKED_IN: [(&str, &str); 2] =
+    [("eventstore.toml", "compose.yaml"), ("eventstore.single.toml", "compose.single.yaml")];
 
-fn text(name: &str) -> String {
-    fs::read_to_string(golden(&format!("compose/{name}.toml"))).unwrap()
+fn docker(file: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docker")).join(file)
+}
+
+fn text(config: &str) -> String {
+    fs::read_to_string(docker(config)).unwrap()
 }
 
 /// Every configuration there is.
 fn all() -> Vec<(String, String)> {
     let scenarios = SCENARIOS.into_iter().map(|scenario| (scenario.to_owned(), text_of(scenario)));
     let insecure = "name = \"es\"\nserver.insecure = true\n".to_owned();
-    let own = CHECKED_IN.into_iter().map(|name| (name.to_owned(), text(name)));
+    let own = CHECKED_IN.into_iter().map(|(config, _)| (config.to_owned(), text(config)));
     scenarios.chain(own).chain([("insecure".to_owned(), insecure)]).collect()
 }
 
@@ -73,9 +79,9 @@ fn service<'a>(file: &'a Value, node: &Node, container: &Container) -> &'a Value
 
 #[test]
 fn the_compose_files_are_the_checked_in_ones() {
-    for name in CHECKED_IN {
-        let rendered = infra::compose(&deployment(&text(name)));
-        let path = golden(&format!("compose/{name}.yaml"));
+    for (config, name) in CHECKED_IN {
+        let rendered = infra::compose(&deployment(&text(config)));
+        let path = docker(name);
         if is_update() {
             fs::write(&path, &rendered).unwrap();
         }
@@ -154,8 +160,6 @@ fn services_are_the_containers_of_the_task_definitions() {
                     });
                     assert_eq!(service["healthcheck"], expected, "{place}");
                 }
-                let files = &emitted["Ulimits"][0]["SoftLimit"];
-                assert_eq!(service["ulimits"]["nofile"]["soft"], *files, "{place}");
             }
         }
         let found: BTreeSet<_> = services(&file).map(|(name, _)| name.to_owned()).collect();
@@ -318,12 +322,7 @@ fn our_programs_understand_every_variable() {
 /// docker compose v1.29 reads every file and finds no fault in it.
 #[test]
 fn docker_compose_accepts_the_files() {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut programs = env::split_paths(&path).map(|place| place.join("docker-compose"));
-    let Some(docker_compose) = programs.find(|program| program.is_file()) else {
-        eprintln!("not run: docker_compose_accepts_the_files: needs docker-compose");
-        return;
-    };
+    let Some(docker_compose) = tool::find(Tool::DockerCompose, "docker_compose_accepts_the_files") else { return };
     let directory = tempfile::tempdir().unwrap();
     for (name, text) in all() {
         let deployment = deployment(&text);

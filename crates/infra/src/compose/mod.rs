@@ -208,13 +208,10 @@ fn container(deployment: &Deployment, node: &Node, task: &Task, container: &Cont
         ("depends_on", depends_on(node, container)),
         ("environment", environment(deployment, node, container)),
         ("volumes", list(mounts)),
-        // Fargate limits the task alone; no container of it can have more.
+        // Fargate limits the task alone; no container of it can have more. How many files may be open Docker decides: its own limit
+        // is rarely lower, and not every engine may raise it.
         ("mem_limit", text(format!("{}m", task.size.memory_mib()))),
     ]);
-    if container.name == ContainerName::EventStore {
-        let files = Yaml::Number(65535);
-        service.push(("ulimits", map([("nofile", map([("soft", files.clone()), ("hard", files)]))])));
-    }
     if let Some(check) = &container.health_check {
         let test = ["CMD".to_owned()].into_iter().chain(check.command.iter().cloned()).collect::<Vec<_>>();
         let check = map([
