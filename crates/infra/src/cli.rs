@@ -1,4 +1,4 @@
-//! `infra init`, `infra synth`, `infra compose` and `infra schema`.
+//! `infra init`, `infra synth`, `infra diff`, `infra compose` and `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 use crate::compose::compose;
 use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, schema};
+use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::model::Deployment;
 
 /// EventStoreDB on ECS Fargate from one config file.
@@ -43,6 +44,21 @@ enum Command {
         /// The directory to write; an assembly that is there is replaced.
         #[arg(long, env = "INFRA_OUT", value_name = "DIR", default_value = "./cdk.out")]
         out: PathBuf,
+    },
+    /// Show what deploying NEW over OLD would change, and refuse what would lose data, passwords or names.
+    ///
+    /// Each of both is a configuration, or a directory that `infra synth` wrote. Nobody asks AWS: OLD must be what is deployed.
+    Diff {
+        /// What is deployed.
+        old: PathBuf,
+        /// What is to be deployed.
+        new: PathBuf,
+        /// Accept one refused change, by the logical id or key that the refusal begins with; may be given again.
+        #[arg(long, value_name = "NAME")]
+        allow: Vec<String>,
+        /// Print JSON: `changes`, `refused`, `notes`.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the same tasks as a docker compose file, with a double of AWS, for a cluster on one machine.
     Compose {
@@ -78,6 +94,20 @@ enum Error {
         #[source]
         source: AssemblyError,
     },
+    #[error("could not read the assembly `{path}`")]
+    Snapshot {
+        path: PathBuf,
+        #[source]
+        source: SnapshotError,
+    },
+    #[error("{}", refused(.0))]
+    Refused(Vec<Refusal>),
+}
+
+/// Every refusal on a line of its own.
+fn refused(refusals: &[Refusal]) -> String {
+    let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+    lines.join("\nerror: ")
 }
 
 /// Every mistake on a line of its own.
@@ -97,16 +127,19 @@ impl Error {
             Self::Config { .. } => {
                 Some("`infra init --config FILE` writes every key with its default and what is allowed")
             }
+            Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
+            Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } => None,
         }
     }
 
     fn exit_code(&self) -> u8 {
         match self {
+            Self::Refused(_) => 1,
             Self::Config { .. } => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
-            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } => 74,
+            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Snapshot { .. } => 74,
         }
     }
 }
@@ -124,6 +157,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match &cli.command {
         Command::Init { config, name } => init(config, name),
         Command::Synth { config, out } => synth(config, out),
+        Command::Diff { old, new, allow, json } => diff(old, new, allow, *json),
         Command::Compose { config } => read(config).map(|deployment| {
             print(&compose(&deployment));
             format!("the tasks of {} for docker compose", deployment.name())
@@ -177,11 +211,16 @@ fn init(path: &Path, name: &str) -> Result<String, Error> {
     Ok(format!("wrote {}; next: infra synth", path.display()))
 }
 
-/// The deployment that a file describes; warnings are told.
-fn read(path: &Path) -> Result<Deployment, Error> {
+/// The deployment that a file describes, and its text.
+fn read_quietly(path: &Path) -> Result<(Deployment, String), Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     let config = Config::parse(&text).map_err(|source| Error::Config { path: path.to_owned(), source })?;
-    let deployment = Deployment::new(config);
+    Ok((Deployment::new(config), text))
+}
+
+/// The deployment that a file describes; warnings are told.
+fn read(path: &Path) -> Result<Deployment, Error> {
+    let (deployment, _) = read_quietly(path)?;
     for warning in deployment.warnings() {
         eprintln!("warning: {}: {warning}", path.display());
     }
@@ -191,17 +230,72 @@ fn read(path: &Path) -> Result<Deployment, Error> {
 fn synth(path: &Path, out: &Path) -> Result<String, Error> {
     let deployment = read(path)?;
     let failed = |source| Error::Assembly { out: out.to_owned(), source };
-    let assembly = match deployment.build_directory() {
-        None => Assembly::new(&deployment),
-        Some(directory) => Assembly::with_context(&deployment, context(path, directory, out)?),
-    };
-    assembly.map_err(failed)?.write(out).map_err(failed)?;
+    assembly(&deployment, build_context(path, &deployment, Some(out))?).map_err(failed)?.write(out).map_err(failed)?;
     let (name, shown) = (deployment.name(), out.display());
     Ok(format!("wrote {name}-StatefulResources and {name}-EventStore to {shown}; next: cdk deploy --app {shown} --all"))
 }
 
+fn assembly(deployment: &Deployment, context: Option<BuildContext>) -> Result<Assembly, AssemblyError> {
+    match context {
+        None => Assembly::new(deployment),
+        Some(context) => Assembly::with_context(deployment, context),
+    }
+}
+
+/// One side of a comparison, with its text and what its images are built from, if it is a configuration.
+struct Side {
+    snapshot: Snapshot,
+    text: Option<String>,
+    context: Option<BuildContext>,
+}
+
+impl Side {
+    fn read(path: &Path) -> Result<Self, Error> {
+        if path.is_dir() {
+            let snapshot = Snapshot::read(path).map_err(|source| Error::Snapshot { path: path.to_owned(), source })?;
+            return Ok(Self { snapshot, text: None, context: None });
+        }
+        let (deployment, text) = read_quietly(path)?;
+        let context = build_context(path, &deployment, None)?;
+        let assembly = assembly(&deployment, context.clone())
+            .map_err(|source| Error::Assembly { out: path.to_owned(), source })?;
+        Ok(Self { snapshot: Snapshot::of(&assembly), text: Some(text), context })
+    }
+}
+
+fn diff(old: &Path, new: &Path, allow: &[String], json: bool) -> Result<String, Error> {
+    let (old, new) = (Side::read(old)?, Side::read(new)?);
+    let mut diff = Diff::between(&old.snapshot, &new.snapshot);
+    if let (Some(before), Some(after)) = (&old.text, &new.text) {
+        diff.explain((before, after), &old.snapshot, |config| {
+            let deployment = Deployment::new(config);
+            let context = new.context.clone().or_else(|| old.context.clone());
+            assembly(&deployment, context).ok().map(|assembly| Snapshot::of(&assembly))
+        });
+    }
+    let unused = diff.allow(allow);
+    print(&if json { format!("{:#}\n", diff.to_json()) } else { diff.to_string() });
+    for name in unused {
+        eprintln!("warning: --allow {name}: nothing of this name is refused; take it out");
+    }
+    for note in &diff.notes {
+        eprintln!("note: {note}");
+    }
+    let changes = match diff.changes.len() {
+        0 => "nothing changes".to_owned(),
+        1 => "1 resource changes".to_owned(),
+        count => format!("{count} resources change"),
+    };
+    if diff.refused.is_empty() { Ok(changes) } else { Err(Error::Refused(diff.refused)) }
+}
+
+/// What images are built from, if whoever deploys builds them.
+fn build_context(path: &Path, deployment: &Deployment, out: Option<&Path>) -> Result<Option<BuildContext>, Error> {
+    deployment.build_directory().map(|directory| context(path, directory, out)).transpose()
+}
+
 /// What images are built from; `directory` is seen from the configuration.
-fn context(path: &Path, directory: &str, out: &Path) -> Result<BuildContext, Error> {
+fn context(path: &Path, directory: &str, out: Option<&Path>) -> Result<BuildContext, Error> {
     let place = path.parent().unwrap_or(Path::new("")).join(directory);
     let wrong = |messages: Vec<String>| {
         let mistake = |message| Mistake { key: "images.build".to_owned(), message };
@@ -209,8 +303,9 @@ fn context(path: &Path, directory: &str, out: &Path) -> Result<BuildContext, Err
         Error::Config { path: path.to_owned(), source }
     };
     // An assembly in what it is made from would never be the same twice.
-    let beside = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let (Ok(place), Ok(beside)) = (fs::canonicalize(&place), fs::canonicalize(beside))
+    if let Some(out) = out
+        && let beside = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        && let (Ok(place), Ok(beside)) = (fs::canonicalize(&place), fs::canonicalize(beside))
         && beside.starts_with(&place)
     {
         let message =

@@ -42,11 +42,16 @@
 #![doc = include_str!("../examples/consumer.rs")]
 //! ```
 //!
+//! # What an update would do
+//!
+//! [`diff::Diff`] compares two assemblies resource by resource, and refuses what would lose data, passwords or names.
+//!
 //! # Exit codes of the program
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | written, or printed |
+//! | 0 | written, printed, or compared and nothing refused |
+//! | 1 | `infra diff` refuses a change; every one is listed |
 //! | 2 | the command line is wrong |
 //! | 70 | a bug: the templates do not hold together |
 //! | 74 | a file could not be read or written |
@@ -59,6 +64,7 @@ pub mod cli;
 mod compose;
 mod config;
 mod consumer;
+pub mod diff;
 mod exports;
 mod image;
 mod lower;

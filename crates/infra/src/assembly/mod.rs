@@ -17,9 +17,9 @@ use crate::stacks::Stacks;
 
 /// Read by every CDK command line since 2.150 (mid 2024); nothing newer is needed.
 const SCHEMA_VERSION: &str = "36.0.0";
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// The tag of every stack of ours, by which an assembly of ours is known again.
-const DEPLOYMENT_TAG: &str = "eventstore-fargate:deployment";
+pub(crate) const DEPLOYMENT_TAG: &str = "eventstore-fargate:deployment";
 
 /// A cloud assembly in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]

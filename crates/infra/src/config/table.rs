@@ -558,6 +558,20 @@ impl Table {
     }
 }
 
+/// Whether there is such a key, with its sections: `data.kms_key`.
+#[cfg(test)]
+pub(crate) fn is_key(path: &str) -> bool {
+    let (sections, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let inner =
+        sections.split('.').filter(|section| !section.is_empty()).try_fold(&ROOT, |table, section| {
+            match table.keys.iter().find(|key| key.name == section)?.kind {
+                Section(inner) | Sections(inner) => Some(inner),
+                _ => None,
+            }
+        });
+    inner.is_some_and(|table| table.keys.iter().any(|key| key.name == name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
