@@ -1,4 +1,4 @@
-//! `infra init`, `infra synth`, `infra diff`, `infra compose` and `infra schema`.
+//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra compose` and `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -13,6 +13,7 @@ use crate::compose::compose;
 use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, schema};
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::model::Deployment;
+use crate::several::{Collision, collisions};
 
 /// EventStoreDB on ECS Fargate from one config file.
 ///
@@ -60,6 +61,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at configurations, and whether their deployments can stand beside each other in one account and region.
+    Check {
+        /// The configurations.
+        #[arg(required = true, value_name = "FILE")]
+        configs: Vec<PathBuf>,
+    },
     /// Print the same tasks as a docker compose file, with a double of AWS, for a cluster on one machine.
     Compose {
         /// The configuration.
@@ -94,6 +101,8 @@ enum Error {
         #[source]
         source: AssemblyError,
     },
+    #[error("{}", colliding(.0, .1))]
+    Colliding(Vec<PathBuf>, Vec<Collision>),
     #[error("could not read the assembly `{path}`")]
     Snapshot {
         path: PathBuf,
@@ -102,6 +111,15 @@ enum Error {
     },
     #[error("{}", refused(.0))]
     Refused(Vec<Refusal>),
+}
+
+/// Every collision on a line of its own.
+fn colliding(paths: &[PathBuf], collisions: &[Collision]) -> String {
+    let line = |collision: &Collision| {
+        let [one, two] = collision.between.map(|index| paths[index].display());
+        format!("{one} and {two}: {collision}")
+    };
+    collisions.iter().map(line).collect::<Vec<_>>().join("\nerror: ")
 }
 
 /// Every refusal on a line of its own.
@@ -127,6 +145,7 @@ impl Error {
             Self::Config { .. } => {
                 Some("`infra init --config FILE` writes every key with its default and what is allowed")
             }
+            Self::Colliding(..) => Some("what deployments can share and how is in docs/several-deployments.md"),
             Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
             Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } => None,
@@ -136,7 +155,7 @@ impl Error {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
-            Self::Config { .. } => 78,
+            Self::Config { .. } | Self::Colliding(..) => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Snapshot { .. } => 74,
@@ -157,6 +176,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match &cli.command {
         Command::Init { config, name } => init(config, name),
         Command::Synth { config, out } => synth(config, out),
+        Command::Check { configs } => check(configs),
         Command::Diff { old, new, allow, json } => diff(old, new, allow, *json),
         Command::Compose { config } => read(config).map(|deployment| {
             print(&compose(&deployment));
@@ -287,6 +307,32 @@ fn diff(old: &Path, new: &Path, allow: &[String], json: bool) -> Result<String, 
         count => format!("{count} resources change"),
     };
     if diff.refused.is_empty() { Ok(changes) } else { Err(Error::Refused(diff.refused)) }
+}
+
+fn check(paths: &[PathBuf]) -> Result<String, Error> {
+    let mut deployments = Vec::new();
+    let mut wrong = Vec::new();
+    for path in paths {
+        match read(path) {
+            Ok(deployment) => deployments.push(deployment),
+            Err(error) => wrong.push(error),
+        }
+    }
+    if let Some(last) = wrong.pop() {
+        // All of them, though the exit code is that of one.
+        for error in &wrong {
+            eprintln!("error: {}", chain(error));
+        }
+        return Err(last);
+    }
+    let collisions = collisions(&deployments);
+    if !collisions.is_empty() {
+        return Err(Error::Colliding(paths.to_vec(), collisions));
+    }
+    Ok(match deployments.as_slice() {
+        [deployment] => format!("{} is a valid configuration", deployment.name()),
+        all => format!("{} deployments can stand beside each other", all.len()),
+    })
 }
 
 /// What images are built from, if whoever deploys builds them.

@@ -70,6 +70,7 @@ mod image;
 mod lower;
 mod model;
 mod server;
+mod several;
 mod stacks;
 mod values;
 
@@ -83,5 +84,6 @@ pub use model::{
     ApplicationUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
     Program, Task, Value, Volume,
 };
+pub use several::{Collision, collisions};
 pub use stacks::{OwnResources, Stack, Stacks};
 pub use values::{BuiltInUser, DeploymentName, FargateSize, Login, Namespace, ServerLine, ValueError};

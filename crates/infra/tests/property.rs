@@ -5,11 +5,12 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
+use infra::diff::{Diff, Snapshot};
 use infra::{Assembly, Config, Deployment};
 use proptest::collection::vec;
 use proptest::num::u8::ANY;
@@ -268,4 +269,150 @@ fn cfn_lint_finds_nothing_in_any_of_them() {
     let output = Command::new(cfn_lint).arg("--").args(paths).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.trim().is_empty(), "{said}\n{}", texts.join("\n---\n"));
+}
+
+/// Properties that are no names of what is made: a service of AWS's, a zone, a bus that is there.
+const NOT_OWN_NAMES: [&str; 3] = ["ServiceName", "AvailabilityZoneName", "EventBusName"];
+
+/// Everything of a deployment that AWS wants to be one in an account and region: names of stacks, exports and resources, and
+/// directories on a file system.
+fn physical_names(assembly: &Assembly) -> BTreeSet<String> {
+    let create_only: BTreeMap<_, _> = infra::diff::create_only().map(|(kind, paths, _)| (kind, paths)).collect();
+    let mut names = BTreeSet::new();
+    for (file, content) in assembly.files().filter(|(file, _)| file.ends_with(".template.json")) {
+        names.insert(format!("stack {file}"));
+        let template: Value = serde_json::from_str(content).unwrap();
+        let outputs = template["Outputs"].as_object().unwrap().values();
+        names.extend(outputs.map(|output| format!("export {}", output["Export"]["Name"])));
+        for resource in template["Resources"].as_object().unwrap().values() {
+            let (kind, properties) = (resource["Type"].as_str().unwrap(), &resource["Properties"]);
+            let is_name =
+                |path: &&&str| (path.ends_with("Name") || **path == "Family") && !NOT_OWN_NAMES.contains(*path);
+            for path in create_only.get(kind).into_iter().flat_map(|paths| paths.iter().filter(is_name)) {
+                // A reference names what the template names elsewhere.
+                let value = &properties[*path];
+                if value.is_string() || value["Fn::Sub"].is_string() {
+                    names.insert(format!("{kind} {path} {value}"));
+                }
+            }
+            if kind == "AWS::Backup::BackupPlan" {
+                names.insert(format!("{kind} {}", properties["BackupPlan"]["BackupPlanName"]));
+            }
+            if kind == "AWS::EFS::AccessPoint" && properties["FileSystemId"].is_string() {
+                names.insert(format!("{} {}", properties["FileSystemId"], properties["RootDirectory"]["Path"]));
+            }
+            if kind == "AWS::ServiceDiscovery::PrivateDnsNamespace" {
+                // One in a VPC, not in the account.
+                names.remove(&format!("{kind} Name {}", properties["Name"]));
+                names.insert(format!("{kind} {} in {}", properties["Name"], properties["Vpc"]));
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn two_deployments_have_no_name_in_common() {
+    // The more alike, the sooner one is the beginning of the other.
+    let longest = "a".repeat(32);
+    let names = ["a", "a-b", "a-node", "b", "orders", "orders-2", "orders-node-1x", longest.as_str()];
+    let texts = RefCell::new(Vec::new());
+    configurations(64, |text| texts.borrow_mut().push(text.to_owned()));
+    let texts = texts.into_inner();
+    let with_name = |text: &str, name: &str| {
+        let (_, rest) = text.split_once('\n').unwrap();
+        support::deployment(&format!("name = \"{name}\"\n{rest}"))
+    };
+    let (mut apart, mut found) = (0, BTreeSet::new());
+    for (index, pair) in texts.windows(2).enumerate() {
+        let (one, two) = (names[index % names.len()], names[(index / names.len() + index + 1) % names.len()]);
+        if one == two {
+            continue;
+        }
+        let both = [with_name(&pair[0], one), with_name(&pair[1], two)];
+        let [left, right] = [&both[0], &both[1]].map(|deployment| physical_names(&Assembly::new(deployment).unwrap()));
+        assert!(left.len() > 10 && right.len() > 10, "{left:?}");
+        let common: Vec<_> = left.intersection(&right).collect();
+        let collisions = infra::collisions(&both);
+        if collisions.is_empty() {
+            assert!(common.is_empty(), "{common:?} of\n{}\n{}", pair[0], pair[1]);
+            apart += 1;
+        }
+        // What AWS would refuse, or not see, is found beforehand.
+        let directories = common.iter().any(|name| name.starts_with("\"fs-"));
+        assert_eq!(directories, collisions.iter().any(|collision| collision.key == "data.root"), "{common:?}");
+        found.extend(collisions.into_iter().map(|collision| collision.key));
+    }
+    assert!(apart >= 20, "{apart}");
+    assert!(found.contains("data.root"), "those that cannot stand beside each other are among them: {found:?}");
+}
+
+/// Two clusters in one VPC, one namespace and one file system, each in a directory of its own.
+#[test]
+fn two_deployments_share_what_is_there() {
+    let first = support::text_of("existing");
+    let second = first
+        .replace("name = \"orders\"", "name = \"bills\"")
+        .replace("/eventstore/orders", "/eventstore/bills")
+        .replace("secret:shared/", "secret:bills/");
+    let both = [support::deployment(&first), support::deployment(&second)];
+    assert_eq!(infra::collisions(&both), []);
+    let [one, two] = [&both[0], &both[1]].map(|deployment| physical_names(&Assembly::new(deployment).unwrap()));
+    assert_eq!(one.intersection(&two).collect::<Vec<_>>(), [] as [&String; 0]);
+    for directory in ["orders", "bills"] {
+        let of_node = format!("\"fs-0123456789abcdef0\" \"/eventstore/{directory}/node-3/data\"");
+        assert!(one.contains(&of_node) || two.contains(&of_node), "{one:?} {two:?}");
+    }
+}
+
+/// Most characters of what is named after a deployment (AWS, the API references of the services).
+const MOST_CHARACTERS: [(&str, &str, usize); 10] = [
+    ("AWS::SecretsManager::Secret", "/Name", 512),
+    ("AWS::ServiceDiscovery::Service", "/Name", 63),
+    ("AWS::ECS::TaskDefinition", "/Family", 255),
+    ("AWS::Backup::BackupVault", "/BackupVaultName", 50),
+    ("AWS::Backup::BackupPlan", "/BackupPlan/BackupPlanName", 50),
+    ("AWS::Backup::BackupSelection", "/BackupSelection/SelectionName", 50),
+    ("AWS::CloudWatch::Alarm", "/AlarmName", 255),
+    ("AWS::SNS::Topic", "/TopicName", 256),
+    ("AWS::Scheduler::Schedule", "/Name", 64),
+    ("AWS::Events::Rule", "/Name", 64),
+];
+
+#[test]
+fn the_longest_name_is_not_too_long_for_anything() {
+    let longest = "a".repeat(32);
+    configurations(48, |text| {
+        let (_, rest) = text.split_once('\n').unwrap();
+        let text = format!("name = \"{longest}\"\n{rest}");
+        for stack in ["StatefulResources", "EventStore"] {
+            assert!(format!("{longest}-{stack}").len() <= 128);
+            let template = support::template(&text, stack);
+            for output in template["Outputs"].as_object().unwrap().values() {
+                assert!(output["Export"]["Name"].as_str().unwrap().len() <= 255);
+            }
+            for (kind, path, most) in MOST_CHARACTERS {
+                for (id, resource) in of_type(&template, kind) {
+                    let name = resource["Properties"].pointer(path).and_then(Value::as_str).unwrap_or_default();
+                    assert!(name.len() <= most, "{id}: `{name}` is longer than {most}\n{text}");
+                }
+            }
+        }
+    });
+}
+
+/// What is compared with itself has not changed, and no comparison comes to nothing.
+#[test]
+fn any_two_configurations_can_be_compared() {
+    let texts = RefCell::new(Vec::new());
+    configurations(48, |text| texts.borrow_mut().push(text.to_owned()));
+    let snapshots: Vec<_> = texts.into_inner().iter().map(|text| Snapshot::of(&support::assembly(text))).collect();
+    for pair in snapshots.windows(2) {
+        let same = Diff::between(&pair[0], &pair[0]);
+        assert!(same.changes.is_empty() && same.refused.is_empty() && same.notes.is_empty(), "{same:?}");
+        let diff = Diff::between(&pair[0], &pair[1]);
+        assert_eq!(pair[0] == pair[1], diff.changes.is_empty());
+        let again = Diff::between(&pair[0], &pair[1]);
+        assert_eq!((diff.to_string(), diff.to_json()), (again.to_string(), again.to_json()));
+    }
 }
