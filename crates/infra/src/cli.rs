@@ -1,4 +1,4 @@
-//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra compose` and `infra schema`.
+//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose` and `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -14,6 +14,7 @@ use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, schema};
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::model::Deployment;
 use crate::several::{Collision, collisions};
+use crate::values::ValueError;
 
 /// EventStoreDB on ECS Fargate from one config file.
 ///
@@ -67,6 +68,15 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         configs: Vec<PathBuf>,
     },
+    /// Write the stack of the repositories of certgen and bootstrap, one pair for all deployments of an account and region.
+    Repositories {
+        /// The directory to write; an assembly that is there is replaced.
+        #[arg(long, env = "INFRA_REPOSITORIES_OUT", value_name = "DIR", default_value = "./repositories.out")]
+        out: PathBuf,
+        /// The key that encrypts the images: aws, the account's key for ECR, or the ARN of one that is there.
+        #[arg(long, env = "INFRA_REPOSITORIES_KMS_KEY", value_name = "KEY", default_value = "aws")]
+        kms_key: String,
+    },
     /// Print the same tasks as a docker compose file, with a double of AWS, for a cluster on one machine.
     Compose {
         /// The configuration.
@@ -103,6 +113,8 @@ enum Error {
     },
     #[error("{}", colliding(.0, .1))]
     Colliding(Vec<PathBuf>, Vec<Collision>),
+    #[error("--kms-key: {0}")]
+    Key(#[source] ValueError),
     #[error("could not read the assembly `{path}`")]
     Snapshot {
         path: PathBuf,
@@ -148,13 +160,14 @@ impl Error {
             Self::Colliding(..) => Some("what deployments can share and how is in docs/several-deployments.md"),
             Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
             Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
-            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } => None,
+            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Key(_) => None,
         }
     }
 
     fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
+            Self::Key(_) => 2,
             Self::Config { .. } | Self::Colliding(..) => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
@@ -177,6 +190,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init { config, name } => init(config, name),
         Command::Synth { config, out } => synth(config, out),
         Command::Check { configs } => check(configs),
+        Command::Repositories { out, kms_key } => repositories(out, kms_key),
         Command::Diff { old, new, allow, json } => diff(old, new, allow, *json),
         Command::Compose { config } => read(config).map(|deployment| {
             print(&compose(&deployment));
@@ -211,7 +225,7 @@ fn print(text: &str) {
 fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     // A configuration's mistakes are the message already.
-    let mut cause = std::error::Error::source(error).filter(|_| !matches!(error, Error::Config { .. }));
+    let mut cause = std::error::Error::source(error).filter(|_| !matches!(error, Error::Config { .. } | Error::Key(_)));
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();
@@ -307,6 +321,15 @@ fn diff(old: &Path, new: &Path, allow: &[String], json: bool) -> Result<String, 
         count => format!("{count} resources change"),
     };
     if diff.refused.is_empty() { Ok(changes) } else { Err(Error::Refused(diff.refused)) }
+}
+
+fn repositories(out: &Path, kms_key: &str) -> Result<String, Error> {
+    let assembly = Assembly::repositories(kms_key).map_err(Error::Key)?;
+    assembly.write(out).map_err(|source| Error::Assembly { out: out.to_owned(), source })?;
+    let shown = out.display();
+    Ok(format!(
+        "wrote eventstore-fargate-Repositories to {shown}; next: cdk deploy --app {shown} --all, and push the images"
+    ))
 }
 
 fn check(paths: &[PathBuf]) -> Result<String, Error> {

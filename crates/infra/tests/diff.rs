@@ -8,15 +8,28 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use infra::Assembly;
 use infra::diff::{Diff, Refusal, Snapshot, What, create_only};
 use serde_json::{Value, json};
 use testkit::tool::{self, Tool};
 
 use support::{SCENARIOS, text_of};
 
+/// All that infra makes.
+fn all() -> impl Iterator<Item = &'static str> {
+    SCENARIOS.into_iter().chain(["repositories"])
+}
+
+fn assembly_of(scenario: &str) -> Assembly {
+    match scenario {
+        "repositories" => Assembly::repositories("aws").unwrap(),
+        other => support::assembly(&text_of(other)),
+    }
+}
+
 /// Every template of a scenario by its file.
 fn templates(scenario: &str) -> BTreeMap<String, Value> {
-    let assembly = support::assembly(&text_of(scenario));
+    let assembly = assembly_of(scenario);
     let files = assembly.files().filter(|(name, _)| name.ends_with(".template.json"));
     files.map(|(name, text)| (name.to_owned(), serde_json::from_str(text).unwrap())).collect()
 }
@@ -41,7 +54,7 @@ impl Changed {
     fn of(scenario: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("cdk.out");
-        support::assembly(&text_of(scenario)).write(&out).unwrap();
+        assembly_of(scenario).write(&out).unwrap();
         Self { before: Snapshot::read(&out).unwrap(), directory, templates: templates(scenario) }
     }
 
@@ -92,11 +105,12 @@ fn is_retained(resource: &Value) -> bool {
 #[test]
 fn every_replacement_of_what_holds_state_is_refused_by_name() {
     let mut seen = BTreeSet::new();
-    for scenario in SCENARIOS {
+    for scenario in all() {
         let changed = Changed::of(scenario);
-        let all = resources(&changed.templates).into_iter();
-        let all: Vec<_> = all.map(|(file, id, resource)| (file.to_owned(), id.to_owned(), resource.clone())).collect();
-        for (file, id, resource) in all {
+        let found = resources(&changed.templates).into_iter();
+        let found: Vec<_> =
+            found.map(|(file, id, resource)| (file.to_owned(), id.to_owned(), resource.clone())).collect();
+        for (file, id, resource) in found {
             let kind = resource["Type"].as_str().unwrap();
             let (_, properties, guarded) = known(kind);
             if !guarded && !is_retained(&resource) {
@@ -134,7 +148,7 @@ fn every_replacement_of_what_holds_state_is_refused_by_name() {
 
 #[test]
 fn what_holds_state_is_neither_taken_away_nor_renamed() {
-    for scenario in SCENARIOS {
+    for scenario in all() {
         let changed = Changed::of(scenario);
         for (file, id, resource) in resources(&changed.templates) {
             let kind = resource["Type"].as_str().unwrap();
@@ -216,8 +230,8 @@ fn what_is_not_known_is_taken_for_the_worst() {
 /// infra makes.
 #[test]
 fn the_table_says_what_the_schemas_of_cloudformation_say() {
-    let all: BTreeMap<_, _> = create_only().map(|(kind, properties, _)| (kind, properties)).collect();
-    for scenario in SCENARIOS {
+    let table: BTreeMap<_, _> = create_only().map(|(kind, properties, _)| (kind, properties)).collect();
+    for scenario in all() {
         for (.., resource) in resources(&templates(scenario)) {
             known(resource["Type"].as_str().unwrap());
         }
@@ -232,16 +246,16 @@ fn the_table_says_what_the_schemas_of_cloudformation_say() {
         \x20   paths = schema.get('createOnlyProperties', []) + schema.get('conditionalCreateOnlyProperties', [])\n\
         \x20   print(json.dumps([kind, sorted({path.removeprefix('/properties/') for path in paths})]))\n";
     let output =
-        Command::new(cfn_lint.with_file_name("python")).args(["-c", program]).args(all.keys()).output().unwrap();
+        Command::new(cfn_lint.with_file_name("python")).args(["-c", program]).args(table.keys()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8(output.stdout).unwrap();
     let mut compared = 0;
     for line in said.lines() {
         let (kind, properties): (String, Vec<String>) = serde_json::from_str(line).unwrap();
-        assert_eq!(all[kind.as_str()], properties.as_slice(), "{kind}");
+        assert_eq!(table[kind.as_str()], properties.as_slice(), "{kind}");
         compared += 1;
     }
-    assert_eq!(compared, all.len());
+    assert_eq!(compared, table.len());
 }
 
 fn infra(directory: &Path, arguments: &[&str]) -> Output {

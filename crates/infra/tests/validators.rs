@@ -19,12 +19,14 @@ fn write_all(directory: &Path) -> Vec<(PathBuf, Value)> {
         let named = ["StatefulResources", "EventStore"].map(|stack| format!("{scenario}-{stack}.json"));
         named.into_iter().zip(templates(&text_of(scenario)))
     });
-    all.map(|(name, template)| {
-        let path = directory.join(name);
-        fs::write(&path, template.to_string()).unwrap();
-        (path, template)
-    })
-    .collect()
+    let repositories = ("repositories.json".to_owned(), support::repositories());
+    all.chain([repositories])
+        .map(|(name, template)| {
+            let path = directory.join(name);
+            fs::write(&path, template.to_string()).unwrap();
+            (path, template)
+        })
+        .collect()
 }
 
 #[test]

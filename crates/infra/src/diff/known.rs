@@ -72,6 +72,11 @@ const MOUNT_TARGET: Guarded = Guarded {
     loss: "the nodes in its zone are without the file system, and EFS refuses a second mount target in one zone",
     instead: "set it back; list subnets in the order in which they stood",
 };
+const REPOSITORY: Guarded = Guarded {
+    stays: true,
+    loss: "a new repository is empty, and no task can be started from it",
+    instead: "set it back",
+};
 
 const fn of(kind: &'static str, guarded: Option<Guarded>, create_only: &'static [&'static str]) -> Known {
     Known { kind, guarded, create_only }
@@ -201,6 +206,16 @@ const TYPES: &[Known] = &[
             "UpstreamRegistry",
             "UpstreamRegistryUrl",
             "UpstreamRepositoryPrefix",
+        ],
+    ),
+    of(
+        "AWS::ECR::Repository",
+        Some(REPOSITORY),
+        &[
+            "EncryptionConfiguration",
+            "EncryptionConfiguration/EncryptionType",
+            "EncryptionConfiguration/KmsKey",
+            "RepositoryName",
         ],
     ),
     of("AWS::ECR::RepositoryCreationTemplate", None, &["Prefix"]),

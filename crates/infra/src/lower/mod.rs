@@ -5,6 +5,7 @@ mod consumer;
 mod data;
 mod encryption;
 mod network;
+mod repositories;
 mod roles;
 mod secrets;
 mod security;
@@ -21,6 +22,7 @@ use crate::model::{Deployment, Program};
 use crate::values::Login;
 
 pub(crate) use self::consumer::consumer;
+pub(crate) use self::repositories::{repositories, repositories_stack};
 pub(crate) use self::task::built_repository;
 
 /// The tags of images that whoever deploys builds.

@@ -201,7 +201,7 @@ pub(super) fn log_configuration(group: &LogicalId) -> Value {
 }
 
 /// Where our own images are, in the account and region of the stack.
-const OWN_REPOSITORIES: &str = "eventstore-fargate";
+pub(super) const OWN_REPOSITORIES: &str = "eventstore-fargate";
 
 /// Where `cdk bootstrap` has images pushed that whoever deploys builds (cloud-assembly §4).
 pub(crate) fn built_repository(qualifier: &Qualifier) -> String {

@@ -60,6 +60,13 @@ pub(crate) fn templates(text: &str) -> [Value; 2] {
     ["StatefulResources", "EventStore"].map(|stack| template(text, stack))
 }
 
+/// The template of the repositories of our own images.
+pub(crate) fn repositories() -> Value {
+    let assembly = Assembly::repositories("aws").unwrap();
+    let (_, text) = assembly.files().find(|(file, _)| file.ends_with(".template.json")).unwrap();
+    serde_json::from_str(text).unwrap()
+}
+
 /// The resources of one type with their ids, in the order of these.
 pub(crate) fn of_type<'a>(template: &'a Value, kind: &str) -> Vec<(&'a str, &'a Value)> {
     let resources = template["Resources"].as_object().unwrap().iter();
