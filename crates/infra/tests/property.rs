@@ -73,6 +73,8 @@ fn configuration(bytes: &[u8]) -> String {
     text.push_str("[deploy]\n");
     choices.maybe(&mut text, "platform_version", &["\"1.4.0\"", "\"LATEST\""]);
     choices.maybe(&mut text, "execution_role", &["\"arn:aws:iam::123456789012:role/ecs-execution\""]);
+    text.push_str("[tags]\n");
+    choices.maybe(&mut text, "cost_centre", &["4711", "\"a b\"", "true"]);
     text.push_str("[images]\n");
     let images = ["\"r/a:1\"", "\"123456789012.dkr.ecr.eu-west-1.amazonaws.com/a/b:1\""];
     for image in ["server", "certgen", "bootstrap"] {

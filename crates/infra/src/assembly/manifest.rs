@@ -58,6 +58,9 @@ pub(super) fn manifest(deployment: &Deployment, stacks: &[String], with_images: 
             dependencies.push(assets);
         }
         let mut artifact = stack_artifact(stack, &dependencies, is_first, deployment.name().as_str());
+        for (key, value) in &deployment.config().tags {
+            artifact["properties"]["tags"][key] = json!(value);
+        }
         let warnings = deployment.warnings();
         if is_first && !warnings.is_empty() {
             let shown = warnings.iter().map(|warning| json!({"type": "aws:cdk:warning", "data": warning.to_string()}));

@@ -8,8 +8,10 @@ mod section;
 mod server;
 mod storage;
 mod table;
+mod tags;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use self::section::{Choice, Mistakes, Section};
@@ -44,6 +46,8 @@ pub struct Config {
     pub(crate) images: Images,
     pub(crate) logs: Logs,
     pub(crate) deploy: Deploy,
+    /// Of the stacks, by key.
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 /// The server and its task.
@@ -225,6 +229,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
         Some(Deploy { platform_version: platform_version?, execution_role, cdk_qualifier: cdk_qualifier? })
     });
+    let tags = tags::read(root);
     root.finish();
     let (data, backup) = storage?;
     Some(Config {
@@ -240,6 +245,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         images,
         logs: logs?,
         deploy: deploy?,
+        tags: tags?,
     })
 }
 

@@ -9,7 +9,7 @@ pub fn reference() -> String {
     let mut text = String::new();
     comment(&mut text, "", ROOT.doc);
     let (own, nested): (Vec<_>, Vec<_>) =
-        ROOT.keys.iter().partition(|key| !matches!(key.kind, Kind::Section(_) | Kind::Sections(_)));
+        ROOT.keys.iter().partition(|key| !matches!(key.kind, Kind::Section(_) | Kind::Sections(_) | Kind::Tags));
     for key in own {
         text.push('\n');
         line(&mut text, "", key);
@@ -18,6 +18,7 @@ pub fn reference() -> String {
         match &key.kind {
             Kind::Section(table) => section(&mut text, key.name, table),
             Kind::Sections(table) => sections(&mut text, key.name, table),
+            Kind::Tags => free(&mut text, key.name, key),
             _ => {}
         }
     }
@@ -51,12 +52,17 @@ fn section(text: &mut String, name: &str, table: &Table) {
         line(text, "", key);
     }
     for key in options {
-        let (doc, examples): (Vec<_>, Vec<_>) = key.doc.lines().partition(|line| !line.contains(" = "));
-        text.push('\n');
-        comment(text, "", &doc.join("\n"));
-        let _ = writeln!(text, "[{name}.{}]", key.name);
-        comment(text, "", &examples.join("\n"));
+        free(text, &format!("{name}.{}", key.name), key);
     }
+}
+
+/// A section whose keys are not in the table, with examples from its comment.
+fn free(text: &mut String, path: &str, key: &Key) {
+    let (doc, examples): (Vec<_>, Vec<_>) = key.doc.lines().partition(|line| !line.contains(" = "));
+    text.push('\n');
+    comment(text, "", &doc.join("\n"));
+    let _ = writeln!(text, "[{path}]");
+    comment(text, "", &examples.join("\n"));
 }
 
 /// As an example, in a comment as a whole.

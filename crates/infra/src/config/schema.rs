@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::table::{Given, Integers, Key, Kind, ROOT, Sample, Table, Text};
+use super::tags::MOST_TAGS;
 use crate::server::{KNOWN, Use};
 
 /// JSON Schema 2020-12 of a configuration, for editors and for whoever writes one by program.
@@ -41,6 +42,12 @@ fn property(key: &Key) -> Value {
         Kind::Texts(allowed) => json!({"type": "array", "uniqueItems": true, "items": text(allowed)}),
         Kind::Section(inner) => table(inner),
         Kind::Sections(inner) => json!({"type": "array", "items": table(inner)}),
+        Kind::Tags => json!({
+            "type": "object",
+            "maxProperties": MOST_TAGS,
+            "propertyNames": {"minLength": 1, "maxLength": 128},
+            "additionalProperties": {"type": ["string", "integer", "boolean"], "maxLength": 256},
+        }),
         Kind::Options => options(),
     };
     describe(&mut schema, key.doc);

@@ -220,7 +220,10 @@ impl<'a> Section<'a> {
 
     /// `[name]` whose keys are not in the table: each that `parse` takes, with its value as a text.
     pub(super) fn options<T>(&self, name: &str, parse: impl Fn(&str, String) -> Result<T, String>) -> Option<Vec<T>> {
-        debug_assert!(matches!(self.entry(name).kind, Kind::Options), "`{name}` holds options in the table");
+        debug_assert!(
+            matches!(self.entry(name).kind, Kind::Options | Kind::Tags),
+            "`{name}` holds options or tags in the table"
+        );
         self.entry(name);
         let read = |(option, value): (&String, &Value)| {
             let value = match value {

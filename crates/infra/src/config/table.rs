@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Section(&'static Table),
     /// `[[key]]`, any number of times.
     Sections(&'static Table),
+    /// `[key]` whose keys are tags, each with a text, an integer or true or false.
+    Tags,
     /// `[key]` whose keys are options of the server (`server::options`), each with a text, an integer or true or false.
     Options,
 }
@@ -128,6 +130,13 @@ pub(crate) static ROOT: Table = Table {
         section("images", &IMAGES),
         section("logs", &LOGS),
         section("deploy", &DEPLOY),
+        key(
+            "tags",
+            Kind::Tags,
+            Nested,
+            "Tags of the stacks, at most 40. CloudFormation puts them on every resource that can have some, and ECS on the tasks.\n\
+             cost_centre = \"4711\"",
+        ),
     ],
 };
 
