@@ -159,8 +159,9 @@ fn what_holds_state_is_neither_taken_away_nor_renamed() {
                 let resource = take(template);
                 template["Resources"]["Another"] = resource;
             });
-            // A name in Cloud Map goes with its node.
-            let stays = (guarded && kind != "AWS::ServiceDiscovery::Service") || is_retained(resource);
+            // These go with their node.
+            let goes = ["AWS::ServiceDiscovery::Service", "AWS::ECS::Service"].contains(&kind);
+            let stays = (guarded && !goes) || is_retained(resource);
             assert_eq!(named(&removed, id).is_some(), stays, "{scenario}: {id}\n{removed}");
             let is_guarded = guarded || is_retained(resource);
             assert_eq!(named(&renamed, id).is_some(), is_guarded, "{scenario}: {id}\n{renamed}");

@@ -71,10 +71,10 @@ type Renewed = BTreeSet<(String, String)>;
 pub(super) fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     let mut changes = Vec::new();
     let nothing = Map::new();
-    let resources = |template: &Value| template["Resources"].as_object().cloned().unwrap_or_default();
     for Stack { name, template } in &new.stacks {
-        let before = old.template(name).map_or_else(|| nothing.clone(), resources);
-        stack(name, &before, &resources(template), &mut changes);
+        let before = old.template(name).and_then(|template| template["Resources"].as_object());
+        let after = template["Resources"].as_object();
+        stack(name, before.unwrap_or(&nothing), after.unwrap_or(&nothing), &mut changes);
     }
     renew(new, &mut changes);
     changes
@@ -155,8 +155,8 @@ fn properties(old: &Value, new: &Value) -> Vec<Property> {
     let differing = |path: &&&str| at(&old["Properties"], path) != at(&new["Properties"], path);
     let replacing: Vec<_> = create_only.iter().filter(differing).map(|path| path.replace('/', ".")).collect();
     let nothing = Map::new();
-    let members = |resource: &'_ Value| resource["Properties"].as_object().unwrap_or(&nothing).clone();
-    let (old, new) = (members(old), members(new));
+    let old = old["Properties"].as_object().unwrap_or(&nothing);
+    let new = new["Properties"].as_object().unwrap_or(&nothing);
     for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
         let begin = found.len();
         differences(name, old.get(name), new.get(name), &mut found);
@@ -307,6 +307,11 @@ pub(super) fn withdrawn(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> V
         .filter(|change| change.what == What::Replaced)
         .map(|change| (change.stack.clone(), change.id.clone()))
         .collect();
+    let imports: Vec<_> = old
+        .stacks
+        .iter()
+        .map(|stack| (stack.name.as_str(), cfn::references(&stack.template["Resources"]).imports))
+        .collect();
     let mut found = Vec::new();
     for stack in old.stacks.iter().filter(|stack| new.template(&stack.name).is_some()) {
         for output in stack.template["Outputs"].as_object().into_iter().flatten().map(|(_, output)| output) {
@@ -314,10 +319,8 @@ pub(super) fn withdrawn(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> V
             let stays = new.exported(name).is_some_and(|(now, value)| {
                 now == stack.name && *value == output["Value"] && leads_to(new, now, value, &renewed).is_none()
             });
-            let imports = |other: &&Stack| {
-                other.name != stack.name && cfn::references(&other.template["Resources"]).imports.contains(name)
-            };
-            let importers: Vec<_> = old.stacks.iter().filter(imports).map(|other| other.name.clone()).collect();
+            let importers = imports.iter().filter(|(other, names)| *other != stack.name && names.contains(name));
+            let importers: Vec<_> = importers.map(|(other, _)| (*other).to_owned()).collect();
             if !stays && !importers.is_empty() {
                 found.push(Withdrawn { stack: stack.name.clone(), name: name.to_owned(), importers });
             }

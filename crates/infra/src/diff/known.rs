@@ -72,6 +72,12 @@ const MOUNT_TARGET: Guarded = Guarded {
     loss: "the nodes in its zone are without the file system, and EFS refuses a second mount target in one zone",
     instead: "set it back; list subnets in the order in which they stood",
 };
+const SERVICE: Guarded = Guarded {
+    stays: false,
+    loss: "CloudFormation starts the new service before it ends the old one, so that two tasks want the node's directory and the new \
+           one waits for the old",
+    instead: "set it back",
+};
 const REPOSITORY: Guarded = Guarded {
     stays: true,
     loss: "a new repository is empty, and no task can be started from it",
@@ -220,7 +226,7 @@ const TYPES: &[Known] = &[
     ),
     of("AWS::ECR::RepositoryCreationTemplate", None, &["Prefix"]),
     of("AWS::ECS::Cluster", None, &["ClusterName"]),
-    of("AWS::ECS::Service", None, &["Cluster", "LaunchType", "Role", "SchedulingStrategy", "ServiceName"]),
+    of("AWS::ECS::Service", Some(SERVICE), &["Cluster", "LaunchType", "Role", "SchedulingStrategy", "ServiceName"]),
     of(
         "AWS::ECS::TaskDefinition",
         None,
