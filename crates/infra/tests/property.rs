@@ -112,7 +112,7 @@ fn network(choices: &mut Choices<'_>, text: &mut String, cluster: bool) -> bool 
 }
 
 fn server(choices: &mut Choices<'_>, text: &mut String, insecure: bool, reached: bool) {
-    let line = choices.of(&["24.10", "23.10"]);
+    let line = choices.of(&["24.10", "21.10", "22.10", "23.10", "25.0", "25.1", "26"]);
     let _ = writeln!(
         text,
         "[server]\nline = \"{line}\"\ninsecure = {insecure}\ninsecure_exposed = {}",
@@ -123,7 +123,7 @@ fn server(choices: &mut Choices<'_>, text: &mut String, insecure: bool, reached:
     let _ = writeln!(text, "cpu = {cpu}\nmemory = {memory}");
     choices.maybe(text, "uid", &["1000", "65534"]);
     choices.maybe(text, "log_volume", &FLAGS);
-    if line == "23.10" {
+    if line < "24.10" {
         choices.maybe(text, "external_tcp", &FLAGS);
     }
     text.push_str("[server.options]\n");

@@ -15,7 +15,7 @@ use std::fmt;
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
 use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
-use crate::server::ServerOption;
+use crate::server::{self as servers, ServerOption};
 use crate::values::{
     BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
 };
@@ -164,6 +164,16 @@ impl Config {
         };
         if self.access == Access::Insecure {
             warn("server.insecure", "whoever reaches the server's port may read, write and delete everything");
+        }
+        if matches!(self.access, Access::Secured(_)) && !servers::has_first_passwords(self.server.line) {
+            warn(
+                "server.line",
+                "a new database of this line has its default passwords until bootstrap has replaced them, seconds after the \
+                 server is ready: whoever reaches the port may be faster",
+            );
+        }
+        if !servers::was_watched(self.server.line) {
+            warn("server.line", "how this line behaves is known from its source alone");
         }
         if let FileSystem::New(file_system) = &self.data.file_system {
             if file_system.automatic_backups {
@@ -344,7 +354,7 @@ mod tests {
     #[test]
     fn messages_say_what_is_allowed() {
         let message = |text: &str| Config::parse(text).unwrap_err().to_string();
-        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 23.10, 24.10"));
+        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 21.10, 22.10"));
         assert!(message("name = \"a\"\n[server]\ncpu = 1000").contains("256, 512, 1024"));
         assert!(message("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096").contains("2048"));
         assert!(message("name = \"a\"\n[network]\ncidr = \"10.20.1.0/16\"").contains("first address"));

@@ -41,7 +41,7 @@ pub(super) fn read(section: &Section<'_>) -> (Option<Server>, Option<Insecure>) 
         None => Ok(None),
     });
     let uid = section.number("uid");
-    let uid = if section.has("uid") { uid } else { line.map(server::uid) };
+    let uid = if section.has("uid") { uid } else { line.map(|line| server::image(line).uid) };
     let log_volume = section.flag("log_volume");
     let options = section.options("options", |name, value| ServerOption::parse(line, name, value));
     let (wanted, exposed) = (section.flag("insecure"), section.flag("insecure_exposed"));

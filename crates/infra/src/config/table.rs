@@ -134,7 +134,13 @@ pub(crate) static ROOT: Table = Table {
 static SERVER: Table = Table {
     doc: "",
     keys: &[
-        text("line", OneOf(&["23.10", "24.10"]), Or(Sample::Text("24.10")), "Server line: \"23.10\" or \"24.10\"."),
+        text(
+            "line",
+            OneOf(&["21.10", "22.10", "23.10", "24.10", "25.0", "25.1", "26"]),
+            Or(Sample::Text("24.10")),
+            "Server line: EventStoreDB \"21.10\", \"22.10\", \"23.10\", \"24.10\", or KurrentDB \"25.0\", \"25.1\", \"26\". Before 23.10 a new\n\
+             database has its default passwords until bootstrap has replaced them.",
+        ),
         key(
             "port",
             Integer(Integers::Between(1024, 65535)),
@@ -166,8 +172,8 @@ static SERVER: Table = Table {
             "log_volume",
             Flag,
             Or(Sample::Flag(false)),
-            "Let the server write log files as well, to a directory of the node on the file system, /var/log/eventstore. They are up\n\
-             to 31 times 1 GiB; what the server prints goes to CloudWatch Logs anyway.",
+            "Let the server write log files as well, to a directory of the node on the file system, /var/log/eventstore or, from 25.0,\n\
+             /var/log/kurrentdb. They are up to 31 times 1 GiB; what the server prints goes to CloudWatch Logs anyway.",
         ),
         key(
             "insecure",
@@ -185,7 +191,7 @@ static SERVER: Table = Table {
             "options",
             Options,
             Nested,
-            "Further options of the server, named as in its documentation without EVENTSTORE_. What infra sets itself, what this\n\
+            "Further options of the server, named as in its documentation without EVENTSTORE_ or KURRENTDB_. What infra sets itself, what this\n\
              server line does not know and what would put passwords or data at risk is refused.\n\
              RUN_PROJECTIONS = \"System\"\n\
              START_STANDARD_PROJECTIONS = true",
