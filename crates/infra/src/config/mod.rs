@@ -8,6 +8,7 @@ mod section;
 mod server;
 mod storage;
 mod table;
+mod upgrade;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -17,7 +18,8 @@ use crate::image::ImageReference;
 use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
 use crate::server::{self as servers, ServerOption};
 use crate::values::{
-    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
+    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RecoveryPointArn, RoleArn,
+    ServerLine,
 };
 
 pub use self::reference::reference;
@@ -48,6 +50,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) line: ServerLine,
+    pub(crate) upgrade: Option<Upgrade>,
     pub(crate) port: u16,
     pub(crate) size: FargateSize,
     /// uid and gid of the containers.
@@ -55,6 +58,14 @@ pub(crate) struct Server {
     pub(crate) external_tcp: bool,
     pub(crate) log_volume: bool,
     pub(crate) options: Vec<ServerOption>,
+}
+
+/// That the data may have been opened by another line before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Upgrade {
+    pub(crate) from: ServerLine,
+    /// A backup that was made before.
+    pub(crate) recovery_point: Option<RecoveryPointArn>,
 }
 
 /// What containers are made from.
@@ -156,6 +167,12 @@ impl Config {
         Self { server: Server { port, ..self.server }, ..self }
     }
 
+    /// Whether ECS may go back to the tasks before when new ones do not become healthy.
+    pub(crate) fn may_be_rolled_back(&self) -> bool {
+        let jump = |upgrade: &Upgrade| servers::jump(upgrade.from, self.server.line, self.nodes.is_cluster());
+        self.server.upgrade.as_ref().is_none_or(|upgrade| jump(upgrade).may_be_rolled_back())
+    }
+
     /// What is allowed and yet should be known, each with its key.
     pub fn warnings(&self) -> Vec<Mistake> {
         let mut warnings = Vec::new();
@@ -170,6 +187,18 @@ impl Config {
                 "server.line",
                 "a new database of this line has its default passwords until bootstrap has replaced them, seconds after the \
                  server is ready: whoever reaches the port may be faster",
+            );
+        }
+        if let Some(Upgrade { recovery_point: Some(point), .. }) = &self.server.upgrade
+            && !self.may_be_rolled_back()
+        {
+            warn(
+                "server.upgrade_from",
+                &format!(
+                    "ECS does not roll back by itself: tasks that do not become healthy stay away until somebody acts. The way back is \
+                     {}, so it must have been made with the nodes stopped",
+                    point.as_str()
+                ),
             );
         }
         if !servers::was_watched(self.server.line) {
@@ -216,6 +245,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let namespace = root.text("namespace", Namespace::parse);
     let (server, insecure) = root.section("server", server::read);
     let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
+    upgrade::check(root, server.as_ref(), nodes);
     let access = access::read(root, insecure, nodes);
     let network = root.section("network", |section| network::read(section, nodes));
     network::exposed(root, insecure, network.as_ref());

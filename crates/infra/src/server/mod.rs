@@ -3,11 +3,13 @@
 
 mod line;
 mod options;
+mod upgrade;
 
 use crate::values::{BuiltInUser, ServerLine};
 
 pub(crate) use self::line::{Image, image, was_watched};
 pub(crate) use self::options::{KNOWN, ServerOption, Use};
+pub(crate) use self::upgrade::jump;
 
 /// Where the server would write log files if it did: the default is on the root file system, which is read-only.
 const NO_LOGS: &str = "/tmp/log";
