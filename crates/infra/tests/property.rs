@@ -44,6 +44,7 @@ impl Choices<'_> {
 }
 
 const ARN: &str = "\"arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/a-AbCdEf\"";
+const RECOVERY_POINT: &str = "\"arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7\"";
 const KEYS: [&str; 3] =
     ["\"aws\"", "\"own\"", "\"arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef\""];
 const FLAGS: [&str; 2] = ["false", "true"];
@@ -115,18 +116,22 @@ fn network(choices: &mut Choices<'_>, text: &mut String, cluster: bool) -> bool 
 }
 
 fn server(choices: &mut Choices<'_>, text: &mut String, insecure: bool, reached: bool) {
-    let line = choices.of(&["24.10", "23.10"]);
+    let line = choices.of(&["24.10", "21.10", "22.10", "23.10", "25.0", "25.1", "26"]);
     let _ = writeln!(
         text,
         "[server]\nline = \"{line}\"\ninsecure = {insecure}\ninsecure_exposed = {}",
         insecure && reached
     );
+    if choices.flag() {
+        let from = choices.of(&["24.10", "21.10", "22.10", "23.10", "25.0", "25.1", "26"]);
+        let _ = writeln!(text, "upgrade_from = \"{from}\"\nupgrade_recovery_point = {RECOVERY_POINT}");
+    }
     choices.maybe(text, "port", &["2113", "1024", "65535"]);
     let (cpu, memory) = choices.of(&[(1024, 4096), (256, 2048), (8192, 61_440), (16_384, 122_880)]);
     let _ = writeln!(text, "cpu = {cpu}\nmemory = {memory}");
     choices.maybe(text, "uid", &["1000", "65534"]);
     choices.maybe(text, "log_volume", &FLAGS);
-    if line == "23.10" {
+    if line < "24.10" {
         choices.maybe(text, "external_tcp", &FLAGS);
     }
     text.push_str("[server.options]\n");

@@ -423,7 +423,7 @@ impl View<'_> {
         let programs = self.place.programs;
         let program = match text {
             "/guard" => Some(programs.guard()),
-            "/opt/eventstore/EventStore.ClusterNode" => Some(programs.standin()),
+            "/opt/eventstore/EventStore.ClusterNode" | "/opt/kurrentdb/KurrentDB" => Some(programs.standin()),
             _ => None,
         };
         if let Some(program) = program {

@@ -9,6 +9,7 @@ mod server;
 mod storage;
 mod table;
 mod tags;
+mod upgrade;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,9 +18,10 @@ use std::fmt;
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
 use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
-use crate::server::ServerOption;
+use crate::server::{self as servers, ServerOption};
 use crate::values::{
-    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
+    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RecoveryPointArn, RoleArn,
+    ServerLine,
 };
 
 pub use self::reference::reference;
@@ -54,6 +56,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) line: ServerLine,
+    pub(crate) upgrade: Option<Upgrade>,
     pub(crate) port: u16,
     pub(crate) size: FargateSize,
     /// uid and gid of the containers.
@@ -61,6 +64,14 @@ pub(crate) struct Server {
     pub(crate) external_tcp: bool,
     pub(crate) log_volume: bool,
     pub(crate) options: Vec<ServerOption>,
+}
+
+/// That the data may have been opened by another line before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Upgrade {
+    pub(crate) from: ServerLine,
+    /// A backup that was made before.
+    pub(crate) recovery_point: Option<RecoveryPointArn>,
 }
 
 /// What containers are made from.
@@ -162,6 +173,12 @@ impl Config {
         Self { server: Server { port, ..self.server }, ..self }
     }
 
+    /// Whether ECS may go back to the tasks before when new ones do not become healthy.
+    pub(crate) fn may_be_rolled_back(&self) -> bool {
+        let jump = |upgrade: &Upgrade| servers::jump(upgrade.from, self.server.line, self.nodes.is_cluster());
+        self.server.upgrade.as_ref().is_none_or(|upgrade| jump(upgrade).may_be_rolled_back())
+    }
+
     /// What is allowed and yet should be known, each with its key.
     pub fn warnings(&self) -> Vec<Mistake> {
         let mut warnings = Vec::new();
@@ -170,6 +187,28 @@ impl Config {
         };
         if self.access == Access::Insecure {
             warn("server.insecure", "whoever reaches the server's port may read, write and delete everything");
+        }
+        if matches!(self.access, Access::Secured(_)) && !servers::has_first_passwords(self.server.line) {
+            warn(
+                "server.line",
+                "a new database of this line has its default passwords until bootstrap has replaced them, seconds after the \
+                 server is ready: whoever reaches the port may be faster",
+            );
+        }
+        if let Some(Upgrade { recovery_point: Some(point), .. }) = &self.server.upgrade
+            && !self.may_be_rolled_back()
+        {
+            warn(
+                "server.upgrade_from",
+                &format!(
+                    "ECS does not roll back by itself: tasks that do not become healthy stay away until somebody acts. The way back is \
+                     {}, so it must have been made with the nodes stopped",
+                    point.as_str()
+                ),
+            );
+        }
+        if !servers::was_watched(self.server.line) {
+            warn("server.line", "how this line behaves is known from its source alone");
         }
         if let FileSystem::New(file_system) = &self.data.file_system {
             if file_system.automatic_backups {
@@ -212,6 +251,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let namespace = root.text("namespace", Namespace::parse);
     let (server, insecure) = root.section("server", server::read);
     let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
+    upgrade::check(root, server.as_ref(), nodes);
     let access = access::read(root, insecure, nodes);
     let network = root.section("network", |section| network::read(section, nodes));
     network::exposed(root, insecure, network.as_ref());
@@ -352,7 +392,7 @@ mod tests {
     #[test]
     fn messages_say_what_is_allowed() {
         let message = |text: &str| Config::parse(text).unwrap_err().to_string();
-        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 23.10, 24.10"));
+        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 21.10, 22.10"));
         assert!(message("name = \"a\"\n[server]\ncpu = 1000").contains("256, 512, 1024"));
         assert!(message("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096").contains("2048"));
         assert!(message("name = \"a\"\n[network]\ncidr = \"10.20.1.0/16\"").contains("first address"));

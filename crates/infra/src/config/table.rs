@@ -87,6 +87,9 @@ const fn section(name: &'static str, table: &'static Table) -> Key {
     key(name, Section(table), Nested, "")
 }
 
+/// The server lines ([`crate::values::ServerLine`]).
+const LINES: &[&str] = &["21.10", "22.10", "23.10", "24.10", "25.0", "25.1", "26"];
+
 /// The retention periods that `AWS::Logs::LogGroup` knows, in days.
 const RETENTION_DAYS: &[i64] =
     &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
@@ -143,7 +146,30 @@ pub(crate) static ROOT: Table = Table {
 static SERVER: Table = Table {
     doc: "",
     keys: &[
-        text("line", OneOf(&["23.10", "24.10"]), Or(Sample::Text("24.10")), "Server line: \"23.10\" or \"24.10\"."),
+        text(
+            "line",
+            OneOf(LINES),
+            Or(Sample::Text("24.10")),
+            "Server line: EventStoreDB \"21.10\", \"22.10\", \"23.10\", \"24.10\", or KurrentDB \"25.0\", \"25.1\", \"26\". Before 23.10 a new\n\
+             database has its default passwords until bootstrap has replaced them.",
+        ),
+        text(
+            "upgrade_from",
+            OneOf(LINES),
+            Maybe(Sample::Text("24.10")),
+            "The line that opened the data last, when `line` is changed. Between lines that were seen to open each other's data (22.10 with\n\
+             24.10 and 25.0, a single node only; 23.10, 24.10 and 25.0 with each other) ECS goes back by itself from tasks that do not\n\
+             become healthy. Between all others it does not, and `upgrade_recovery_point` must name a recovery point of AWS Backup that\n\
+             was made before, with the nodes stopped. The same line means nothing.",
+        ),
+        text(
+            "upgrade_recovery_point",
+            Like(r"arn:aws[a-z-]*:backup:[a-z0-9-]+:[0-9]{12}:recovery-point:[A-Za-z0-9-]{1,64}"),
+            Maybe(Sample::Text(
+                "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45",
+            )),
+            "",
+        ),
         key(
             "port",
             Integer(Integers::Between(1024, 65535)),
@@ -175,8 +201,8 @@ static SERVER: Table = Table {
             "log_volume",
             Flag,
             Or(Sample::Flag(false)),
-            "Let the server write log files as well, to a directory of the node on the file system, /var/log/eventstore. They are up\n\
-             to 31 times 1 GiB; what the server prints goes to CloudWatch Logs anyway.",
+            "Let the server write log files as well, to a directory of the node on the file system, /var/log/eventstore or, from 25.0,\n\
+             /var/log/kurrentdb. They are up to 31 times 1 GiB; what the server prints goes to CloudWatch Logs anyway.",
         ),
         key(
             "insecure",
@@ -194,7 +220,7 @@ static SERVER: Table = Table {
             "options",
             Options,
             Nested,
-            "Further options of the server, named as in its documentation without EVENTSTORE_. What infra sets itself, what this\n\
+            "Further options of the server, named as in its documentation without EVENTSTORE_ or KURRENTDB_. What infra sets itself, what this\n\
              server line does not know and what would put passwords or data at risk is refused.\n\
              RUN_PROJECTIONS = \"System\"\n\
              START_STANDARD_PROJECTIONS = true",

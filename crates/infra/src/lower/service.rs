@@ -102,7 +102,7 @@ impl<'a> Shared<'a> {
                     "DeploymentConfiguration": {
                         "MinimumHealthyPercent": 0,
                         "MaximumPercent": 100,
-                        "DeploymentCircuitBreaker": {"Enable": true, "Rollback": true},
+                        "DeploymentCircuitBreaker": {"Enable": true, "Rollback": config.may_be_rolled_back()},
                     },
                     "AvailabilityZoneRebalancing": "DISABLED",
                     "HealthCheckGracePeriodSeconds": MAX_CATCH_UP,

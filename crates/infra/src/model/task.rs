@@ -321,12 +321,14 @@ fn init(config: &Config, name: ContainerName) -> Container {
 fn eventstore(config: &Config, host: &str, others: &[String]) -> Container {
     let server = &config.server;
     let insecure = config.access == Access::Insecure;
+    let built = server::image(server.line);
     let mut environment =
-        variables([("GUARD_DATA_DIR", server::DATA.to_owned()), ("GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned())]);
+        variables([("GUARD_DATA_DIR", built.data.to_owned()), ("GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned())]);
     let member = Member {
         host,
         port: server.port,
-        others,
+        voters: others.len() + 1,
+        seeds: others,
         insecure,
         external_tcp: server.external_tcp,
         log_files: server.log_volume,
@@ -341,23 +343,22 @@ fn eventstore(config: &Config, host: &str, others: &[String]) -> Container {
     if !others.is_empty() {
         ports.push(REPLICATION_PORT);
     }
-    let mut mounts = vec![mount(Volume::Data, server::DATA)];
+    let mut mounts = vec![mount(Volume::Data, built.data)];
     if server.log_volume {
-        mounts.push(mount(Volume::Logs, server::LOGS));
+        mounts.push(mount(Volume::Logs, built.logs));
     }
     mounts.extend([
         Mount { volume: Volume::Certs, path: "/certs", read_only: true },
         mount(Volume::Tmp, "/tmp"),
         mount(Volume::Run, "/run/task"),
     ]);
-    let image =
-        config.images.server.clone().unwrap_or_else(|| ImageReference::new_unchecked(server::image(server.line)));
+    let image = config.images.server.clone().unwrap_or_else(|| ImageReference::new_unchecked(built.reference));
     Container {
         name: ContainerName::EventStore,
         image: Image::Reference(image),
         essential: true,
         user: server.uid,
-        entry_point: Some(texts(&["/certs/guard", "run", "--", server::PROGRAM])),
+        entry_point: Some(texts(&["/certs/guard", "run", "--", built.program])),
         command: Vec::new(),
         environment,
         // A new database never has a default password; guard takes these from a server that has one. An insecure server

@@ -90,6 +90,13 @@ names! {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         (2..=50).contains(&text.len()) && text.bytes().all(known)
     };
+    /// A recovery point of AWS Backup. That of an EFS file system is named by an id alone.
+    RecoveryPointArn is "the ARN of a recovery point of a file system" such as
+        "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45" if |text| {
+        let id = in_region(text, "backup").and_then(|rest| rest.strip_prefix("recovery-point:"));
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        id.is_some_and(|id| (1..=64).contains(&id.len()) && id.bytes().all(known))
+    };
 }
 
 fn is_lower_alphanumeric(byte: u8) -> bool {

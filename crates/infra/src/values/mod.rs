@@ -8,7 +8,8 @@ mod time;
 use std::fmt;
 
 pub(crate) use self::aws::{
-    FileSystemId, HostedZoneId, KeyArn, NamespaceId, RoleArn, SecretArn, SecurityGroupId, SubnetId, VaultName, VpcId,
+    FileSystemId, HostedZoneId, KeyArn, NamespaceId, RecoveryPointArn, RoleArn, SecretArn, SecurityGroupId, SubnetId,
+    VaultName, VpcId,
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;
@@ -151,24 +152,41 @@ pub(crate) enum RotationPeriod {
     Days(u16),
 }
 
-/// A line of server releases that share their options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A line of server releases that share their options, oldest first. 25.0 and 25.1 are two: what was seen of upgrades and of
+/// rolling back was seen of 25.0 alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerLine {
+    /// EventStoreDB 21.10.
+    V21_10,
+    /// EventStoreDB 22.10.
+    V22_10,
     /// EventStoreDB 23.10.
     V23_10,
     /// EventStoreDB 24.10.
     V24_10,
+    /// `KurrentDB` 25.0.
+    V25_0,
+    /// `KurrentDB` 25.1.
+    V25_1,
+    /// `KurrentDB` 26.
+    V26,
 }
 
 impl ServerLine {
     /// All lines that can be deployed.
-    pub const ALL: [Self; 2] = [Self::V23_10, Self::V24_10];
+    pub const ALL: [Self; 7] =
+        [Self::V21_10, Self::V22_10, Self::V23_10, Self::V24_10, Self::V25_0, Self::V25_1, Self::V26];
 
     /// The line as it is written in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::V21_10 => "21.10",
+            Self::V22_10 => "22.10",
             Self::V23_10 => "23.10",
             Self::V24_10 => "24.10",
+            Self::V25_0 => "25.0",
+            Self::V25_1 => "25.1",
+            Self::V26 => "26",
         }
     }
 }

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use infra::{Assembly, Config, Deployment};
 use serde_json::Value;
 
-/// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, and the
-/// set-up that everybody knows.
-pub(crate) const SCENARIOS: [&str; 6] = ["default", "everything", "cluster", "existing", "encrypted", "article"];
+/// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, the set-up
+/// that everybody knows, and server lines with options, paths and uids of their own.
+pub(crate) const SCENARIOS: [&str; 9] =
+    ["default", "everything", "cluster", "existing", "encrypted", "article", "line-22.10", "line-25.0", "line-26"];
 
 /// A file or directory of the goldens.
 pub(crate) fn golden(path: &str) -> PathBuf {
