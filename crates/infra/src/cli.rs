@@ -293,7 +293,7 @@ impl Side {
         let context = build_context(path, &deployment, None)?;
         let assembly = assembly(&deployment, context.clone())
             .map_err(|source| Error::Assembly { out: path.to_owned(), source })?;
-        Ok(Self { snapshot: Snapshot::of(&assembly), text: Some(text), context })
+        Ok(Self { snapshot: Snapshot::of_deployment(&deployment, &assembly), text: Some(text), context })
     }
 }
 
@@ -304,7 +304,7 @@ fn diff(old: &Path, new: &Path, allow: &[String], json: bool) -> Result<String, 
         diff.explain((before, after), &old.snapshot, |config| {
             let deployment = Deployment::new(config);
             let context = new.context.clone().or_else(|| old.context.clone());
-            assembly(&deployment, context).ok().map(|assembly| Snapshot::of(&assembly))
+            assembly(&deployment, context).ok().map(|assembly| Snapshot::of_deployment(&deployment, &assembly))
         });
     }
     let unused = diff.allow(allow);

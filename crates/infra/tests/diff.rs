@@ -401,6 +401,58 @@ fn another_name_is_another_deployment() {
     assert_eq!(code, Some(0));
 }
 
+/// Another line opens the data: refused unless it is said and was seen to work, and where nobody has seen it refused anyway.
+#[test]
+fn another_server_line_is_a_decision() {
+    let arn = "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45";
+    let config = |line: &str, more: &str| format!("name = \"orders\"\nserver.line = \"{line}\"\n{more}\n");
+    let point = format!("server.upgrade_recovery_point = \"{arn}\"\nserver.insecure = true");
+    for (from, to, said, refused) in [
+        ("24.10", "24.10", "", None),
+        ("23.10", "24.10", "server.upgrade_from = \"23.10\"", None),
+        ("24.10", "23.10", "server.upgrade_from = \"24.10\"", None),
+        ("23.10", "24.10", "", Some("say `server.upgrade_from = \"23.10\"`")),
+        ("23.10", "25.0", "server.upgrade_from = \"24.10\"", Some("say `server.upgrade_from = \"23.10\"`")),
+        (
+            "24.10",
+            "25.1",
+            &format!("server.upgrade_from = \"24.10\"\n{point}"),
+            Some("nobody has seen these two lines"),
+        ),
+    ] {
+        // Without certificates no task says its line.
+        let old = config(from, if said.contains("insecure") { "server.insecure = true" } else { "" });
+        let new = config(to, said);
+        let (code, _, errors) = compared(&old, &new, &[]);
+        let change = format!("the server line would change, {from} → {to}, because of server.line: ");
+        assert_eq!(code, Some(i32::from(refused.is_some())), "{new}{errors}");
+        assert_eq!(errors.contains(&change), refused.is_some(), "{new}{errors}");
+        assert!(errors.contains(refused.unwrap_or_default()), "{new}{errors}");
+        let noted = errors.contains(&format!("note: another line opens the data, {from} → {to}"));
+        assert_eq!(noted, refused.is_none() && from != to, "{new}{errors}");
+        assert_eq!(compared(&old, &new, &["--allow", "server.line"]).0, Some(0), "{new}");
+    }
+    // In a cluster some pairs were not seen that a single node was.
+    let nodes = "cluster.nodes = 3";
+    let new = config(
+        "24.10",
+        &format!("{nodes}\nserver.upgrade_from = \"22.10\"\nserver.upgrade_recovery_point = \"{arn}\""),
+    );
+    let (code, _, errors) = compared(&config("22.10", nodes), &new, &[]);
+    assert!(code == Some(1) && errors.contains("on a single node only"), "{errors}");
+
+    // Of directories the tasks tell it.
+    let directory = tempfile::tempdir().unwrap();
+    for (name, line) in [("old", "23.10"), ("new", "24.10")] {
+        fs::write(directory.path().join(format!("{name}.toml")), config(line, "")).unwrap();
+        let file = format!("{name}.toml");
+        assert!(infra(directory.path(), &["synth", "--config", &file, "--out", name]).status.success());
+    }
+    let (code, _, errors) = said(&infra(directory.path(), &["diff", "old", "new"]));
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("error: the server line would change, 23.10 → 24.10"), "{errors}");
+}
+
 /// What is changed in place passes, and what is added.
 #[test]
 fn what_loses_nothing_passes() {

@@ -350,7 +350,7 @@ fn two_deployments_have_no_name_in_common() {
         assert_eq!(directories, collisions.iter().any(|collision| collision.key == "data.root"), "{common:?}");
         found.extend(collisions.into_iter().map(|collision| collision.key));
     }
-    assert!(apart >= 20, "{apart}");
+    assert!(apart >= 8, "too few of the pairs could stand beside each other: {apart}");
     assert!(found.contains("data.root"), "those that cannot stand beside each other are among them: {found:?}");
 }
 

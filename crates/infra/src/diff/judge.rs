@@ -8,8 +8,10 @@ use serde_json::Value;
 use super::cause;
 use super::compare::{self, Change, Property, What};
 use super::known::{Guarded, known};
-use super::show::{shown, value};
+use super::show::shown;
 use super::snapshot::Snapshot;
+use crate::server::{Jump, jump};
+use crate::values::ServerLine;
 
 /// A change that a person has to accept by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +82,46 @@ pub(super) fn refusals(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> Ve
             keys: vec!["name".to_owned()],
         });
     }
+    refusals.extend(line(old, new));
     refusals.extend(changes.iter().filter_map(refusal));
     refusals
+}
+
+/// The server lines, if they differ.
+fn lines<'a>(old: &'a Snapshot, new: &'a Snapshot) -> Option<(&'a str, &'a str)> {
+    let (from, to) = (old.line.as_deref()?, new.line.as_deref()?);
+    (from != to).then_some((from, to))
+}
+
+/// Another server line is a decision (production-review row 56): said in the configuration, and between lines that were seen to
+/// open each other's data.
+fn line(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
+    let (from, to) = lines(old, new)?;
+    let jump = match (ServerLine::parse(from), ServerLine::parse(to)) {
+        (Ok(from), Ok(to)) => jump(from, to, old.is_cluster() || new.is_cluster()),
+        _ => Jump::Unseen,
+    };
+    let (loss, instead) = match jump.risk() {
+        Some(risk) => (
+            risk,
+            "set `line` back; or stop the nodes, make a recovery point, name it in `server.upgrade_recovery_point`, and then accept \
+             this"
+                .to_owned(),
+        ),
+        None if new.upgrade_from.as_deref() == Some(from) => return None,
+        None => (
+            "it opens the data, and nothing says that this is meant",
+            format!("set `line` back, or say `server.upgrade_from = \"{from}\"`, which is read from a configuration only"),
+        ),
+    };
+    Some(Refusal {
+        name: "server.line".to_owned(),
+        stack: String::new(),
+        what: format!("the server line would change, {from} → {to}"),
+        loss: loss.to_owned(),
+        instead,
+        keys: vec!["server.line".to_owned()],
+    })
 }
 
 fn refusal(change: &Change) -> Option<Refusal> {
@@ -170,23 +210,12 @@ pub(super) fn notes(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> Vec<S
             withdrawn.importers.join(" and ")
         ));
     }
-    if let (Some(from), Some(to)) = (line(old), line(new))
-        && from != to
+    if let Some((from, to)) = lines(old, new)
+        && line(old, new).is_none()
     {
-        notes.push(format!("the server line changes, {from} → {to}: make a recovery point before"));
+        notes.push(format!(
+            "another line opens the data, {from} → {to}, which was seen to work in both directions; make a recovery point before"
+        ));
     }
     notes
-}
-
-/// The server line, as the first task tells certgen.
-pub(super) fn line(snapshot: &Snapshot) -> Option<String> {
-    let resources = snapshot.stacks.iter().filter_map(|stack| stack.template["Resources"].as_object());
-    let mut containers = resources
-        .flat_map(|resources| resources.values())
-        .flat_map(|resource| resource["Properties"]["ContainerDefinitions"].as_array().into_iter().flatten());
-    containers.find_map(|container| {
-        let variables = container["Environment"].as_array()?;
-        let line = variables.iter().find(|variable| variable["Name"] == "CERTGEN_SERVER_LINE")?;
-        Some(value(&line["Value"]).trim_matches('"').to_owned())
-    })
 }

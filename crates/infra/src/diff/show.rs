@@ -39,7 +39,7 @@ fn open_at(path: &str, value: &Value) -> Value {
     if hidden { json!("…") } else { open(value) }
 }
 
-pub(super) fn value(value: &Value) -> String {
+fn cut(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= MOST_CHARACTERS {
         return text;
@@ -52,9 +52,8 @@ pub(super) fn shown(property: &Property) -> String {
     if let Some(because) = &property.because {
         return format!("{} is that of the new {because}", property.path);
     }
-    let text = |side: &Option<Value>| {
-        side.as_ref().map_or("nothing".to_owned(), |found| value(&open_at(&property.path, found)))
-    };
+    let text =
+        |side: &Option<Value>| side.as_ref().map_or("nothing".to_owned(), |found| cut(&open_at(&property.path, found)));
     format!("{} {} → {}", property.path, text(&property.old), text(&property.new))
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::assembly::{Assembly, DEPLOYMENT_TAG, MANIFEST};
+use crate::model::Deployment;
 
 /// The templates of an assembly.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,10 @@ pub struct Snapshot {
     pub(super) deployment: String,
     /// In the order in which they are deployed.
     pub(super) stacks: Vec<Stack>,
+    /// The server line, if the stacks or a configuration say it.
+    pub(super) line: Option<String>,
+    /// The line that a configuration says to have opened the data last; no template says it.
+    pub(super) upgrade_from: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +61,16 @@ impl Snapshot {
         let files: BTreeMap<_, _> = assembly.files().collect();
         let read = |name: &str| files.get(name).map(|text| (*text).to_owned()).ok_or(io::ErrorKind::NotFound.into());
         Self::from(Path::new(""), read).expect("an assembly of ours is one")
+    }
+
+    /// The same with what the templates do not say of the deployment.
+    pub fn of_deployment(deployment: &Deployment, assembly: &Assembly) -> Self {
+        let upgrade = deployment.config().server.upgrade.as_ref();
+        Self {
+            line: Some(deployment.line().as_str().to_owned()),
+            upgrade_from: upgrade.map(|upgrade| upgrade.from.as_str().to_owned()),
+            ..Self::of(assembly)
+        }
     }
 
     /// That of a directory that `infra synth` or [`Assembly::write`] wrote.
@@ -100,7 +115,31 @@ impl Snapshot {
             stacks.push(Stack { name: properties["stackName"].as_str().unwrap_or(id).to_owned(), template });
         }
         let deployment = deployment.ok_or_else(|| foreign(MANIFEST, "it has no stacks".to_owned()))?;
-        Ok(Self { deployment, stacks })
+        let mut snapshot = Self { deployment, stacks, line: None, upgrade_from: None };
+        snapshot.line = snapshot.line_of_tasks();
+        Ok(snapshot)
+    }
+
+    /// The definitions of the nodes' tasks: lists of containers.
+    fn tasks(&self) -> impl Iterator<Item = &Vec<Value>> {
+        let resources = self.stacks.iter().filter_map(|stack| stack.template["Resources"].as_object());
+        let containers = resources
+            .flat_map(|resources| resources.values())
+            .filter_map(|resource| resource["Properties"]["ContainerDefinitions"].as_array());
+        containers.filter(|containers| containers.iter().any(|container| container["Name"] == "eventstore"))
+    }
+
+    /// As a task tells certgen.
+    fn line_of_tasks(&self) -> Option<String> {
+        self.tasks().flatten().find_map(|container| {
+            let variables = container["Environment"].as_array()?;
+            let line = variables.iter().find(|variable| variable["Name"] == "CERTGEN_SERVER_LINE")?;
+            Some(line["Value"].as_str()?.to_owned())
+        })
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        self.tasks().count() > 1
     }
 
     pub(super) fn template(&self, stack: &str) -> Option<&Value> {

@@ -9,7 +9,7 @@ use crate::values::{BuiltInUser, ServerLine};
 
 pub(crate) use self::line::{Image, image, was_watched};
 pub(crate) use self::options::{KNOWN, ServerOption, Use};
-pub(crate) use self::upgrade::jump;
+pub(crate) use self::upgrade::{Jump, jump};
 
 /// Where the server would write log files if it did: the default is on the root file system, which is read-only.
 const NO_LOGS: &str = "/tmp/log";
