@@ -298,7 +298,14 @@ impl Side {
 }
 
 fn diff(old: &Path, new: &Path, allow: &[String], json: bool) -> Result<String, Error> {
-    let (old, new) = (Side::read(old)?, Side::read(new)?);
+    let (old, new) = match (Side::read(old), Side::read(new)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (Err(one), Err(other)) => {
+            eprintln!("error: {}", chain(&one));
+            return Err(other);
+        }
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
+    };
     let mut diff = Diff::between(&old.snapshot, &new.snapshot);
     if let (Some(before), Some(after)) = (&old.text, &new.text) {
         diff.explain((before, after), &old.snapshot, |config| {

@@ -386,6 +386,21 @@ fn every_key_that_replaces_state_is_refused_and_named() {
     }
 }
 
+/// Of many keys those are named that have to be set back, and no others.
+#[test]
+fn only_what_causes_a_refusal_is_named() {
+    let new = "name = \"orders\"\nserver.port = 2114\n[network]\nzones = 3\n[data]\nkms_key = \"own\"\nthroughput = \"bursting\"\n";
+    let (_, _, errors) = compared("name = \"orders\"", new, &[]);
+    for (id, keys) in [
+        ("FileSystem", "data.kms_key"),
+        ("PrivateSubnet1", "network.zones"),
+        ("MountTarget1", "data.kms_key, network.zones"),
+    ] {
+        let line = errors.lines().find(|line| line.contains(&format!(": {id} ("))).unwrap();
+        assert!(line.contains(&format!(", because of {keys}: ")), "{line}");
+    }
+}
+
 #[test]
 fn another_name_is_another_deployment() {
     let (code, shown, errors) = compared("name = \"orders\"", "name = \"bills\"", &[]);
@@ -534,6 +549,11 @@ fn what_cannot_be_compared_is_told() {
     let stack =
         r#"{"artifacts": {"A": {"type": "aws:cloudformation:stack", "properties": {"templateFile": "a.json"}}}}"#;
     write("foreign/manifest.json", stack);
+    let (_, _, errors) = said(&infra(directory.path(), &["diff", "bad.toml", "missing.toml"]));
+    assert!(
+        errors.contains("bad.toml: name: `A`") && errors.contains("read `missing.toml`"),
+        "both are told: {errors}"
+    );
     for (other, code, message) in [
         ("missing.toml", 74, "could not read `missing.toml`"),
         ("bad.toml", 78, "bad.toml: name: `A`"),

@@ -373,7 +373,7 @@ fn two_deployments_share_what_is_there() {
 }
 
 /// Most characters of what is named after a deployment (AWS, the API references of the services).
-const MOST_CHARACTERS: [(&str, &str, usize); 10] = [
+const MOST_CHARACTERS: [(&str, &str, usize); 11] = [
     ("AWS::SecretsManager::Secret", "/Name", 512),
     ("AWS::ServiceDiscovery::Service", "/Name", 63),
     ("AWS::ECS::TaskDefinition", "/Family", 255),
@@ -384,6 +384,7 @@ const MOST_CHARACTERS: [(&str, &str, usize); 10] = [
     ("AWS::SNS::Topic", "/TopicName", 256),
     ("AWS::Scheduler::Schedule", "/Name", 64),
     ("AWS::Events::Rule", "/Name", 64),
+    ("AWS::StepFunctions::StateMachine", "/StateMachineName", 80),
 ];
 
 #[test]

@@ -99,8 +99,10 @@ fn table(leaves: &BTreeMap<Vec<String>, toml::Value>) -> toml::Table {
     root
 }
 
-/// Finds the causes by trying: the keys without whose change a refused change does not happen. One key first, then all of a
-/// section, because some go together only. What neither finds keeps the likely ones.
+/// What is refused, by stack and name.
+type Names = BTreeSet<(String, String)>;
+
+/// Finds the causes by trying: of all that differs, the least that has to be taken back for a refused change not to happen.
 pub(super) fn find(
     diff: &mut Diff,
     (old_text, new_text): (&str, &str),
@@ -110,40 +112,41 @@ pub(super) fn find(
     let (before, after) = (leaves(old_text), leaves(new_text));
     let all: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let differing: Vec<_> = all.into_iter().filter(|key| before.get(*key) != after.get(*key)).collect();
-    let without = |keys: &[&Vec<String>]| -> Option<Vec<Refusal>> {
-        let mut leaves = after.clone();
-        for key in keys {
-            match before.get(*key) {
-                Some(value) => leaves.insert((*key).clone(), value.clone()),
-                None => leaves.remove(*key),
-            };
-        }
-        let config = Config::parse(&toml::to_string(&table(&leaves)).ok()?).ok()?;
-        Some(Diff::between(old, &synth(config)?).refused)
+    let mut tried: BTreeMap<Vec<bool>, Option<Names>> = BTreeMap::new();
+    let mut prevents = |taken_back: &[bool], refusal: &(String, String)| {
+        let left = tried.entry(taken_back.to_vec()).or_insert_with(|| {
+            let mut leaves = after.clone();
+            for (key, _) in differing.iter().zip(taken_back).filter(|(_, taken)| **taken) {
+                match before.get(*key) {
+                    Some(value) => leaves.insert((*key).clone(), value.clone()),
+                    None => leaves.remove(*key),
+                };
+            }
+            // Some keys go together only: half of them is no configuration.
+            let config = Config::parse(&toml::to_string(&table(&leaves)).ok()?).ok()?;
+            Some(Diff::between(old, &synth(config)?).refused.iter().map(key_of).collect())
+        });
+        left.as_ref().is_some_and(|left| !left.contains(refusal))
     };
-    let sections: BTreeSet<_> = differing.iter().map(|key| &key[0]).collect();
-    let in_section =
-        |section: &String| -> Vec<_> { differing.iter().filter(|key| key[0] == *section).copied().collect() };
-    let groups = [
-        differing.iter().map(|key| vec![*key]).collect::<Vec<_>>(),
-        sections.into_iter().map(in_section).collect(),
-        vec![differing.clone()],
-    ];
-    let mut unexplained: BTreeSet<_> = diff.refused.iter().map(key_of).collect();
-    for groups in groups {
-        let mut causes: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-        for group in &groups {
-            let Some(left) = without(group) else { continue };
-            let left: BTreeSet<_> = left.iter().map(key_of).collect();
-            for gone in unexplained.iter().filter(|key| !left.contains(*key)) {
-                causes.entry(gone.clone()).or_default().extend(group.iter().map(|key| key.join(".")));
-            }
+    for refusal in &mut diff.refused {
+        let name = key_of(refusal);
+        let alone = |index: usize| (0..differing.len()).map(|other| other == index).collect::<Vec<_>>();
+        let mut taken_back =
+            (0..differing.len()).map(alone).find(|alone| prevents(alone, &name)).unwrap_or_else(|| {
+                let mut taken_back = vec![true; differing.len()];
+                for index in 0..differing.len() {
+                    taken_back[index] = false;
+                    taken_back[index] = !prevents(&taken_back, &name);
+                }
+                taken_back
+            });
+        if !prevents(&taken_back, &name) {
+            taken_back.clear();
         }
-        for refusal in &mut diff.refused {
-            if let Some(keys) = causes.remove(&key_of(refusal)) {
-                unexplained.remove(&key_of(refusal));
-                refusal.keys = keys;
-            }
+        let keys = differing.iter().zip(taken_back).filter(|(_, taken)| *taken).map(|(key, _)| key.join("."));
+        let keys: Vec<_> = keys.collect();
+        if !keys.is_empty() {
+            refusal.keys = keys;
         }
     }
 }

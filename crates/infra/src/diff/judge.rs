@@ -172,14 +172,10 @@ fn is_subnets(property: &Property) -> bool {
 fn moved(change: &Change) -> Option<Guarded> {
     let property = change.properties.iter().find(|property| is_subnets(property))?;
     let set = |value: &Option<Value>| -> BTreeSet<String> {
-        value.iter().flat_map(|value| value.as_array().into_iter().flatten()).map(value_text).collect()
+        value.iter().flat_map(|value| value.as_array().into_iter().flatten()).map(ToString::to_string).collect()
     };
     let is_service = change.kind == "AWS::ECS::Service";
     (is_service && !set(&property.old).is_subset(&set(&property.new))).then_some(MOVED)
-}
-
-fn value_text(item: &Value) -> String {
-    item.to_string()
 }
 
 /// What is allowed and yet should be known.

@@ -293,6 +293,7 @@ const TYPES: &[Known] = &[
     of("AWS::SecretsManager::Secret", Some(SECRET), &["Name"]),
     of("AWS::ServiceDiscovery::PrivateDnsNamespace", Some(NAMESPACE), &["Name", "Vpc"]),
     of("AWS::ServiceDiscovery::Service", Some(NAME), &["HealthCheckCustomConfig", "Name", "NamespaceId", "Type"]),
+    of("AWS::StepFunctions::StateMachine", None, &["StateMachineName", "StateMachineType"]),
 ];
 
 /// What is known of a type.
