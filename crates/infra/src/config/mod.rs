@@ -1,6 +1,7 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod endpoints;
 mod network;
 mod reference;
 mod schema;
@@ -17,7 +18,8 @@ use crate::image::ImageReference;
 use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
 use crate::server::ServerOption;
 use crate::values::{
-    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
+    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RepositoryPrefix, RoleArn,
+    ServerLine,
 };
 
 pub use self::reference::reference;
@@ -63,6 +65,8 @@ pub(crate) struct Images {
     /// Otherwise the vendor's.
     pub(crate) server: Option<ImageReference>,
     pub(crate) own: OwnImages,
+    /// What repositories of ECR begin with that fetch an image from elsewhere when it is first pulled.
+    pub(crate) pull_through: Vec<RepositoryPrefix>,
 }
 
 /// Where the images of our programs come from.
@@ -190,6 +194,9 @@ impl Config {
                 "a recovery point is a copy of a running node, of which not every one can be opened",
             );
         }
+        if let Some(message) = self.network.unseen() {
+            warn("network.vpc", message);
+        }
         if matches!(self.discovery, Discovery::Existing { .. }) {
             warn(
                 "discovery.namespace_id",
@@ -211,7 +218,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     network::exposed(root, insecure, network.as_ref());
     let discovery = root.section("discovery", network::discovery);
     let storage = storage::read(root);
-    let images = root.section("images", images);
+    let images = root.section("images", |section| images(section, network.as_ref()));
     let logs = root.section("logs", |logs| {
         let retention_days = logs.number("retention_days");
         let encryption = logs.text("kms_key", Encryption::parse);
@@ -241,7 +248,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     })
 }
 
-fn images(section: &Section<'_>) -> Images {
+fn images(section: &Section<'_>, network: Option<&Network>) -> Images {
     let [server, certgen, bootstrap] =
         ["server", "certgen", "bootstrap"].map(|image| section.text(image, ImageReference::parse));
     let build = section.text("build", BuildDirectory::parse);
@@ -252,7 +259,10 @@ fn images(section: &Section<'_>) -> Images {
         Some(directory) => OwnImages::Built(directory),
         None => OwnImages::Pulled { certgen, bootstrap },
     };
-    Images { server, own }
+    let pull_through = section.texts("pull_through", RepositoryPrefix::parse).unwrap_or_default();
+    let images = Images { server, own, pull_through };
+    endpoints::images(section, network, &images);
+    images
 }
 
 #[cfg(test)]

@@ -1,18 +1,23 @@
 //! The network and the names in it.
 
+use super::endpoints;
 use super::section::{Choice, Section};
 use super::server::Insecure;
 use crate::model::{Discovery, Egress, Network, Vpc};
 use crate::values::{AdminCidr, Cidr, ClusterSize, HostedZoneId, NamespaceId, SubnetId, VpcId};
 
 impl Choice for Egress {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("one-nat", Self::OneNat), ("nat-per-zone", Self::NatPerZone), ("public-ip", Self::PublicIp)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("one-nat", Self::OneNat),
+        ("nat-per-zone", Self::NatPerZone),
+        ("public-ip", Self::PublicIp),
+        ("endpoints", Self::Endpoints),
+    ];
 }
 
 /// The keys that only make sense for a new VPC, and for one that is there.
-const NEW_VPC: [&str; 3] = ["cidr", "zones", "egress"];
-const EXISTING_VPC: [&str; 2] = ["subnets", "public_ip"];
+const NEW_VPC: [&str; 4] = ["cidr", "zones", "egress", "ecs_endpoints"];
+const EXISTING_VPC: [&str; 3] = ["subnets", "public_ip", "endpoint_security_group"];
 /// With fewer, the loss of one may be the loss of the majority.
 const ZONES_OF_A_CLUSTER: usize = 3;
 
@@ -26,6 +31,7 @@ pub(super) fn read(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<
     let public_ip = section.flag("public_ip");
     let fewer = section.flag("allow_fewer_zones");
     let admin = section.text("admin_cidr", AdminCidr::parse);
+    let way_out = endpoints::read(section, egress);
 
     let existing = section.has("vpc");
     for key in NEW_VPC.iter().filter(|key| existing && section.says(key)) {
@@ -46,7 +52,7 @@ pub(super) fn read(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<
         let zones = if section.has("zones") { zones? } else { 2 + u8::from(cluster) };
         Vpc::New { cidr: cidr?, zones, egress: egress? }
     };
-    let network = Network { vpc, admin };
+    let network = Network { vpc, way_out: way_out?, admin };
     if cluster && network.subnets() < ZONES_OF_A_CLUSTER && !fewer? {
         let key = if existing { "subnets" } else { "zones" };
         section.mistake(

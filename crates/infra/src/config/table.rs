@@ -325,11 +325,25 @@ static NETWORK: Table = Table {
         ),
         text(
             "egress",
-            OneOf(&["one-nat", "nat-per-zone", "public-ip"]),
+            OneOf(&["one-nat", "nat-per-zone", "public-ip", "endpoints"]),
             Or(Sample::Text("one-nat")),
             "How tasks in the new VPC reach AWS and image registries: \"one-nat\", from private subnets through one NAT gateway for all\n\
              zones; \"nat-per-zone\", through one in each; \"public-ip\", from public subnets with a public address each and without\n\
-             a NAT gateway.",
+             a NAT gateway; \"endpoints\", not at all: from private subnets to endpoints in the VPC, so that all images come from\n\
+             the ECR of the region (docs/network.md). Endpoints in three zones cost more than a NAT gateway.",
+        ),
+        text(
+            "s3_prefix_list",
+            Like("pl-([0-9a-f]{8}|[0-9a-f]{17})"),
+            Maybe(Sample::Text("pl-6da54004")),
+            "For \"endpoints\" and `endpoint_security_group`: AWS's list of the addresses of S3 in the region, by its id, which differs by\n\
+             region. `aws ec2 describe-managed-prefix-lists` prints it, by the name com.amazonaws.REGION.s3.",
+        ),
+        key(
+            "ecs_endpoints",
+            Flag,
+            Or(Sample::Flag(false)),
+            "For \"endpoints\": those of ECS too, which Fargate needs in regions opened since 2023-12-23 and in no other.",
         ),
         text(
             "vpc",
@@ -349,6 +363,14 @@ static NETWORK: Table = Table {
             Flag,
             Or(Sample::Flag(false)),
             "Give tasks in the existing subnets, which then must be public, a public address.",
+        ),
+        text(
+            "endpoint_security_group",
+            Like("sg-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("sg-0123456789abcdef0")),
+            "Security group of the endpoints in the existing VPC (docs/network.md lists which), to which the way from the nodes is opened:\n\
+             HTTPS of the nodes and consumers then goes to them and to `s3_prefix_list` alone, and all images come from ECR. Default:\n\
+             it goes to every address, and routes decide.",
         ),
         key(
             "allow_fewer_zones",
@@ -505,6 +527,13 @@ static IMAGES: Table = Table {
             Maybe(Sample::Text("docker")),
             "Instead of `certgen` and `bootstrap`, a directory with certgen.Dockerfile, bootstrap.Dockerfile and what they copy, seen from\n\
              this file: `cdk deploy` builds both and pushes them to the registry that `cdk bootstrap` made.",
+        ),
+        key(
+            "pull_through",
+            Kind::Texts(Like("[a-z0-9]+([._/-][a-z0-9]+)*")),
+            Or(Sample::Texts(&["docker-hub", "ecr-public", "github", "kubernetes", "quay"])),
+            "What repositories of ECR begin with that are pull-through caches. The tasks' execution role may then fill them. A first pull\n\
+             needs a way to the internet, so with endpoints alone an image of such a repository is refused.",
         ),
     ],
 };

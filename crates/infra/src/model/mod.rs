@@ -3,6 +3,7 @@
 mod access;
 mod data;
 mod encryption;
+mod endpoints;
 mod network;
 mod task;
 
@@ -13,6 +14,7 @@ pub use self::access::ApplicationUser;
 pub(crate) use self::access::{Access, CaSource, Secret, Secured};
 pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
 pub(crate) use self::encryption::Encryption;
+pub(crate) use self::endpoints::{EndpointGroup, WayOut};
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
 pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
 

@@ -44,6 +44,15 @@ names! {
     SubnetId is "the id of a subnet" such as "subnet-0123456789abcdef0" if |text| is_id("subnet", text);
     /// A security group.
     SecurityGroupId is "the id of a security group" such as "sg-0123456789abcdef0" if |text| is_id("sg", text);
+    /// A prefix list.
+    PrefixListId is "the id of a prefix list" such as "pl-6da54004" if |text| is_id("pl", text);
+    /// What the names of repositories of ECR begin with.
+    RepositoryPrefix is "what a repository of ECR begins with" such as "docker-hub" if |text| {
+        let known = |byte: u8| is_lower_alphanumeric(byte) || b"._/-".contains(&byte);
+        let ends = [text.bytes().next(), text.bytes().last()];
+        let parts = text.split(['.', '_', '/', '-']).all(|part| !part.is_empty());
+        text.len() <= 30 && text.bytes().all(known) && ends.iter().all(Option::is_some) && parts
+    };
     /// A file system of EFS.
     FileSystemId is "the id of a file system of EFS" such as "fs-0123456789abcdef0" if |text| is_id("fs", text);
     /// A namespace of Cloud Map.

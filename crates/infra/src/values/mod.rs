@@ -8,7 +8,8 @@ mod time;
 use std::fmt;
 
 pub(crate) use self::aws::{
-    FileSystemId, HostedZoneId, KeyArn, NamespaceId, RoleArn, SecretArn, SecurityGroupId, SubnetId, VaultName, VpcId,
+    FileSystemId, HostedZoneId, KeyArn, NamespaceId, PrefixListId, RepositoryPrefix, RoleArn, SecretArn,
+    SecurityGroupId, SubnetId, VaultName, VpcId,
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;
