@@ -117,6 +117,7 @@ fn network(choices: &mut Choices<'_>, text: &mut String, cluster: bool) -> (bool
         let egress = choices.of(&["one-nat", "nat-per-zone", "public-ip", "endpoints"]);
         let _ = writeln!(text, "egress = \"{egress}\"");
         public |= egress == "public-ip";
+        choices.maybe(text, "flow_logs", &["\"rejected\"", "\"all\"", "\"none\""]);
         if egress == "endpoints" {
             choices.maybe(text, "ecs_endpoints", &FLAGS);
         }

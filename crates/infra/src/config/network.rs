@@ -3,7 +3,7 @@
 use super::endpoints;
 use super::section::{Choice, Section};
 use super::server::Insecure;
-use crate::model::{Discovery, Egress, Network, Vpc};
+use crate::model::{Discovery, Egress, FlowLogs, Network, Vpc};
 use crate::values::{AdminCidr, Cidr, ClusterSize, HostedZoneId, NamespaceId, SubnetId, VpcId};
 
 impl Choice for Egress {
@@ -15,8 +15,13 @@ impl Choice for Egress {
     ];
 }
 
+impl Choice for FlowLogs {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("rejected", Self::Rejected), ("all", Self::All), ("none", Self::Off)];
+}
+
 /// The keys that only make sense for a new VPC, and for one that is there.
-const NEW_VPC: [&str; 4] = ["cidr", "zones", "egress", "ecs_endpoints"];
+const NEW_VPC: [&str; 5] = ["cidr", "zones", "egress", "ecs_endpoints", "flow_logs"];
 const EXISTING_VPC: [&str; 3] = ["subnets", "public_ip", "endpoint_security_group"];
 /// With fewer, the loss of one may be the loss of the majority.
 const ZONES_OF_A_CLUSTER: usize = 3;
@@ -31,6 +36,7 @@ pub(super) fn read(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<
     let public_ip = section.flag("public_ip");
     let fewer = section.flag("allow_fewer_zones");
     let admin = section.text("admin_cidr", AdminCidr::parse);
+    let flow_logs = section.choice("flow_logs");
     let way_out = endpoints::read(section, egress);
 
     let existing = section.has("vpc");
@@ -50,7 +56,7 @@ pub(super) fn read(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<
         Vpc::Existing { id: id?, subnets, public_ip: public_ip? }
     } else {
         let zones = if section.has("zones") { zones? } else { 2 + u8::from(cluster) };
-        Vpc::New { cidr: cidr?, zones, egress: egress? }
+        Vpc::New { cidr: cidr?, zones, egress: egress?, flow_logs: flow_logs? }
     };
     let network = Network { vpc, way_out: way_out?, admin };
     if cluster && network.subnets() < ZONES_OF_A_CLUSTER && !fewer? {

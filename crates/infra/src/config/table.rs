@@ -333,6 +333,13 @@ static NETWORK: Table = Table {
              the ECR of the region (docs/network.md). Endpoints in three zones cost more than a NAT gateway.",
         ),
         text(
+            "flow_logs",
+            OneOf(&["rejected", "all", "none"]),
+            Or(Sample::Text("rejected")),
+            "What is recorded of the traffic in the new VPC, in a log group with `logs.retention_days`: \"rejected\", what security groups\n\
+             refused, which is little; \"all\", which CloudWatch Logs charges by the GB and grows with the clients; or \"none\".",
+        ),
+        text(
             "s3_prefix_list",
             Like("pl-([0-9a-f]{8}|[0-9a-f]{17})"),
             Maybe(Sample::Text("pl-6da54004")),

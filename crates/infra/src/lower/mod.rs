@@ -5,6 +5,7 @@ mod consumer;
 mod data;
 mod encryption;
 mod endpoints;
+mod flow_logs;
 mod network;
 mod pull_through;
 mod roles;

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{export, name_tag};
+use super::{export, flow_logs, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{Deployment, Egress, Vpc};
+use crate::model::{Deployment, Egress, FlowLogs, Vpc};
 use crate::values::Cidr;
 
 /// The route table of private subnets that share one.
@@ -20,7 +20,9 @@ pub(super) struct Network {
 
 pub(super) fn lower(template: &mut Template, deployment: &Deployment) -> Network {
     let network = match &deployment.config().network.vpc {
-        Vpc::New { cidr, zones, egress } => new(&mut New { template, deployment, cidr: *cidr, zones: *zones }, *egress),
+        Vpc::New { cidr, zones, egress, flow_logs } => {
+            new(&mut New { template, deployment, cidr: *cidr, zones: *zones }, *egress, *flow_logs)
+        }
         Vpc::Existing { id, subnets, .. } => {
             Network { vpc: json!(id.as_str()), subnets: subnets.iter().map(|subnet| json!(subnet.as_str())).collect() }
         }
@@ -81,7 +83,7 @@ struct New<'a> {
     zones: u8,
 }
 
-fn new(new: &mut New<'_>, egress: Egress) -> Network {
+fn new(new: &mut New<'_>, egress: Egress, flow_logs: FlowLogs) -> Network {
     let vpc = new.tagged(
         "Vpc",
         "AWS::EC2::VPC",
@@ -93,6 +95,7 @@ fn new(new: &mut New<'_>, egress: Egress) -> Network {
             "EnableDnsHostnames": true,
         }),
     );
+    flow_logs::lower(new.template, new.deployment, &vpc, flow_logs);
     let nodes = match egress {
         Egress::Endpoints => new.closed(&vpc),
         Egress::PublicIp => new.public(&vpc).0,

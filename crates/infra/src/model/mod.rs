@@ -4,6 +4,7 @@ mod access;
 mod data;
 mod encryption;
 mod endpoints;
+mod flow_logs;
 mod network;
 mod task;
 
@@ -15,6 +16,7 @@ pub(crate) use self::access::{Access, CaSource, Secret, Secured};
 pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
 pub(crate) use self::encryption::Encryption;
 pub(crate) use self::endpoints::{EndpointGroup, WayOut};
+pub(crate) use self::flow_logs::FlowLogs;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
 pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
 

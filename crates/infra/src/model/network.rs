@@ -1,6 +1,7 @@
 //! Where the nodes are in a network.
 
 use super::endpoints::WayOut;
+use super::flow_logs::FlowLogs;
 use crate::values::{AdminCidr, Cidr, HostedZoneId, NamespaceId, SubnetId, VpcId};
 
 /// The network and who is let in.
@@ -17,7 +18,7 @@ pub(crate) struct Network {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Vpc {
     /// Of the deployment.
-    New { cidr: Cidr, zones: u8, egress: Egress },
+    New { cidr: Cidr, zones: u8, egress: Egress, flow_logs: FlowLogs },
     /// Of somebody else; its subnets are never empty.
     Existing { id: VpcId, subnets: Vec<SubnetId>, public_ip: bool },
 }
