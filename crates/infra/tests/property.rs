@@ -74,6 +74,7 @@ fn configuration(bytes: &[u8]) -> String {
     text.push_str("[deploy]\n");
     choices.maybe(&mut text, "platform_version", &["\"1.4.0\"", "\"LATEST\""]);
     choices.maybe(&mut text, "execution_role", &["\"arn:aws:iam::123456789012:role/ecs-execution\""]);
+    alarms(&mut choices, &mut text);
     text.push_str("[images]\n");
     let (ecr, cache) = (ECR_IMAGE, "\"123456789012.dkr.ecr.eu-west-1.amazonaws.com/quay/b:1\"");
     let images: &[&str] = if closed { &[ecr] } else { &["\"r/a:1\"", ecr, cache] };
@@ -206,11 +207,29 @@ fn storage(choices: &mut Choices<'_>, text: &mut String) {
     }
 }
 
+fn alarms(choices: &mut Choices<'_>, text: &mut String) {
+    text.push_str("[alarms]\n");
+    match choices.of(&["nobody", "topic", "emails", "off"]) {
+        "topic" => text.push_str("topic = \"arn:aws:sns:eu-west-1:123456789012:operations\"\n"),
+        "emails" => {
+            text.push_str("emails = [\"a@example.com\", \"A@example.com\"]\n");
+            choices.maybe(text, "kms_key", &KEYS[2..]);
+        }
+        "off" => text.push_str("enabled = false\n"),
+        _ => {}
+    }
+    choices.maybe(text, "down_minutes", &["1", "1440"]);
+    choices.maybe(text, "unregistered_minutes", &["5", "7", "1440"]);
+    choices.maybe(text, "memory_percent", &["1", "100"]);
+    choices.maybe(text, "certificate_days", &["1", "120"]);
+    choices.maybe(text, "file_system_percent", &["1", "100"]);
+}
+
 /// A fixed number of configurations, the same in every run; of those that fail the simplest is told.
 fn configurations(count: u32, each: impl Fn(&str)) {
     let config = ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let found = runner.run(&vec(ANY, 96), |bytes| {
+    let found = runner.run(&vec(ANY, 128), |bytes| {
         each(&configuration(&bytes));
         Ok(())
     });

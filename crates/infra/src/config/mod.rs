@@ -1,6 +1,7 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod alarms;
 mod endpoints;
 mod network;
 mod reference;
@@ -15,7 +16,7 @@ use std::fmt;
 
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
-use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
+use crate::model::{Access, Alarms, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
 use crate::server::ServerOption;
 use crate::values::{
     BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RepositoryPrefix, RoleArn,
@@ -44,6 +45,7 @@ pub struct Config {
     pub(crate) images: Images,
     pub(crate) logs: Logs,
     pub(crate) deploy: Deploy,
+    pub(crate) alarms: Alarms,
 }
 
 /// The server and its task.
@@ -185,6 +187,12 @@ impl Config {
                 );
             }
         }
+        if self.alarms.unheard() {
+            warn(
+                "alarms.topic",
+                "alarms are made and nobody hears of them; name a topic, or addresses in alarms.emails",
+            );
+        }
         if !self.data.retain {
             warn("data.retain", "whoever deletes the stack deletes the database");
         }
@@ -218,6 +226,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     network::exposed(root, insecure, network.as_ref());
     let discovery = root.section("discovery", network::discovery);
     let storage = storage::read(root);
+    let file_system = storage.as_ref().map(|(data, _)| &data.file_system);
+    let alarms = root.section("alarms", |section| alarms::read(section, file_system));
     let images = root.section("images", |section| images(section, network.as_ref()));
     let logs = root.section("logs", |logs| {
         let retention_days = logs.number("retention_days");
@@ -245,6 +255,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         images,
         logs: logs?,
         deploy: deploy?,
+        alarms: alarms?,
     })
 }
 

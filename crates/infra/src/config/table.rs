@@ -128,6 +128,7 @@ pub(crate) static ROOT: Table = Table {
         section("images", &IMAGES),
         section("logs", &LOGS),
         section("deploy", &DEPLOY),
+        section("alarms", &ALARMS),
     ],
 };
 
@@ -579,6 +580,71 @@ static DEPLOY: Table = Table {
             Like("[a-z0-9]{1,10}"),
             Or(Sample::Text("hnb659fds")),
             "Qualifier that the account was bootstrapped with, for `images.build`.",
+        ),
+    ],
+};
+
+static ALARMS: Table = Table {
+    doc: "Alarms of CloudWatch on nodes, passwords, certificates and the file system; docs/alarms.md lists them. Who is to hear of them is\n\
+          told of failed backups and deployments too, and when AWS is about to retire tasks.",
+    keys: &[
+        key("enabled", Flag, Or(Sample::Flag(true)), ""),
+        text(
+            "topic",
+            Like("arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}"),
+            Maybe(Sample::Text("arn:aws:sns:eu-west-1:123456789012:operations")),
+            "Who hears of them: a topic of SNS that is there, whose policy lets CloudWatch and EventBridge publish; or addresses, each of\n\
+             which must confirm a mail of AWS's, behind a new topic. Default: nobody.",
+        ),
+        key(
+            "emails",
+            Kind::Texts(Like(r"[^\s@]{1,64}@[^\s@]{1,189}")),
+            Maybe(Sample::Texts(&["operations@example.com"])),
+            "",
+        ),
+        text(
+            "kms_key",
+            Like(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}"),
+            Maybe(Sample::Text("arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef")),
+            "Key that encrypts the new topic, whose policy lets CloudWatch and EventBridge use it; AWS's own key for SNS does not. Default:\n\
+             none. What the topic carries is names of alarms and events, no data of the database.",
+        ),
+        key(
+            "down_minutes",
+            Integer(Integers::Between(1, 1440)),
+            Or(Sample::Integer(15)),
+            "Minutes for which ECS may fail to run a task that it should run. An update takes a few.",
+        ),
+        key(
+            "unregistered_minutes",
+            Integer(Integers::Between(5, 1440)),
+            Or(Sample::Integer(60)),
+            "Minutes for which clients may not find a node, because it starts, catches up, is not secured or is away on purpose.",
+        ),
+        key(
+            "memory_percent",
+            Integer(Integers::Between(1, 100)),
+            Or(Sample::Integer(90)),
+            "Share of the task's memory above which there is an alarm, after 15 minutes.",
+        ),
+        key(
+            "certificate_days",
+            Integer(Integers::Between(1, 120)),
+            Or(Sample::Integer(30)),
+            "Days that a node's certificate must still be valid. bootstrap renews it when a third of its year is left.",
+        ),
+        key(
+            "file_system_percent",
+            Integer(Integers::Between(1, 100)),
+            Or(Sample::Integer(90)),
+            "Share of what the file system can do above which there is an alarm, after 15 minutes: of its throughput, and unless that is\n\
+             \"elastic\", of its operations.",
+        ),
+        key(
+            "burst_credit_gib",
+            Integer(Integers::Between(1, 2100)),
+            Or(Sample::Integer(500)),
+            "With throughput = \"bursting\", the credits in GiB that must be left. At full speed, 100 MiB/s, 352 go in an hour.",
         ),
     ],
 };

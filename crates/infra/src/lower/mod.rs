@@ -1,5 +1,6 @@
 //! Deployment → templates; pure.
 
+mod alarms;
 mod backup;
 mod consumer;
 mod data;
@@ -7,6 +8,7 @@ mod encryption;
 mod endpoints;
 mod flow_logs;
 mod network;
+mod notifications;
 mod pull_through;
 mod roles;
 mod secrets;

@@ -1,6 +1,7 @@
 //! What a deployment is: typed intent, from which both the templates and the local runs are made.
 
 mod access;
+mod alarms;
 mod data;
 mod encryption;
 mod endpoints;
@@ -13,6 +14,7 @@ use crate::values::{DeploymentName, Namespace, ServerLine};
 
 pub use self::access::ApplicationUser;
 pub(crate) use self::access::{Access, CaSource, Secret, Secured};
+pub(crate) use self::alarms::{Alarms, Notify, Watch};
 pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
 pub(crate) use self::encryption::Encryption;
 pub(crate) use self::endpoints::{EndpointGroup, WayOut};

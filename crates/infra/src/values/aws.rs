@@ -84,6 +84,18 @@ names! {
         let known = |byte: u8| is_lower_alphanumeric(byte) || byte == b'-';
         id.is_some_and(|id| (36..=64).contains(&id.len()) && id.bytes().all(known))
     };
+    /// A topic of SNS.
+    TopicArn is "the ARN of a topic of SNS" such as "arn:aws:sns:eu-west-1:123456789012:operations" if |text| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        in_region(text, "sns").is_some_and(|name| (1..=256).contains(&name.len()) && name.bytes().all(known))
+    };
+    /// An address that is written to.
+    EmailAddress is "an e-mail address" such as "operations@example.com" if |text| {
+        let known = |byte: u8| byte.is_ascii_graphic() && byte != b'@';
+        text.split_once('@').is_some_and(|(name, host)| {
+            (1..=64).contains(&name.len()) && (1..=189).contains(&host.len()) && [name, host].iter().all(|part| part.bytes().all(known))
+        })
+    };
     /// A role of IAM.
     RoleArn is "the ARN of a role" such as "arn:aws:iam::123456789012:role/ecs-execution" if |text| {
         let role = arn(text, "iam").and_then(|(region, account, rest)| {

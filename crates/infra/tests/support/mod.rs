@@ -14,8 +14,8 @@ use serde_json::Value;
 
 /// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, and the
 /// set-up that everybody knows.
-pub(crate) const SCENARIOS: [&str; 7] =
-    ["default", "everything", "cluster", "existing", "encrypted", "article", "endpoints"];
+pub(crate) const SCENARIOS: [&str; 8] =
+    ["default", "everything", "cluster", "existing", "encrypted", "article", "endpoints", "alarms"];
 
 /// A file or directory of the goldens.
 pub(crate) fn golden(path: &str) -> PathBuf {
