@@ -111,7 +111,7 @@ fn the_file_system_is_watched_for_what_its_mode_can_run_out_of() {
     let throughput: (String, Vec<String>) = alarm("ThroughputAlarm", &["MeteredIOBytes", "PermittedThroughput"]);
     let operations = alarm("IoLimitAlarm", &["PercentIOLimit"]);
     let credits = alarm("BurstCreditAlarm", &["BurstCreditBalance"]);
-    assert_eq!(of_file_system(&named("")), [throughput.clone()]);
+    assert_eq!(of_file_system(&named("")), std::slice::from_ref(&throughput));
     assert_eq!(
         of_file_system(&named("data.throughput = \"bursting\"")),
         [credits, operations.clone(), throughput.clone()]

@@ -37,7 +37,7 @@ pub(super) fn lower(template: &mut Template, shared: &Shared<'_>, watch: &Watch)
         template,
         "DeploymentFailedRule",
         "ECS gave up an update and went back",
-        json!({
+        &json!({
             "source": ["aws.ecs"],
             "detail-type": ["ECS Deployment State Change"],
             "detail": {"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
@@ -49,7 +49,7 @@ pub(super) fn lower(template: &mut Template, shared: &Shared<'_>, watch: &Watch)
         template,
         "TaskRetirementRule",
         "AWS will stop tasks to replace what they run on",
-        json!({
+        &json!({
             "source": ["aws.health"],
             "detail-type": ["AWS Health Event"],
             "detail": {"service": ["ECS"], "eventTypeCode": ["AWS_ECS_TASK_PATCHING_RETIREMENT"]},
@@ -63,7 +63,7 @@ pub(super) fn lower(template: &mut Template, shared: &Shared<'_>, watch: &Watch)
             template,
             "BackupFailedRule",
             "a backup of the file system was not made",
-            json!({
+            &json!({
                 "source": ["aws.backup"],
                 "detail-type": ["Backup Job State Change"],
                 "detail": {"state": ["ABORTED", "EXPIRED", "FAILED"], "resourceArn": [file_system]},
@@ -76,10 +76,10 @@ pub(super) fn lower(template: &mut Template, shared: &Shared<'_>, watch: &Watch)
 /// A text of any length as a part of a logical id.
 fn short(text: &str) -> String {
     let digest = digest(&SHA256, text.as_bytes());
-    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref()[..8].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// Lets CloudWatch and EventBridge publish. Of the former only this account's alarms; EventBridge takes no conditions there
+/// Lets CloudWatch and `EventBridge` publish. Of the former only this account's alarms; `EventBridge` takes no conditions there
 /// (AWS, "Using resource-based policies for Amazon EventBridge": Amazon SNS permissions).
 fn policy(template: &mut Template, topic: &LogicalId) -> LogicalId {
     let allow = |sid: &str, service: &str| {
@@ -108,7 +108,7 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn add(&self, template: &mut Template, id: &str, description: &str, pattern: Value) {
+    fn add(&self, template: &mut Template, id: &str, description: &str, pattern: &Value) {
         let properties = json!({
             "Description": description,
             "EventPattern": pattern,
