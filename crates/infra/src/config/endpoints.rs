@@ -3,7 +3,7 @@
 use super::section::Section;
 use super::{Images, OwnImages};
 use crate::image::ImageReference;
-use crate::model::{Egress, EndpointGroup, Network, WayOut};
+use crate::model::{EndpointGroup, WayOut};
 use crate::values::{PrefixListId, SecurityGroupId};
 
 /// What prints the id of the list.
@@ -11,15 +11,18 @@ const PREFIX_LIST_COMMAND: &str = "aws ec2 describe-managed-prefix-lists --regio
                                    Name=prefix-list-name,Values=com.amazonaws.REGION.s3 --query \
                                    'PrefixLists[0].PrefixListId' --output text";
 
-/// Reads `s3_prefix_list`, `endpoint_security_group` and `ecs_endpoints` of the section `network`; `egress` is that of a new
-/// VPC.
-pub(super) fn read(section: &Section<'_>, egress: Option<Egress>) -> Option<WayOut> {
+/// Whether the section `network` asks for endpoints alone, be it right or not.
+pub(super) fn wanted(section: &Section<'_>) -> bool {
+    if section.has("vpc") { section.has("endpoint_security_group") } else { section.is("egress", "endpoints") }
+}
+
+/// Reads `s3_prefix_list`, `endpoint_security_group` and `ecs_endpoints` of the section `network`.
+pub(super) fn read(section: &Section<'_>) -> Option<WayOut> {
     let s3 = section.text("s3_prefix_list", PrefixListId::parse);
     let group = section.text("endpoint_security_group", SecurityGroupId::parse);
     let ecs = section.flag("ecs_endpoints");
     let existing = section.has("vpc");
-    let wanted = if existing { section.has("endpoint_security_group") } else { egress? == Egress::Endpoints };
-    if !wanted {
+    if !wanted(section) {
         if section.has("s3_prefix_list") {
             let with = if existing { "endpoint_security_group" } else { "egress = \"endpoints\"" };
             section.mistake("s3_prefix_list", format!("it says nothing without {with}; add that, or take it out"));
@@ -49,11 +52,8 @@ pub(super) fn read(section: &Section<'_>, egress: Option<Egress>) -> Option<WayO
     Some(WayOut::Endpoints { group, s3: s3? })
 }
 
-/// Refuses images of the section `images` that tasks in `network` could not pull.
-pub(super) fn images(section: &Section<'_>, network: Option<&Network>, images: &Images) {
-    if !matches!(network, Some(Network { way_out: WayOut::Endpoints { .. }, .. })) {
-        return;
-    }
+/// Refuses images of the section `images` that tasks could not pull through endpoints alone.
+pub(super) fn images(section: &Section<'_>, images: &Images) {
     if !section.has("server") {
         section.mistake(
             "server",

@@ -222,13 +222,14 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let (server, insecure) = root.section("server", server::read);
     let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
     let access = access::read(root, insecure, nodes);
-    let network = root.section("network", |section| network::read(section, nodes));
+    let (network, closed) =
+        root.section("network", |section| (network::read(section, nodes), endpoints::wanted(section)));
     network::exposed(root, insecure, network.as_ref());
     let discovery = root.section("discovery", network::discovery);
     let storage = storage::read(root);
     let file_system = storage.as_ref().map(|(data, _)| &data.file_system);
     let alarms = root.section("alarms", |section| alarms::read(section, file_system));
-    let images = root.section("images", |section| images(section, network.as_ref()));
+    let images = root.section("images", |section| images(section, closed));
     let logs = root.section("logs", |logs| {
         let retention_days = logs.number("retention_days");
         let encryption = logs.text("kms_key", Encryption::parse);
@@ -259,7 +260,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     })
 }
 
-fn images(section: &Section<'_>, network: Option<&Network>) -> Images {
+fn images(section: &Section<'_>, closed: bool) -> Images {
     let [server, certgen, bootstrap] =
         ["server", "certgen", "bootstrap"].map(|image| section.text(image, ImageReference::parse));
     let build = section.text("build", BuildDirectory::parse);
@@ -272,7 +273,9 @@ fn images(section: &Section<'_>, network: Option<&Network>) -> Images {
     };
     let pull_through = section.texts("pull_through", RepositoryPrefix::parse).unwrap_or_default();
     let images = Images { server, own, pull_through };
-    endpoints::images(section, network, &images);
+    if closed {
+        endpoints::images(section, &images);
+    }
     images
 }
 

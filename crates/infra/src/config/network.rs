@@ -37,7 +37,7 @@ pub(super) fn read(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<
     let fewer = section.flag("allow_fewer_zones");
     let admin = section.text("admin_cidr", AdminCidr::parse);
     let flow_logs = section.choice("flow_logs");
-    let way_out = endpoints::read(section, egress);
+    let way_out = endpoints::read(section);
 
     let existing = section.has("vpc");
     for key in NEW_VPC.iter().filter(|key| existing && section.says(key)) {
