@@ -130,6 +130,15 @@ fn a_node_that_tells_nothing_is_told_of() {
     }
 }
 
+/// Every number would be missing, and the first thing that people hear of a new deployment would be an alarm.
+#[test]
+fn no_node_is_missed_before_it_is_there() {
+    let template = template(&named(""), "EventStore");
+    assert_eq!(template["Resources"]["Node1RegisteredAlarm"]["DependsOn"], json!(["Node1Service"]));
+    let running = &template["Resources"]["Node1RunningAlarm"];
+    assert!(running.to_string().contains(r#"{"Fn::GetAtt":["Node1Service","Name"]}"#), "it refers to the service");
+}
+
 /// A service that is scaled to none on purpose is not down.
 #[test]
 fn a_task_is_missed_where_ecs_should_run_it() {

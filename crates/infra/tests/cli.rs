@@ -16,7 +16,8 @@ fn stderr(output: &Output) -> String {
 /// What is said of a configuration that is allowed stands before the error.
 fn without_warnings(output: &Output) -> String {
     let said = stderr(output);
-    said.lines().skip_while(|line| line.starts_with("warning: ")).map(|line| format!("{line}\n")).collect()
+    let lines: Vec<_> = said.lines().skip_while(|line| line.starts_with("warning: ")).collect();
+    lines.join("\n")
 }
 
 #[track_caller]

@@ -9,7 +9,7 @@ use infra::cfn::import;
 use infra::{Config, FargateService, FargateSize, Stack, Stacks};
 use serde_json::{Value, json};
 
-use support::{deployment, of_type, template, templates, text_of};
+use support::{deployment, of_type, only, template, templates, text_of};
 
 const SERVER: &str = "[images]\nserver = \"123456789012.dkr.ecr.eu-west-1.amazonaws.com/mirror/server:24.10\"\n";
 const CLOSED: &str = "[network]\negress = \"endpoints\"\ns3_prefix_list = \"pl-6da54004\"\n";
@@ -228,6 +228,40 @@ fn a_pull_through_cache_may_be_filled_where_its_first_pull_works_and_is_refused_
                 assert!(is_cache && errors.0.len() == 1 && errors.0[0].key == "images.server", "{prefixes}: {errors}");
                 assert!(errors.0[0].message.contains("first pull needs a way to the internet"), "{errors}");
             }
+        }
+    }
+}
+
+/// Discovery follows a moved task, and nobody remembers for long that a name was missing.
+#[test]
+fn names_resolve_in_a_private_range_and_are_soon_forgotten() {
+    for egress in ["one-nat", "public-ip", "endpoints"] {
+        let prefix_list = if egress == "endpoints" { "s3_prefix_list = \"pl-6da54004\"\n" } else { "" };
+        let text = named(&format!("[network]\negress = \"{egress}\"\n{prefix_list}{SERVER}"));
+        let [stateful, service] = templates(&text);
+        let vpc = only(&stateful, "AWS::EC2::VPC");
+        assert_eq!((&vpc["EnableDnsSupport"], &vpc["EnableDnsHostnames"]), (&json!(true), &json!(true)));
+        assert_eq!(vpc["CidrBlock"], "10.20.0.0/16");
+        for (id, subnet) in of_type(&stateful, "AWS::EC2::Subnet") {
+            assert!(subnet["Properties"]["MapPublicIpOnLaunch"].is_null(), "{id}");
+        }
+        for (id, group) in of_type(&stateful, "AWS::EC2::SecurityGroup") {
+            assert!(group["Properties"]["SecurityGroupIngress"].is_null(), "{id}: rules are resources of their own");
+        }
+        let public =
+            only(&service, "AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"]
+                .clone();
+        assert_eq!(public, if egress == "public-ip" { "ENABLED" } else { "DISABLED" });
+        let namespace = only(&service, "AWS::ServiceDiscovery::PrivateDnsNamespace");
+        assert_eq!(namespace["Properties"]["DnsProperties"]["SOA"]["TTL"], 5);
+        for (id, discovery) in of_type(&service, "AWS::ServiceDiscovery::Service") {
+            let dns = &discovery["Properties"]["DnsConfig"];
+            assert_eq!(
+                (&dns["DnsRecords"][0]["TTL"], &dns["RoutingPolicy"]),
+                (&json!(10), &json!("MULTIVALUE")),
+                "{id}"
+            );
+            assert!(discovery["Properties"]["HealthCheckCustomConfig"].is_null(), "{id}");
         }
     }
 }

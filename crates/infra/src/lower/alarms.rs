@@ -86,7 +86,7 @@ impl Made<'_> {
         self.shared.deployment
     }
 
-    fn add(&mut self, id: &str, description: &str, number: Value, when: &When) {
+    fn alarm(&self, description: &str, number: Value, when: &When) -> Resource {
         let mut properties = number;
         let mut set = |key: &str, value: Value| properties[key] = value;
         set("AlarmDescription", json!(format!("{}: {description}", self.shared.deployment.name())));
@@ -98,28 +98,27 @@ impl Made<'_> {
             set("AlarmActions", json!([topic]));
             set("OKActions", json!([topic]));
         }
-        self.template.add(id, Resource::new("AWS::CloudWatch::Alarm", properties));
+        Resource::new("AWS::CloudWatch::Alarm", properties)
     }
 
-    fn on(&mut self, id: &str, description: &str, metric: &Metric<'_>, statistic: &str, when: &When) {
+    fn on(&self, description: &str, metric: &Metric<'_>, statistic: &str, when: &When) -> Resource {
         let mut number = metric.to_value();
         number["Statistic"] = json!(statistic);
         number["Period"] = json!(when.period);
-        self.add(id, description, number, when);
+        self.alarm(description, number, when)
     }
 
     /// On an expression of two metrics, each under its id with its statistic.
     fn on_expression(
-        &mut self,
-        id: &str,
+        &self,
         description: &str,
         expression: &str,
         terms: [(&str, &Metric<'_>, &str); 2],
         when: &When,
-    ) {
+    ) -> Resource {
         let mut metrics = vec![json!({"Id": "number", "Expression": expression})];
         metrics.extend(terms.map(|(id, metric, statistic)| metric.term(id, statistic, when.period)));
-        self.add(id, description, json!({"Metrics": metrics}), when);
+        self.alarm(description, json!({"Metrics": metrics}), when)
     }
 
     fn node(&mut self, number: usize, name: &str) {
@@ -131,8 +130,7 @@ impl Made<'_> {
         let insights = |name| Metric { namespace: CONTAINER_INSIGHTS, name, dimensions: of_service.clone() };
         // A service that is scaled to none on purpose, for a backup, misses nothing; that its node does not come back
         // `Registered` tells.
-        self.on_expression(
-            &id("Running"),
+        let alarm = self.on_expression(
             &format!("ECS does not run the task of {name}"),
             "desired-running",
             [
@@ -147,8 +145,8 @@ impl Made<'_> {
                 missing: BREACHING,
             },
         );
-        self.on(
-            &id("Memory"),
+        self.template.add(id("Running"), alarm);
+        let alarm = self.on(
             &format!("little memory is left to {name}"),
             &Metric { namespace: ECS, name: "MemoryUtilization", dimensions: of_service.clone() },
             "Average",
@@ -160,10 +158,10 @@ impl Made<'_> {
                 missing: FINE,
             },
         );
+        self.template.add(id("Memory"), alarm);
         let of_node = dimensions(&[("Deployment", json!(self.deployment().client_host())), ("Node", json!(name))]);
         let bootstrap = |name| Metric { namespace: BOOTSTRAP, name, dimensions: of_node.clone() };
-        self.on(
-            &id("Registered"),
+        let alarm = self.on(
             &format!("clients do not find {name}"),
             &bootstrap("Registered"),
             "Maximum",
@@ -175,11 +173,12 @@ impl Made<'_> {
                 missing: BREACHING,
             },
         );
+        // Before the service there would be nothing but missing numbers: an alarm at once.
+        self.template.add(id("Registered"), alarm.after(&service));
         if self.deployment().secured().is_none() {
             return;
         }
-        self.on(
-            &id("Certificate"),
+        let alarm = self.on(
             &format!("the certificate of {name} is not renewed"),
             &bootstrap("CertificateDaysLeft"),
             "Minimum",
@@ -191,6 +190,7 @@ impl Made<'_> {
                 missing: FINE,
             },
         );
+        self.template.add(id("Certificate"), alarm);
     }
 
     /// Of users whose passwords bootstrap replaces by age, a day after that.
@@ -200,8 +200,7 @@ impl Made<'_> {
         let users = secured.users.iter().filter(|user| user.alternates).map(|user| user.login().as_str());
         for login in ["admin", "ops"].into_iter().chain(users) {
             let of_user = dimensions(&[("Deployment", json!(self.deployment().client_host())), ("User", json!(login))]);
-            self.on(
-                &format!("{}AgeAlarm", secret_id(login)),
+            let alarm = self.on(
                 &format!("the password of {login} is not replaced"),
                 &Metric { namespace: BOOTSTRAP, name: "RotationAge", dimensions: of_user },
                 "Maximum",
@@ -213,6 +212,7 @@ impl Made<'_> {
                     missing: FINE,
                 },
             );
+            self.template.add(format!("{}AgeAlarm", secret_id(login)), alarm);
         }
     }
 
@@ -231,26 +231,20 @@ impl Made<'_> {
             missing: FINE,
         };
         // AWS, "Using CloudWatch metrics to monitor Amazon EFS": throughput utilization.
-        self.on_expression(
-            "ThroughputAlarm",
+        let alarm = self.on_expression(
             "the file system moves nearly all that it can",
             "100*moved/PERIOD(moved)/permitted",
             [("moved", &efs("MeteredIOBytes"), "Sum"), ("permitted", &efs("PermittedThroughput"), "Average")],
             &busy,
         );
+        self.template.add("ThroughputAlarm", alarm);
         if throughput != Some(Throughput::Elastic) {
             let metric = efs("PercentIOLimit");
-            self.on(
-                "IoLimitAlarm",
-                "the file system does nearly all operations that it can",
-                &metric,
-                "Average",
-                &busy,
-            );
+            let alarm = self.on("the file system does nearly all operations that it can", &metric, "Average", &busy);
+            self.template.add("IoLimitAlarm", alarm);
         }
         if throughput == Some(Throughput::Bursting) {
-            self.on(
-                "BurstCreditAlarm",
+            let alarm = self.on(
                 "the file system will be slow when its credits are gone",
                 &efs("BurstCreditBalance"),
                 "Minimum",
@@ -262,6 +256,7 @@ impl Made<'_> {
                     missing: FINE,
                 },
             );
+            self.template.add("BurstCreditAlarm", alarm);
         }
     }
 }
