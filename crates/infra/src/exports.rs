@@ -23,9 +23,13 @@ pub enum Export {
     ExternalTcpPort,
     /// `NodeSecurityGroupId`: the security group of the nodes, which consumers add their rules to.
     NodeSecurityGroupId,
+    /// `EndpointSecurityGroupId`: the security group of the endpoints for AWS, where HTTPS goes to them alone.
+    EndpointSecurityGroupId,
+    /// `S3PrefixListId`: the addresses of S3 in the region, to which HTTPS goes then as well.
+    S3PrefixListId,
     /// `VpcId`: the VPC.
     VpcId,
-    /// `PrivateSubnet<n>Id`: a subnet behind NAT that nodes are in, from 1; only in a new VPC that has such.
+    /// `PrivateSubnet<n>Id`: a private subnet that nodes are in, from 1; only in a new VPC that has such.
     PrivateSubnetId(usize),
     /// `PublicSubnet<n>Id`: a subnet that nodes are in with public addresses of their own, from 1.
     PublicSubnetId(usize),
@@ -72,6 +76,8 @@ impl Export {
             Self::Port => "Port for HTTP and gRPC",
             Self::ExternalTcpPort => "Port for the old TCP protocol",
             Self::NodeSecurityGroupId => "Security group of the nodes",
+            Self::EndpointSecurityGroupId => "Security group of the endpoints for AWS",
+            Self::S3PrefixListId => "Addresses of S3 in the region",
             Self::VpcId => "VPC of the deployment",
             Self::PrivateSubnetId(_) | Self::PublicSubnetId(_) => "Subnet of the nodes",
             Self::ClusterName => "ECS cluster",
@@ -97,6 +103,8 @@ impl fmt::Display for Export {
             Self::Port => "Port",
             Self::ExternalTcpPort => "ExternalTcpPort",
             Self::NodeSecurityGroupId => "NodeSecurityGroupId",
+            Self::EndpointSecurityGroupId => "EndpointSecurityGroupId",
+            Self::S3PrefixListId => "S3PrefixListId",
             Self::VpcId => "VpcId",
             Self::ClusterName => "ClusterName",
             Self::NamespaceId => "NamespaceId",

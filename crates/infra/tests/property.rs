@@ -47,6 +47,8 @@ const ARN: &str = "\"arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared
 const RECOVERY_POINT: &str = "\"arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7\"";
 const KEYS: [&str; 3] =
     ["\"aws\"", "\"own\"", "\"arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef\""];
+const ECR_IMAGE: &str = "\"123456789012.dkr.ecr.eu-west-1.amazonaws.com/a/b:1\"";
+const PREFIX_LIST: &str = "s3_prefix_list = \"pl-6da54004\"\n";
 const FLAGS: [&str; 2] = ["false", "true"];
 
 fn configuration(bytes: &[u8]) -> String {
@@ -57,7 +59,7 @@ fn configuration(bytes: &[u8]) -> String {
     let nodes = choices.of(&[1, 1, 3, 5, 7]);
     let _ = writeln!(text, "[cluster]\nnodes = {nodes}");
     let insecure = choices.of(&[false, false, false, true]);
-    let reached = network(&mut choices, &mut text, nodes > 1);
+    let (reached, closed) = network(&mut choices, &mut text, nodes > 1);
     server(&mut choices, &mut text, insecure, reached);
     if !insecure {
         access(&mut choices, &mut text, nodes > 1);
@@ -76,19 +78,27 @@ fn configuration(bytes: &[u8]) -> String {
     choices.maybe(&mut text, "execution_role", &["\"arn:aws:iam::123456789012:role/ecs-execution\""]);
     text.push_str("[tags]\n");
     choices.maybe(&mut text, "cost_centre", &["4711", "\"a b\"", "true"]);
+    alarms(&mut choices, &mut text);
     text.push_str("[images]\n");
-    let images = ["\"r/a:1\"", "\"123456789012.dkr.ecr.eu-west-1.amazonaws.com/a/b:1\""];
-    for image in ["server", "certgen", "bootstrap"] {
-        choices.maybe(&mut text, image, &images);
+    let (ecr, cache) = (ECR_IMAGE, "\"123456789012.dkr.ecr.eu-west-1.amazonaws.com/quay/b:1\"");
+    let images: &[&str] = if closed { &[ecr] } else { &["\"r/a:1\"", ecr, cache] };
+    if closed {
+        let _ = writeln!(text, "server = {ecr}");
+    } else {
+        choices.maybe(&mut text, "server", images);
     }
+    for image in ["certgen", "bootstrap"] {
+        choices.maybe(&mut text, image, images);
+    }
+    choices.maybe(&mut text, "pull_through", &["[]", "[\"quay\", \"mirror/vendor\"]"]);
     text
 }
 
-/// Whether others than the nodes reach the server, or its tasks have a public address.
-fn network(choices: &mut Choices<'_>, text: &mut String, cluster: bool) -> bool {
+/// Whether others than the nodes reach the server, or its tasks have a public address; and whether HTTPS goes to endpoints alone.
+fn network(choices: &mut Choices<'_>, text: &mut String, cluster: bool) -> (bool, bool) {
     text.push_str("[network]\n");
     let mut public = false;
-    if choices.flag() {
+    let closed = if choices.flag() {
         text.push_str("vpc = \"vpc-01234567\"\n");
         let most = choices.of(&[3, 4, 7]);
         let least = choices.of(&[3, 1]);
@@ -98,21 +108,34 @@ fn network(choices: &mut Choices<'_>, text: &mut String, cluster: bool) -> bool 
         let _ = writeln!(text, "subnets = [{}]\nallow_fewer_zones = {fewer}", subnets.join(", "));
         public = choices.flag();
         let _ = writeln!(text, "public_ip = {public}");
+        let closed = !public && choices.flag();
+        if closed {
+            text.push_str("endpoint_security_group = \"sg-01234567\"\n");
+        }
+        closed
     } else {
         choices.maybe(text, "cidr", &["\"10.20.0.0/16\"", "\"192.168.4.0/24\"", "\"172.16.0.0/20\""]);
         if choices.flag() {
             let zones = choices.of(&[3, 2, 1]);
             let _ = writeln!(text, "zones = {zones}\nallow_fewer_zones = true");
         }
-        let egress = choices.of(&["one-nat", "nat-per-zone", "public-ip"]);
+        let egress = choices.of(&["one-nat", "nat-per-zone", "public-ip", "endpoints"]);
         let _ = writeln!(text, "egress = \"{egress}\"");
         public |= egress == "public-ip";
+        choices.maybe(text, "flow_logs", &["\"rejected\"", "\"all\"", "\"none\""]);
+        if egress == "endpoints" {
+            choices.maybe(text, "ecs_endpoints", &FLAGS);
+        }
+        egress == "endpoints"
+    };
+    if closed {
+        text.push_str(PREFIX_LIST);
     }
     let admin = choices.flag();
     if admin {
         text.push_str("admin_cidr = \"198.51.100.0/24\"\n");
     }
-    public || admin
+    (public || admin, closed)
 }
 
 fn server(choices: &mut Choices<'_>, text: &mut String, insecure: bool, reached: bool) {
@@ -192,11 +215,29 @@ fn storage(choices: &mut Choices<'_>, text: &mut String) {
     }
 }
 
+fn alarms(choices: &mut Choices<'_>, text: &mut String) {
+    text.push_str("[alarms]\n");
+    match choices.of(&["nobody", "topic", "emails", "off"]) {
+        "topic" => text.push_str("topic = \"arn:aws:sns:eu-west-1:123456789012:operations\"\n"),
+        "emails" => {
+            text.push_str("emails = [\"a@example.com\", \"A@example.com\"]\n");
+            choices.maybe(text, "kms_key", &KEYS[2..]);
+        }
+        "off" => text.push_str("enabled = false\n"),
+        _ => {}
+    }
+    choices.maybe(text, "down_minutes", &["1", "1440"]);
+    choices.maybe(text, "unregistered_minutes", &["5", "7", "1440"]);
+    choices.maybe(text, "memory_percent", &["1", "100"]);
+    choices.maybe(text, "certificate_days", &["1", "120"]);
+    choices.maybe(text, "file_system_percent", &["1", "100"]);
+}
+
 /// A fixed number of configurations, the same in every run; of those that fail the simplest is told.
 fn configurations(count: u32, each: impl Fn(&str)) {
     let config = ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let found = runner.run(&vec(ANY, 96), |bytes| {
+    let found = runner.run(&vec(ANY, 128), |bytes| {
         each(&configuration(&bytes));
         Ok(())
     });

@@ -41,7 +41,9 @@ fn cfn_lint_finds_nothing() {
 
 /// A key of one's own costs money and must be kept: who wants one says so with `kms_key`. Until then AWS's encrypt, and
 /// checkov asks for more.
-const NO_OWN_KEY: [(&str, &str, &str); 3] = [
+const NO_OWN_KEY: [(&str, &str, &str); 4] = [
+    // Neither CloudWatch nor EventBridge may use the key that AWS keeps for SNS.
+    ("CKV_AWS_26", "AWS::SNS::Topic", "KmsMasterKeyId"),
     ("CKV_AWS_149", "AWS::SecretsManager::Secret", "KmsKeyId"),
     ("CKV_AWS_158", "AWS::Logs::LogGroup", "KmsKeyId"),
     ("CKV_AWS_166", "AWS::Backup::BackupVault", "EncryptionKeyArn"),

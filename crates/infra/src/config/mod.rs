@@ -1,6 +1,8 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod alarms;
+mod endpoints;
 mod network;
 mod reference;
 mod schema;
@@ -17,11 +19,11 @@ use std::fmt;
 
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
-use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
+use crate::model::{Access, Alarms, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
 use crate::server::{self as servers, ServerOption};
 use crate::values::{
-    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RecoveryPointArn, RoleArn,
-    ServerLine,
+    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RecoveryPointArn, RepositoryPrefix,
+    RoleArn, ServerLine,
 };
 
 pub use self::reference::reference;
@@ -50,6 +52,7 @@ pub struct Config {
     pub(crate) deploy: Deploy,
     /// Of the stacks, by key.
     pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) alarms: Alarms,
 }
 
 /// The server and its task.
@@ -80,6 +83,8 @@ pub(crate) struct Images {
     /// Otherwise the vendor's.
     pub(crate) server: Option<ImageReference>,
     pub(crate) own: OwnImages,
+    /// What repositories of ECR begin with that fetch an image from elsewhere when it is first pulled.
+    pub(crate) pull_through: Vec<RepositoryPrefix>,
 }
 
 /// Where the images of our programs come from.
@@ -226,6 +231,12 @@ impl Config {
                 );
             }
         }
+        if self.alarms.unheard() {
+            warn(
+                "alarms.topic",
+                "alarms are made and nobody hears of them; name a topic, or addresses in alarms.emails",
+            );
+        }
         if !self.data.retain {
             warn("data.retain", "whoever deletes the stack deletes the database");
         }
@@ -234,6 +245,9 @@ impl Config {
                 "backup.enabled",
                 "a recovery point is a copy of a running node, of which not every one can be opened",
             );
+        }
+        if let Some(message) = self.network.unseen() {
+            warn("network.vpc", message);
         }
         if matches!(self.discovery, Discovery::Existing { .. }) {
             warn(
@@ -253,11 +267,14 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
     upgrade::check(root, server.as_ref(), nodes);
     let access = access::read(root, insecure, nodes);
-    let network = root.section("network", |section| network::read(section, nodes));
+    let (network, closed) =
+        root.section("network", |section| (network::read(section, nodes), endpoints::wanted(section)));
     network::exposed(root, insecure, network.as_ref());
     let discovery = root.section("discovery", network::discovery);
     let storage = storage::read(root);
-    let images = root.section("images", images);
+    let file_system = storage.as_ref().map(|(data, _)| &data.file_system);
+    let alarms = root.section("alarms", |section| alarms::read(section, file_system));
+    let images = root.section("images", |section| images(section, closed));
     let logs = root.section("logs", |logs| {
         let retention_days = logs.number("retention_days");
         let encryption = logs.text("kms_key", Encryption::parse);
@@ -286,10 +303,11 @@ fn read(root: &Section<'_>) -> Option<Config> {
         logs: logs?,
         deploy: deploy?,
         tags: tags?,
+        alarms: alarms?,
     })
 }
 
-fn images(section: &Section<'_>) -> Images {
+fn images(section: &Section<'_>, closed: bool) -> Images {
     let [server, certgen, bootstrap] =
         ["server", "certgen", "bootstrap"].map(|image| section.text(image, ImageReference::parse));
     let build = section.text("build", BuildDirectory::parse);
@@ -300,7 +318,12 @@ fn images(section: &Section<'_>) -> Images {
         Some(directory) => OwnImages::Built(directory),
         None => OwnImages::Pulled { certgen, bootstrap },
     };
-    Images { server, own }
+    let pull_through = section.texts("pull_through", RepositoryPrefix::parse).unwrap_or_default();
+    let images = Images { server, own, pull_through };
+    if closed {
+        endpoints::images(section, &images);
+    }
+    images
 }
 
 #[cfg(test)]

@@ -58,6 +58,11 @@ impl<'a> Section<'a> {
         self.values.get(key).is_some_and(|value| default.as_ref() != Some(value))
     }
 
+    /// Whether the file gives this word to this key.
+    pub(super) fn is(&self, key: &str, word: &str) -> bool {
+        self.has(key) && self.values.get(key).and_then(Value::as_str) == Some(word)
+    }
+
     /// Refuses every key of this section with which the file says something.
     pub(super) fn refuse_all(&self, message: &str) {
         for key in self.table.keys.iter().filter(|key| self.says(key.name)) {

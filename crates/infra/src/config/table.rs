@@ -140,6 +140,7 @@ pub(crate) static ROOT: Table = Table {
             "Tags of the stacks, at most 40. CloudFormation puts them on every resource that can have some, and ECS on the tasks.\n\
              cost_centre = \"4711\"",
         ),
+        section("alarms", &ALARMS),
     ],
 };
 
@@ -360,11 +361,32 @@ static NETWORK: Table = Table {
         ),
         text(
             "egress",
-            OneOf(&["one-nat", "nat-per-zone", "public-ip"]),
+            OneOf(&["one-nat", "nat-per-zone", "public-ip", "endpoints"]),
             Or(Sample::Text("one-nat")),
             "How tasks in the new VPC reach AWS and image registries: \"one-nat\", from private subnets through one NAT gateway for all\n\
              zones; \"nat-per-zone\", through one in each; \"public-ip\", from public subnets with a public address each and without\n\
-             a NAT gateway.",
+             a NAT gateway; \"endpoints\", not at all: from private subnets to endpoints in the VPC, so that all images come from\n\
+             the ECR of the region (docs/network.md). Endpoints in three zones cost more than a NAT gateway.",
+        ),
+        text(
+            "flow_logs",
+            OneOf(&["rejected", "all", "none"]),
+            Or(Sample::Text("rejected")),
+            "What is recorded of the traffic in the new VPC, in a log group with `logs.retention_days`: \"rejected\", what security groups\n\
+             refused, which is little; \"all\", which CloudWatch Logs charges by the GB and grows with the clients; or \"none\".",
+        ),
+        text(
+            "s3_prefix_list",
+            Like("pl-([0-9a-f]{8}|[0-9a-f]{17})"),
+            Maybe(Sample::Text("pl-6da54004")),
+            "For \"endpoints\" and `endpoint_security_group`: AWS's list of the addresses of S3 in the region, by its id, which differs by\n\
+             region. `aws ec2 describe-managed-prefix-lists` prints it, by the name com.amazonaws.REGION.s3.",
+        ),
+        key(
+            "ecs_endpoints",
+            Flag,
+            Or(Sample::Flag(false)),
+            "For \"endpoints\": those of ECS too, which Fargate needs in regions opened since 2023-12-23 and in no other.",
         ),
         text(
             "vpc",
@@ -384,6 +406,14 @@ static NETWORK: Table = Table {
             Flag,
             Or(Sample::Flag(false)),
             "Give tasks in the existing subnets, which then must be public, a public address.",
+        ),
+        text(
+            "endpoint_security_group",
+            Like("sg-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("sg-0123456789abcdef0")),
+            "Security group of the endpoints in the existing VPC (docs/network.md lists which), to which the way from the nodes is opened:\n\
+             HTTPS of the nodes and consumers then goes to them and to `s3_prefix_list` alone, and all images come from ECR. Default:\n\
+             it goes to every address, and routes decide.",
         ),
         key(
             "allow_fewer_zones",
@@ -541,6 +571,13 @@ static IMAGES: Table = Table {
             "Instead of `certgen` and `bootstrap`, a directory with certgen.Dockerfile, bootstrap.Dockerfile and what they copy, seen from\n\
              this file: `cdk deploy` builds both and pushes them to the registry that `cdk bootstrap` made.",
         ),
+        key(
+            "pull_through",
+            Kind::Texts(Like("[a-z0-9]+([._/-][a-z0-9]+)*")),
+            Or(Sample::Texts(&["docker-hub", "ecr-public", "github", "kubernetes", "quay"])),
+            "What repositories of ECR begin with that are pull-through caches. The tasks' execution role may then fill them. A first pull\n\
+             needs a way to the internet, so with endpoints alone an image of such a repository is refused.",
+        ),
     ],
 };
 
@@ -578,6 +615,71 @@ static DEPLOY: Table = Table {
             Like("[a-z0-9]{1,10}"),
             Or(Sample::Text("hnb659fds")),
             "Qualifier that the account was bootstrapped with, for `images.build`.",
+        ),
+    ],
+};
+
+static ALARMS: Table = Table {
+    doc: "Alarms of CloudWatch on nodes, passwords, certificates and the file system; docs/alarms.md lists them. Who is to hear of them is\n\
+          told of failed backups and deployments too, and when AWS is about to retire tasks.",
+    keys: &[
+        key("enabled", Flag, Or(Sample::Flag(true)), ""),
+        text(
+            "topic",
+            Like("arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}"),
+            Maybe(Sample::Text("arn:aws:sns:eu-west-1:123456789012:operations")),
+            "Who hears of them: a topic of SNS that is there, whose policy lets CloudWatch and EventBridge publish; or addresses, each of\n\
+             which must confirm a mail of AWS's, behind a new topic. Default: nobody.",
+        ),
+        key(
+            "emails",
+            Kind::Texts(Like(r"[^\s@]{1,64}@[^\s@]{1,189}")),
+            Maybe(Sample::Texts(&["operations@example.com"])),
+            "",
+        ),
+        text(
+            "kms_key",
+            Like(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}"),
+            Maybe(Sample::Text("arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef")),
+            "Key that encrypts the new topic, whose policy lets CloudWatch and EventBridge use it; AWS's own key for SNS does not. Default:\n\
+             none. What the topic carries is names of alarms and events, no data of the database.",
+        ),
+        key(
+            "down_minutes",
+            Integer(Integers::Between(1, 1440)),
+            Or(Sample::Integer(15)),
+            "Minutes for which ECS may fail to run a task that it should run. An update takes a few.",
+        ),
+        key(
+            "unregistered_minutes",
+            Integer(Integers::Between(5, 1440)),
+            Or(Sample::Integer(60)),
+            "Minutes for which clients may not find a node, because it starts, catches up, is not secured or is away on purpose.",
+        ),
+        key(
+            "memory_percent",
+            Integer(Integers::Between(1, 100)),
+            Or(Sample::Integer(90)),
+            "Share of the task's memory above which there is an alarm, after 15 minutes.",
+        ),
+        key(
+            "certificate_days",
+            Integer(Integers::Between(1, 120)),
+            Or(Sample::Integer(30)),
+            "Days that a node's certificate must still be valid. bootstrap renews it when a third of its year is left.",
+        ),
+        key(
+            "file_system_percent",
+            Integer(Integers::Between(1, 100)),
+            Or(Sample::Integer(90)),
+            "Share of what the file system can do above which there is an alarm, after 15 minutes: of its throughput, and unless that is\n\
+             \"elastic\", of its operations.",
+        ),
+        key(
+            "burst_credit_gib",
+            Integer(Integers::Between(1, 2100)),
+            Or(Sample::Integer(500)),
+            "With throughput = \"bursting\", the credits in GiB that must be left. At full speed, 100 MiB/s, 352 go in an hour.",
         ),
     ],
 };

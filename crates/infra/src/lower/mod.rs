@@ -1,11 +1,16 @@
 //! Deployment → templates; pure.
 
+mod alarms;
 mod backup;
 mod consumer;
 mod data;
 mod encryption;
+mod endpoints;
+mod flow_logs;
 mod network;
 mod repositories;
+mod notifications;
+mod pull_through;
 mod roles;
 mod secrets;
 mod security;

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
+use super::{elastic_file_system_arn, encryption, file_system_arn, policy, pull_through, secret_arn, statement, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{Deployment, Task, Volume};
+use crate::model::{Deployment, Image, Task, Volume};
 
 /// What ECS itself needs to start the task.
 pub(super) fn execution(
@@ -25,6 +25,11 @@ pub(super) fn execution(
     if !repositories.is_empty() {
         statements.extend(pull(&json!(repositories)));
     }
+    let references = task.containers.iter().filter_map(|container| match &container.image {
+        Image::Reference(reference) => Some(reference),
+        Image::OwnRegistry(_) | Image::Built(_) => None,
+    });
+    statements.extend(pull_through::fill(shared.deployment, references));
     let passwords = task.containers.iter().flat_map(|container| &container.passwords);
     let secrets: Vec<_> = passwords.map(|(_, user)| secret_arn(shared.deployment, user.as_str())).collect();
     if !secrets.is_empty() {

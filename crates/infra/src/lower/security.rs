@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::endpoints;
 use super::network::Network;
 use super::{export, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
@@ -10,7 +11,6 @@ use crate::model::{Deployment, FileSystem};
 use crate::server::REPLICATION_PORT;
 
 const NFS: u16 = 2049;
-pub(super) const HTTPS: u16 = 443;
 
 /// Gives the id of the group of the mount targets.
 pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &Network) -> Value {
@@ -29,8 +29,7 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         NFS,
     );
     ingress(template, "FileSystemFromNode", &file_system, &group_rule(&node, "Source"), "NFS from the nodes", NFS);
-    let everywhere = json!({"CidrIp": "0.0.0.0/0"});
-    egress(template, "NodeToAws", &node, &everywhere, "HTTPS to AWS and to image registries", HTTPS);
+    endpoints::way_out(template, deployment, network, &node);
     if config.nodes.is_cluster() {
         between_nodes(template, &node, config.server.port);
     }
@@ -51,7 +50,13 @@ fn between_nodes(template: &mut Template, node: &Value, port: u16) {
     ingress(template, "ReplicationFromNode", node, &from, "replication from the other nodes", REPLICATION_PORT);
 }
 
-fn group(template: &mut Template, deployment: &Deployment, network: &Network, kind: &str, description: &str) -> Value {
+pub(super) fn group(
+    template: &mut Template,
+    deployment: &Deployment,
+    network: &Network,
+    kind: &str,
+    description: &str,
+) -> Value {
     let properties = json!({
         "GroupDescription": description,
         "VpcId": network.vpc,

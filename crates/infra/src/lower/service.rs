@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::network::imported_subnets;
-use super::{BuiltImages, encryption, export, roles, task};
+use super::{BuiltImages, alarms, encryption, export, roles, task};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{ContainerName, Deployment, Discovery, Node};
@@ -35,6 +35,7 @@ pub(super) fn lower(deployment: &Deployment, built: &BuiltImages) -> Template {
     for (number, node) in (1..).zip(deployment.nodes()) {
         shared.node(&mut template, number, node);
     }
+    alarms::lower(&mut template, &shared);
     shared.exports(&mut template);
     template
 }

@@ -1,8 +1,11 @@
 //! What a deployment is: typed intent, from which both the templates and the local runs are made.
 
 mod access;
+mod alarms;
 mod data;
 mod encryption;
+mod endpoints;
+mod flow_logs;
 mod network;
 mod task;
 
@@ -11,8 +14,11 @@ use crate::values::{DeploymentName, Namespace, ServerLine};
 
 pub use self::access::ApplicationUser;
 pub(crate) use self::access::{Access, CaSource, Secret, Secured};
+pub(crate) use self::alarms::{Alarms, Notify, Watch};
 pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
 pub(crate) use self::encryption::Encryption;
+pub(crate) use self::endpoints::{EndpointGroup, WayOut};
+pub(crate) use self::flow_logs::FlowLogs;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
 pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
 

@@ -8,8 +8,8 @@ mod time;
 use std::fmt;
 
 pub(crate) use self::aws::{
-    FileSystemId, HostedZoneId, KeyArn, NamespaceId, RecoveryPointArn, RoleArn, SecretArn, SecurityGroupId, SubnetId,
-    VaultName, VpcId,
+    EmailAddress, FileSystemId, HostedZoneId, KeyArn, NamespaceId, PrefixListId, RecoveryPointArn, RepositoryPrefix,
+    RoleArn, SecretArn, SecurityGroupId, SubnetId, TopicArn, VaultName, VpcId,
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;

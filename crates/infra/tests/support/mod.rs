@@ -13,9 +13,20 @@ use infra::{Assembly, Config, Deployment};
 use serde_json::Value;
 
 /// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, the set-up
-/// that everybody knows, and server lines with options, paths and uids of their own.
-pub(crate) const SCENARIOS: [&str; 9] =
-    ["default", "everything", "cluster", "existing", "encrypted", "article", "line-22.10", "line-25.0", "line-26"];
+/// that everybody knows, closed networks, alarms, and server lines with options, paths and uids of their own.
+pub(crate) const SCENARIOS: [&str; 11] = [
+    "default",
+    "everything",
+    "cluster",
+    "existing",
+    "encrypted",
+    "article",
+    "endpoints",
+    "alarms",
+    "line-22.10",
+    "line-25.0",
+    "line-26",
+];
 
 /// A file or directory of the goldens.
 pub(crate) fn golden(path: &str) -> PathBuf {
