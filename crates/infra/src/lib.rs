@@ -63,6 +63,7 @@ mod exports;
 mod image;
 mod lower;
 mod model;
+mod restore_plan;
 mod server;
 mod stacks;
 mod values;

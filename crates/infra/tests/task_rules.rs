@@ -143,6 +143,7 @@ fn only_known_attributes_are_read() {
     let known = [
         "AWS::EC2::EIP.AllocationId",
         "AWS::EC2::SecurityGroup.GroupId",
+        "AWS::ECS::Cluster.Arn",
         "AWS::IAM::Role.Arn",
         "AWS::KMS::Key.Arn",
         "AWS::Logs::LogGroup.Arn",

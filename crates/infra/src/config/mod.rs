@@ -1,6 +1,7 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod backup;
 mod network;
 mod reference;
 mod schema;
@@ -14,7 +15,7 @@ use std::fmt;
 
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
-use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
+use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network, Scavenge};
 use crate::server::ServerOption;
 use crate::values::{
     BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
@@ -39,6 +40,7 @@ pub struct Config {
     pub(crate) discovery: Discovery,
     pub(crate) data: Data,
     pub(crate) backup: Option<Backup>,
+    pub(crate) scavenge: Option<Scavenge>,
     pub(crate) images: Images,
     pub(crate) logs: Logs,
     pub(crate) deploy: Deploy,
@@ -184,10 +186,12 @@ impl Config {
         if !self.data.retain {
             warn("data.retain", "whoever deletes the stack deletes the database");
         }
-        if self.backup.is_some() {
+        backup::warnings(self, &mut warn);
+        if self.data.restored.is_some() {
             warn(
-                "backup.enabled",
-                "a recovery point is a copy of a running node, of which not every one can be opened",
+                "data.restored",
+                "take it out once `bootstrap status` is content and deploy again: while it is there bootstrap may set admin's \
+                 password with the node's certificate, and a cluster runs no more nodes than its majority",
             );
         }
         if matches!(self.discovery, Discovery::Existing { .. }) {
@@ -210,7 +214,10 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let network = root.section("network", |section| network::read(section, nodes));
     network::exposed(root, insecure, network.as_ref());
     let discovery = root.section("discovery", network::discovery);
-    let storage = storage::read(root);
+    let storage = storage::read(root, nodes);
+    let scavenge = root.section("scavenge", |section| backup::scavenge(section, insecure));
+    let planned = storage.as_ref().and_then(|(_, backup)| backup.as_ref());
+    backup::overlap(root.mistakes(), planned, scavenge.as_ref());
     let images = root.section("images", images);
     let logs = root.section("logs", |logs| {
         let retention_days = logs.number("retention_days");
@@ -235,6 +242,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         discovery: discovery?,
         data,
         backup,
+        scavenge,
         images,
         logs: logs?,
         deploy: deploy?,

@@ -9,6 +9,7 @@ mod roles;
 mod secrets;
 mod security;
 mod service;
+mod stop;
 mod task;
 
 use std::collections::BTreeMap;

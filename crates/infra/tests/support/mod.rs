@@ -14,7 +14,17 @@ use serde_json::Value;
 
 /// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, and the
 /// set-up that everybody knows.
-pub(crate) const SCENARIOS: [&str; 6] = ["default", "everything", "cluster", "existing", "encrypted", "article"];
+pub(crate) const SCENARIOS: [&str; 9] = [
+    "default",
+    "everything",
+    "cluster",
+    "existing",
+    "encrypted",
+    "article",
+    "backup-stop",
+    "backup-everything",
+    "restore",
+];
 
 /// A file or directory of the goldens.
 pub(crate) fn golden(path: &str) -> PathBuf {
