@@ -201,7 +201,7 @@ fn roles_are_granted_what_is_called() {
             actions.map(|action| action.as_str().unwrap().to_lowercase()).collect()
         };
         let states = &machine(&text)["States"];
-        let resources = states.as_object().unwrap().values().filter_map(|state| state["Resource"].as_str());
+        let resources = states.as_object().unwrap().values().filter_map(|state| state["Resource"]["Fn::Sub"].as_str());
         let mut called: BTreeSet<_> =
             resources.map(|resource| resource.rsplit_once("aws-sdk:").unwrap().1.to_lowercase()).collect();
         assert_eq!(called.contains("backup:startcopyjob"), copies);

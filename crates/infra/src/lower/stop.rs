@@ -43,7 +43,6 @@ impl Stop<'_> {
         let properties = json!({
             "Definition": definition(self.backup, self.pause.minutes),
             "DefinitionSubstitutions": {
-                "Partition": {"Ref": "AWS::Partition"},
                 "Cluster": self.shared.cluster.reference(),
                 "Service": self.service.reference(),
                 "Vault": vault,
@@ -152,7 +151,7 @@ fn call(name: &str, action: &str, arguments: Value, assign: Value, next: &str) -
     let mistake = format!("{{% '{name}: ' & $states.errorOutput.Error & ': ' & $states.errorOutput.Cause %}}");
     let state = json!({
         "Type": "Task",
-        "Resource": format!("arn:${{Partition}}:states:::aws-sdk:{action}"),
+        "Resource": sub(format!("arn:${{AWS::Partition}}:states:::aws-sdk:{action}")),
         "Arguments": arguments,
         "Assign": assign,
         "TimeoutSeconds": CALL,
