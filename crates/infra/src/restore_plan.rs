@@ -45,7 +45,9 @@ impl Plan<'_> {
     }
 
     fn lines(&mut self, lines: &[&str]) {
-        lines.iter().for_each(|line| self.line(line));
+        for line in lines {
+            self.line(line);
+        }
     }
 
     fn step(&mut self, title: &str) {
@@ -113,6 +115,7 @@ impl Plan<'_> {
         let [_, region, _] = self.origin();
         let region = format!("export AWS_REGION={region} AWS_DEFAULT_REGION={region}");
         self.step("Where things are. If the stacks of the old deployment are gone, put in the ids by hand.");
+        self.line("# In another region or account they are those of what you made there; without a namespace leave out [discovery] below.");
         self.line(region);
         self.line(
             "exported() { aws cloudformation list-exports --query \"Exports[?Name=='$1'].Value\" --output text; }",
@@ -224,10 +227,6 @@ impl Plan<'_> {
     fn mount_targets(&mut self) {
         let name = self.new_name();
         self.step("Mount targets where the nodes will be, and the security group that infra opens to them.");
-        self.lines(&[
-            "# A restored file system has the throughput of a new one, which grows with the size; elastic is what infra gives.",
-            "aws efs update-file-system --file-system-id \"$restored\" --throughput-mode elastic",
-        ]);
         self.line(format!(
             "group=$(aws ec2 create-security-group --group-name {name}-data --vpc-id \"$vpc\" \\\n  \
              --description \"Mount targets of a restored file system\" --query GroupId --output text)"
@@ -241,6 +240,8 @@ impl Plan<'_> {
             "targets() { aws efs describe-mount-targets --file-system-id \"$restored\" --output text \\",
             "  --query \"length(MountTargets[?LifeCycleState!='available'])\"; }",
             "for attempt in $(seq 60); do [ \"$(targets)\" = 0 ] && break; sleep 10; done",
+            "# A restored file system has the throughput of a new one, which grows with the size; elastic is what infra gives.",
+            "aws efs update-file-system --file-system-id \"$restored\" --throughput-mode elastic",
         ]);
     }
 

@@ -272,8 +272,7 @@ fn a_restored_cluster_begins_with_no_more_nodes_than_its_majority() {
             assert_eq!(restored.is_some(), node == nodes, "only one directory was restored");
             assert_eq!(variable(&service, node, "bootstrap", "BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE"), Some("true"));
         }
-        let without: String =
-            text.lines().filter(|line| !line.starts_with("restored")).map(|line| format!("{line}\n")).collect();
+        let without = text.lines().filter(|line| !line.starts_with("restored")).collect::<Vec<_>>().join("\n");
         let service = template(&without, "EventStore");
         for node in 1..=nodes {
             assert_eq!(service["Resources"][format!("Node{node}Service")]["Properties"]["DesiredCount"], 1);
@@ -305,7 +304,6 @@ fn a_restored_directory_is_a_root() {
 #[test]
 fn a_scavenge_does_not_meet_the_backup_and_an_insecure_server_has_none() {
     let scavenge = |text: &str, scavenge: &str| keys(&format!("{text}[scavenge]\n{scavenge}"));
-    let none: [&str; 0] = [];
     let fine = |text: &str, scavenge: &str| Config::parse(&format!("{text}[scavenge]\n{scavenge}")).is_ok();
     // The node may be down from 02:00 to 04:15.
     assert_eq!(scavenge(CLUSTER, "at = \"Sun 03:00\""), ["scavenge.at"]);
@@ -319,7 +317,7 @@ fn a_scavenge_does_not_meet_the_backup_and_an_insecure_server_has_none() {
     assert_eq!(scavenge("name = \"a\"\n[server]\ninsecure = true\n", "at = \"05:00\""), ["scavenge.at"]);
     assert!(
         Config::parse("name = \"a\"\n[server]\ninsecure = true\n[scavenge]\nwindow = \"8h\"").is_ok(),
-        "the default says {none:?}"
+        "the default says nothing"
     );
 }
 

@@ -143,9 +143,8 @@ fn a_plan_runs_and_its_configuration_is_valid() {
         assert_eq!(json("trust.json")["Statement"][0]["Principal"]["Service"], "backup.amazonaws.com");
 
         let start = printed.find("name = ").unwrap();
-        let lines: String =
-            printed[start..].lines().take_while(|line| *line != "answer").map(|line| format!("{line}\n")).collect();
-        let text = format!("{lines}[cluster]\nnodes = {node}\n");
+        let lines = printed[start..].lines().take_while(|line| *line != "answer").collect::<Vec<_>>().join("\n");
+        let text = format!("{lines}\n[cluster]\nnodes = {node}\n");
         let config = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         let restored = Deployment::new(config);
         assert_eq!(restored.nodes().len(), node);

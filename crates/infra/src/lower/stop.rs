@@ -147,7 +147,7 @@ fn within(minutes: u32) -> String {
 }
 
 /// A call of an AWS API. Whatever goes wrong for good, the node is started next.
-fn call(name: &str, action: &str, arguments: Value, assign: Value, next: &str) -> (String, Value) {
+fn call(name: &str, action: &str, arguments: &Value, assign: &Value, next: &str) -> (String, Value) {
     let mistake = format!("{{% '{name}: ' & $states.errorOutput.Error & ': ' & $states.errorOutput.Cause %}}");
     let state = json!({
         "Type": "Task",
@@ -180,10 +180,10 @@ fn fail(name: &str, error: &str, cause: impl Into<String>) -> (String, Value) {
     (name.to_owned(), json!({"Type": "Fail", "Error": error, "Cause": cause.into()}))
 }
 
-/// In Amazon States Language with JSONata. Variables: `mistake`, empty if all went well; `job`, the id of the job.
+/// In Amazon States Language with `JSONata`. Variables: `mistake`, empty if all went well; `job`, the id of the job.
 fn definition(backup: &Backup, minutes: u32) -> Value {
     let mut states: Map<String, Value> = down().into_iter().chain(copied(backup)).collect();
-    let mut start = call("Start", "ecs:updateService", desired(1), json!({}), "Judge").1;
+    let mut start = call("Start", "ecs:updateService", &desired(1), &json!({}), "Judge").1;
     // Longer than for all others, and with nothing to fall back to but the schedule.
     start["Retry"] = json!([{
         "ErrorEquals": ["States.ALL"], "IntervalSeconds": 5, "BackoffRate": 2, "MaxAttempts": 10, "MaxDelaySeconds": 60,
@@ -226,33 +226,33 @@ fn down() -> [(String, Value); 11] {
         call(
             "FindTasks",
             "ecs:listTasks",
-            tasks(json!({"ServiceName": "${Service}"})),
-            json!({"mistake": "", "before": "{% [$states.result.TaskArns] %}"}),
+            &tasks(json!({"ServiceName": "${Service}"})),
+            &json!({"mistake": "", "before": "{% [$states.result.TaskArns] %}"}),
             "Stop",
         ),
-        call("Stop", "ecs:updateService", desired(0), json!({"left": 1}), "LookAtService"),
+        call("Stop", "ecs:updateService", &desired(0), &json!({"left": 1}), "LookAtService"),
         call(
             "LookAtService",
             "ecs:describeServices",
-            tasks(json!({"Services": ["${Service}"]})),
-            json!({"left": "{% $sum($states.result.Services.(RunningCount + PendingCount)) %}"}),
+            &tasks(json!({"Services": ["${Service}"]})),
+            &json!({"left": "{% $sum($states.result.Services.(RunningCount + PendingCount)) %}"}),
             "IsServiceDown",
         ),
         choice("IsServiceDown", "{% $left = 0 %}", "FindEnding", "MayItTakeLonger"),
         call(
             "FindEnding",
             "ecs:listTasks",
-            tasks(json!({"ServiceName": "${Service}", "DesiredStatus": "STOPPED"})),
+            &tasks(json!({"ServiceName": "${Service}", "DesiredStatus": "STOPPED"})),
             // ECS describes a hundred tasks at once.
-            json!({"tasks": "{% [$distinct($append($before, $states.result.TaskArns))[[0..99]]] %}"}),
+            &json!({"tasks": "{% [$distinct($append($before, $states.result.TaskArns))[[0..99]]] %}"}),
             "IsThereATask",
         ),
         choice("IsThereATask", "{% $count($tasks) > 0 %}", "LookAtTasks", "BackUp"),
         call(
             "LookAtTasks",
             "ecs:describeTasks",
-            tasks(json!({"Tasks": "{% $tasks %}"})),
-            json!({"left": "{% $count($states.result.Tasks[LastStatus != 'STOPPED']) %}"}),
+            &tasks(json!({"Tasks": "{% $tasks %}"})),
+            &json!({"left": "{% $count($states.result.Tasks[LastStatus != 'STOPPED']) %}"}),
             "AreTasksGone",
         ),
         choice("AreTasksGone", "{% $left = 0 %}", "BackUp", "MayItTakeLonger"),
@@ -272,7 +272,7 @@ fn copied(backup: &Backup) -> Vec<(String, Value)> {
         call(
             "BackUp",
             "backup:startBackupJob",
-            json!({
+            &json!({
                 "BackupVaultName": "${Vault}",
                 "ResourceArn": "${FileSystem}",
                 "IamRoleArn": "${BackupRole}",
@@ -282,17 +282,18 @@ fn copied(backup: &Backup) -> Vec<(String, Value)> {
                 "CompleteWindowMinutes": backup.completion_window,
                 "Lifecycle": lifecycle(backup),
             }),
-            json!({"job": "{% $states.result.BackupJobId %}"}),
+            &json!({"job": "{% $states.result.BackupJobId %}"}),
             "WaitForJob",
         ),
         wait("WaitForJob", LOOK_AT_JOB, "LookAtJob"),
         call(
             "LookAtJob",
             "backup:describeBackupJob",
-            json!({"BackupJobId": "{% $job %}"}),
-            json!({
+            &json!({"BackupJobId": "{% $job %}"}),
+            &json!({
                 "jobState": "{% $states.result.State %}",
-                "recoveryPoint": "{% $string($states.result.RecoveryPointArn) %}",
+                // What is not there yet may not be assigned.
+                "recoveryPoint": "{% $exists($states.result.RecoveryPointArn) ? $states.result.RecoveryPointArn : '' %}",
                 "mistake": "{% $states.result.State = 'COMPLETED' ? '' : 'the job ' & $job & ' is ' & $states.result.State & ' ' & \
                             $states.result.StatusMessage %}",
             }),
@@ -313,7 +314,7 @@ fn copied(backup: &Backup) -> Vec<(String, Value)> {
         let (name, mut copy) = call(
             "Copy",
             "backup:startCopyJob",
-            json!({
+            &json!({
                 "RecoveryPointArn": "{% $recoveryPoint %}",
                 "SourceBackupVaultName": "${Vault}",
                 "DestinationBackupVaultArn": copies.as_str(),
@@ -321,7 +322,7 @@ fn copied(backup: &Backup) -> Vec<(String, Value)> {
                 "IdempotencyToken": "{% $states.context.Execution.Name %}",
                 "Lifecycle": lifecycle(backup),
             }),
-            json!({"copy": "{% $states.result.CopyJobId %}"}),
+            &json!({"copy": "{% $states.result.CopyJobId %}"}),
             "Done",
         );
         copy["Catch"][0]["Next"] = json!("Failed");

@@ -222,9 +222,9 @@ pub(super) fn task(config: &Config, node: &str, host: &str, others: &[String], i
         }
     };
     if let Some(recovery_point) = config.data.restored.as_ref().filter(|_| is_last) {
-        let server = containers.iter_mut().find(|container| container.name == ContainerName::EventStore);
-        let restored = variables([(RESTORED, recovery_point.as_str().to_owned())]);
-        server.into_iter().for_each(|server| server.environment.extend(restored.clone()));
+        for server in containers.iter_mut().filter(|container| container.name == ContainerName::EventStore) {
+            server.environment.extend(variables([(RESTORED, recovery_point.as_str().to_owned())]));
+        }
     }
     Task { size: config.server.size, containers }
 }

@@ -28,7 +28,8 @@ impl TimeOfDay {
     pub(crate) fn after(self, minutes: u32) -> Self {
         let of_day = (u32::from(self.minute_of_day()) + minutes) % u32::from(MINUTES_OF_DAY);
         // Both are less than 60.
-        Self { hour: (of_day / 60) as u8, minute: (of_day % 60) as u8 }
+        let [hour, minute] = [of_day / 60, of_day % 60].map(|part| u8::try_from(part).unwrap_or_default());
+        Self { hour, minute }
     }
 
     /// Minutes since midnight.

@@ -11,6 +11,7 @@
 # that none of the empty ones can be elected without it.
 
 # 1. Where things are. If the stacks of the old deployment are gone, put in the ids by hand.
+# In another region or account they are those of what you made there; without a namespace leave out [discovery] below.
 export AWS_REGION=eu-west-1 AWS_DEFAULT_REGION=eu-west-1
 exported() { aws cloudformation list-exports --query "Exports[?Name=='$1'].Value" --output text; }
 file_system=fs-0123456789abcdef0
@@ -51,8 +52,6 @@ restored=$(job_is CreatedResourceArn)
 restored=${restored##*/}
 
 # 4. Mount targets where the nodes will be, and the security group that infra opens to them.
-# A restored file system has the throughput of a new one, which grows with the size; elastic is what infra gives.
-aws efs update-file-system --file-system-id "$restored" --throughput-mode elastic
 group=$(aws ec2 create-security-group --group-name restored-data --vpc-id "$vpc" \
   --description "Mount targets of a restored file system" --query GroupId --output text)
 # For the task of the next step alone.
@@ -63,6 +62,8 @@ done
 targets() { aws efs describe-mount-targets --file-system-id "$restored" --output text \
   --query "length(MountTargets[?LifeCycleState!='available'])"; }
 for attempt in $(seq 60); do [ "$(targets)" = 0 ] && break; sleep 10; done
+# A restored file system has the throughput of a new one, which grows with the size; elastic is what infra gives.
+aws efs update-file-system --file-system-id "$restored" --throughput-mode elastic
 
 # 5. Put the directory in its place. AWS Backup restores to /aws-backup-restore_<time>/, which nobody knows before.
 # A task that runs once and moves it on the same file system, which copies nothing. Run again, it finds its work done.
