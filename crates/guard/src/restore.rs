@@ -1,6 +1,8 @@
 //! The step that a restored database needs before its server starts: `truncate.chk` becomes what `chaser.chk` is, so that the
-//! server cuts off what was written but not finished when the copy was made (contract §7.1; EventStoreDB, "Restoring a
-//! database"). Once for each recovery point: later the same step would cut off what was written since.
+//! server cuts off what was written but not finished when the copy was made (EventStoreDB, "Restore a
+//! database"; production-review row 19). Once for each recovery point: later the same step would cut off what was written since.
+//!
+//! The server then ends itself once with code 0 (observed §9), and guard starts it again like any other that does.
 //!
 //! Everything is made beside its place, made durable, and becomes visible by one rename; that it was done is remembered last.
 //! Whenever guard is killed, the next one does all of it again, or nothing. A server never starts in between.

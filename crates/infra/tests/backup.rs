@@ -137,8 +137,18 @@ fn nothing_is_copied_before_every_task_has_ended() {
         .map(|(name, _)| name.as_str())
         .collect();
     assert_eq!(into_backup, ["AreTasksGone", "IsThereATask"]);
-    assert_eq!(states["AreTasksGone"]["Choices"][0]["Next"], "BackUp");
-    assert_eq!(states["AreTasksGone"]["Choices"][0]["Condition"], "{% $left = 0 %}");
+    // What is asked, and where a no leads: to another look, never on.
+    for (question, condition, yes, no) in [
+        ("IsServiceDown", "{% $left = 0 %}", "FindEnding", "MayItTakeLonger"),
+        ("IsThereATask", "{% $count($tasks) > 0 %}", "LookAtTasks", "BackUp"),
+        ("AreTasksGone", "{% $left = 0 %}", "BackUp", "MayItTakeLonger"),
+    ] {
+        assert_eq!(states[question]["Choices"], json!([{"Condition": condition, "Next": yes}]), "{question}");
+        assert_eq!(states[question]["Default"], no, "{question}");
+    }
+    let tasks = &states["FindEnding"]["Assign"]["tasks"];
+    assert_eq!(tasks, "{% [$distinct($append($before, $states.result.TaskArns))[[0..99]]] %}");
+    assert_eq!(states["FindEnding"]["Arguments"]["DesiredStatus"], "STOPPED", "those that are still ending");
     let left = &states["LookAtTasks"]["Assign"]["left"];
     assert_eq!(left, "{% $count($states.result.Tasks[LastStatus != 'STOPPED']) %}");
     let looked = reachable(states, "Stop", "LookAtService");
