@@ -182,13 +182,13 @@ fn one_node_alone_is_ever_stopped_and_the_fallback_needs_no_machine() {
         json!({"Fn::Sub": "{\"Cluster\":\"${Cluster}\",\"Service\":\"${Node3Service}\",\"DesiredCount\":1}"})
     );
     assert!(!fallback.to_string().contains("BackupMachine"), "it works when the machine does not");
-    // 10 minutes to stop, 120 to copy and 5 of slack.
-    assert_eq!(fallback["Properties"]["ScheduleExpression"], "cron(15 4 * * ? *)");
+    // 10 minutes to stop, 120 to copy and 10 of slack.
+    assert_eq!(fallback["Properties"]["ScheduleExpression"], "cron(20 4 * * ? *)");
     assert_eq!(begins["Properties"]["ScheduleExpression"], "cron(0 2 * * ? *)");
     assert_eq!(begins["Properties"]["Target"]["Arn"], json!({"Ref": "BackupMachine"}));
     let machine = only(&service, "AWS::StepFunctions::StateMachine");
     assert_eq!(machine["DefinitionSubstitutions"]["Service"], json!({"Ref": "Node3Service"}));
-    assert_eq!(machine["Definition"]["TimeoutSeconds"], 135 * 60);
+    assert_eq!(machine["Definition"]["TimeoutSeconds"], 140 * 60);
     let rights =
         service["Resources"]["BackupMachineRole"].to_string() + &service["Resources"]["BackupFallbackRole"].to_string();
     assert!(!rights.contains("Node1Service") && !rights.contains("Node2Service"), "{rights}");
@@ -196,7 +196,7 @@ fn one_node_alone_is_ever_stopped_and_the_fallback_needs_no_machine() {
     // Over midnight.
     let single = template(&text_of("backup-everything"), "EventStore");
     let fallback = &single["Resources"]["BackupFallback"]["Properties"];
-    assert_eq!(fallback["ScheduleExpression"], "cron(45 3 * * ? *)");
+    assert_eq!(fallback["ScheduleExpression"], "cron(50 3 * * ? *)");
 }
 
 /// What the machine and the schedules call, and nothing else.
@@ -315,10 +315,10 @@ fn a_restored_directory_is_a_root() {
 fn a_scavenge_does_not_meet_the_backup_and_an_insecure_server_has_none() {
     let scavenge = |text: &str, scavenge: &str| keys(&format!("{text}[scavenge]\n{scavenge}"));
     let fine = |text: &str, scavenge: &str| Config::parse(&format!("{text}[scavenge]\n{scavenge}")).is_ok();
-    // The node may be down from 02:00 to 04:15.
+    // The node may be down from 02:00 to 04:20.
     assert_eq!(scavenge(CLUSTER, "at = \"Sun 03:00\""), ["scavenge.at"]);
     assert_eq!(scavenge(CLUSTER, "at = \"20:00\""), ["scavenge.at"], "for eight hours");
-    assert!(fine(CLUSTER, "at = \"20:00\"\nwindow = \"6h\"") && fine(CLUSTER, "at = \"04:15\""));
+    assert!(fine(CLUSTER, "at = \"20:00\"\nwindow = \"6h\"") && fine(CLUSTER, "at = \"04:20\""));
     assert!(fine(&format!("{CLUSTER}[backup]\nmode = \"online\"\n"), "at = \"02:00\""), "nothing stops");
     assert_eq!(scavenge(CLUSTER, "at = \"Sunday\""), ["scavenge.at"]);
     assert_eq!(scavenge(CLUSTER, "at = \"05:00\"\nwindow = \"24h\""), ["scavenge.window"]);

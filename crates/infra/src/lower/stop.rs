@@ -9,7 +9,7 @@ use super::service::Shared;
 use super::{file_system_arn, policy, statement, sub, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{Backup, BackupPause, SLACK, STOP_DEADLINE};
+use crate::model::{Backup, BackupPause, LATE, STOP_DEADLINE};
 
 /// Seconds between two looks at a task that ends, and at a job that runs. A day of the latter is less than half of the
 /// 25 000 events that an execution may have (AWS, "Step Functions service quotas").
@@ -106,7 +106,7 @@ impl Stop<'_> {
                 "Arn": machine.reference(),
                 "RoleArn": role.attribute("Arn"),
                 // Later it would meet the fallback, which starts the node in the middle of its backup.
-                "RetryPolicy": {"MaximumEventAgeInSeconds": u32::from(SLACK) * 60, "MaximumRetryAttempts": 10},
+                "RetryPolicy": {"MaximumEventAgeInSeconds": u32::from(LATE) * 60, "MaximumRetryAttempts": 10},
             },
         });
         template.add("BackupSchedule", Resource::new("AWS::Scheduler::Schedule", properties));
@@ -183,16 +183,13 @@ fn fail(name: &str, error: &str, cause: impl Into<String>) -> (String, Value) {
 /// In Amazon States Language with `JSONata`. Variables: `mistake`, empty if all went well; `job`, the id of the job.
 fn definition(backup: &Backup, minutes: u32) -> Value {
     let mut states: Map<String, Value> = down().into_iter().chain(copied(backup)).collect();
-    let mut start = call("Start", "ecs:updateService", &desired(1), &json!({}), "Judge").1;
+    let mut start = call("Start", "ecs:updateService", &desired(1), &json!({"started": true}), "Judge").1;
     // Longer than for all others, and with nothing to fall back to but the schedule.
     start["Retry"] = json!([{
         "ErrorEquals": ["States.ALL"], "IntervalSeconds": 5, "BackoffRate": 2, "MaxAttempts": 10, "MaxDelaySeconds": 60,
     }]);
     let cause = "{% 'the node could not be started: ' & $states.errorOutput.Cause %}";
     start["Catch"] = json!([{"ErrorEquals": ["States.ALL"], "Assign": {"mistake": cause}, "Next": "Failed"}]);
-    if let Some(start) = start.as_object_mut() {
-        start.remove("Assign");
-    }
     states.insert("Start".to_owned(), start);
     let after = if backup.copy_to.is_some() { "Copy" } else { "Done" };
     states.extend([

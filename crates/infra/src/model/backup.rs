@@ -42,8 +42,10 @@ pub(crate) enum Vault {
 
 /// Minutes for a task to end: a backup of a node that is not down by then is not begun.
 pub(crate) const STOP_DEADLINE: u16 = 10;
-/// Minutes after everything is over: calls take time, and clocks differ.
-pub(crate) const SLACK: u16 = 5;
+/// Minutes by which the schedule may begin it too late.
+pub(crate) const LATE: u16 = 5;
+/// Minutes after everything should be over: it may begin late, and calls take time.
+pub(crate) const SLACK: u16 = LATE + 5;
 
 /// When a node is down for its backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::values::{DeploymentName, Namespace, ServerLine};
 
 pub use self::access::ApplicationUser;
 pub(crate) use self::access::{Access, CaSource, Secret, Secured};
-pub(crate) use self::backup::{Backup, BackupMode, BackupPause, SLACK, STOP_DEADLINE, Scavenge, Vault};
+pub(crate) use self::backup::{Backup, BackupMode, BackupPause, LATE, SLACK, STOP_DEADLINE, Scavenge, Vault};
 pub(crate) use self::data::{Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput};
 pub(crate) use self::encryption::Encryption;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
