@@ -1,4 +1,5 @@
-//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose` and `infra schema`.
+//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose`, `infra restore-plan` and
+//! `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -13,8 +14,9 @@ use crate::compose::compose;
 use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, schema};
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::model::Deployment;
+use crate::restore_plan::restore_plan;
 use crate::several::{Collision, collisions};
-use crate::values::ValueError;
+use crate::values::{RecoveryPointArn, ValueError};
 
 /// EventStoreDB on ECS Fargate from one config file.
 ///
@@ -82,6 +84,15 @@ enum Command {
         /// The configuration.
         #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
         config: PathBuf,
+    },
+    /// Print the commands that restore a recovery point of this deployment, in order and with their reasons. Runs none.
+    RestorePlan {
+        /// The configuration of the deployment that was backed up.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+        /// The recovery point, for example from `aws backup list-recovery-points-by-resource`.
+        #[arg(long, env = "INFRA_RECOVERY_POINT", value_name = "ARN", value_parser = RecoveryPointArn::parse)]
+        recovery_point: RecoveryPointArn,
     },
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
@@ -195,6 +206,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Compose { config } => read(config).map(|deployment| {
             print(&compose(&deployment));
             format!("the tasks of {} for docker compose", deployment.name())
+        }),
+        Command::RestorePlan { config, recovery_point } => read(config).map(|deployment| {
+            print(&restore_plan(&deployment, recovery_point));
+            format!("how to restore {}; nothing was done", deployment.name())
         }),
         Command::Schema => {
             print(&format!("{:#}\n", schema()));

@@ -48,6 +48,9 @@ pub enum Export {
     /// `CaSecretArn`: the secret with the certificate authority and its private key, for `certgen ca`. What clients are to
     /// trust is in their own secret.
     CaSecretArn,
+    /// `BackupRoleArn`: the role that AWS Backup copies the file system with, if a node is stopped for it; for the deployment's
+    /// own second stack.
+    BackupRoleArn,
     /// `KeyArn`: the deployment's own key, if anything is encrypted with it.
     KeyArn,
     /// `FileSystemId`: the file system with the database.
@@ -86,6 +89,7 @@ impl Export {
             Self::ClientServiceArn => "ARN of the Cloud Map service that clients look up",
             Self::SecretArn(login) => return format!("Secret with the credentials of {login}"),
             Self::CaSecretArn => "Secret with the certificate authority",
+            Self::BackupRoleArn => "Role that AWS Backup copies the file system with",
             Self::KeyArn => "Key of the deployment",
             Self::FileSystemId => "File system with the database",
             Self::DataAccessPointId(_) => "Access point of the node's data",
@@ -111,6 +115,7 @@ impl fmt::Display for Export {
             Self::ClientServiceId => "ClientServiceId",
             Self::ClientServiceArn => "ClientServiceArn",
             Self::CaSecretArn => "CaSecretArn",
+            Self::BackupRoleArn => "BackupRoleArn",
             Self::KeyArn => "KeyArn",
             Self::FileSystemId => "FileSystemId",
             Self::PrivateSubnetId(number) => return write!(f, "PrivateSubnet{number}Id"),

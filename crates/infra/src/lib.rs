@@ -69,6 +69,7 @@ mod exports;
 mod image;
 mod lower;
 mod model;
+mod restore_plan;
 mod server;
 mod several;
 mod stacks;

@@ -95,7 +95,16 @@ fn what_holds_state_is_retained_under_ids_that_never_change() {
         ("default", built_in.to_vec()),
         // With `data.retain = false` the file system goes with its stack.
         ("everything", vec!["AdminSecret", "OpsSecret", "UserSecretZ5AoeZ2Ev2Z5Fx", "UserSecretorderZ2Dservice"]),
-        ("cluster", [&["AdminSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat()),
+        ("cluster", [&["AdminSecret", "BackupVault", "FileSystem"], &of_three[..], &["OpsSecret"]].concat()),
+        (
+            "backup-stop",
+            [&["AdminSecret", "BackupVault", "CaSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat(),
+        ),
+        (
+            "backup-everything",
+            vec!["AdminSecret", "BackupVault", "CaSecret", "FileSystem", "Key", "Node1DataAccessPoint", "OpsSecret"],
+        ),
+        ("restore", [&["AdminSecret", "BackupVault", "CaSecret"], &of_three[..], &["OpsSecret"]].concat()),
         ("existing", of_three.to_vec()),
         ("encrypted", [&own_key[..], &of_three, &["OpsSecret"]].concat()),
         ("alarms", [&built_in[..1], &["BackupVault"], &built_in[1..]].concat()),

@@ -271,6 +271,7 @@ fn what_holds_state_is_retained_for_every_node() {
         retained("StatefulResources"),
         [
             "AdminSecret",
+            "BackupVault",
             "FileSystem",
             "Node1DataAccessPoint",
             "Node2DataAccessPoint",

@@ -69,7 +69,13 @@ fn configuration(bytes: &[u8]) -> String {
             "[discovery]\nnamespace_id = \"ns-0123456789abcdef\"\nhosted_zone_id = \"Z0123456789ABCDEFGHIJ\"\n",
         );
     }
-    storage(&mut choices, &mut text);
+    storage(&mut choices, &mut text, nodes > 1);
+    if !insecure && choices.flag() {
+        // Away from the hours of every backup below.
+        let at = choices.of(&["12:00", "Sun 12:00", "mon 12:00:30"]);
+        let _ = writeln!(text, "[scavenge]\nat = \"{at}\"");
+        choices.maybe(&mut text, "window", &["\"30m\"", "\"2h\""]);
+    }
     text.push_str("[logs]\n");
     choices.maybe(&mut text, "retention_days", &["1", "30", "3653"]);
     choices.maybe(&mut text, "kms_key", &KEYS);
@@ -185,11 +191,13 @@ fn access(choices: &mut Choices<'_>, text: &mut String, cluster: bool) {
     }
 }
 
-fn storage(choices: &mut Choices<'_>, text: &mut String) {
+fn storage(choices: &mut Choices<'_>, text: &mut String, cluster: bool) {
     text.push_str("[data]\n");
     let mut automatic = false;
     if choices.flag() {
         text.push_str("file_system = \"fs-01234567\"\nsecurity_group = \"sg-01234567\"\n");
+        let point = "\"arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45\"";
+        choices.maybe(text, "restored", &[point]);
     } else {
         match choices.of(&["elastic", "bursting", "provisioned"]) {
             "provisioned" => text.push_str("throughput = \"provisioned\"\nprovisioned_mibps = 64\n"),
@@ -198,21 +206,33 @@ fn storage(choices: &mut Choices<'_>, text: &mut String) {
         choices.maybe(text, "infrequent_access", &["\"never\"", "\"1d\"", "\"365d\""]);
         choices.maybe(text, "kms_key", &KEYS);
         choices.maybe(text, "name", &["\"Orders\""]);
+        choices.maybe(text, "replicate_to", &["\"eu-central-1\"", "\"us-gov-west-1\""]);
         automatic = choices.flag();
         let _ = writeln!(text, "automatic_backups = {automatic}");
     }
     choices.maybe(text, "root", &["\"/\"", "\"/a/b\""]);
     choices.maybe(text, "retain", &["true", "false"]);
-    if !automatic && choices.flag() {
-        text.push_str("[backup]\nenabled = true\n");
-        if choices.flag() {
-            text.push_str("vault = \"Default\"\n");
-        } else {
-            choices.maybe(text, "kms_key", &KEYS);
-        }
-        choices.maybe(text, "daily_at", &["\"02:00\"", "\"23:59\""]);
-        choices.maybe(text, "completion_window_minutes", &["120", "10080"]);
+    let says = !automatic && choices.flag();
+    if !says {
+        return;
     }
+    text.push_str("[backup]\n");
+    if cluster {
+        choices.maybe(text, "enabled", &["true"]);
+        choices.maybe(text, "mode", &["\"stop\"", "\"online\""]);
+    } else {
+        let mode = choices.of(&["online", "stop"]);
+        let _ = writeln!(text, "enabled = true\nmode = \"{mode}\"");
+    }
+    if choices.flag() {
+        text.push_str("vault = \"Default\"\n");
+    } else {
+        choices.maybe(text, "kms_key", &KEYS);
+        choices.maybe(text, "vault_lock_days", &["1", "35"]);
+    }
+    choices.maybe(text, "copy_to", &["\"arn:aws:backup:eu-central-1:123456789012:backup-vault:copies\""]);
+    choices.maybe(text, "daily_at", &["\"02:00\"", "\"23:59\""]);
+    choices.maybe(text, "completion_window_minutes", &["120", "480"]);
 }
 
 fn alarms(choices: &mut Choices<'_>, text: &mut String) {

@@ -6,7 +6,9 @@
 mod yaml;
 
 use self::yaml::{Yaml, list, map, text};
-use crate::model::{Condition, Container, ContainerName, Deployment, Image, Node, Program, Task, Value, Volume};
+use crate::model::{
+    Condition, Container, ContainerName, Deployment, Image, Node, Program, RESTORED, Task, Value, Volume,
+};
 
 /// Where ECS's endpoints are for a container (aws-contract §4.1), and AWS here.
 const ENDPOINTS: &str = "169.254.170.2";
@@ -268,8 +270,9 @@ fn environment(deployment: &Deployment, node: &Node, container: &Container) -> Y
         Value::CaSecret => deployment.ca_secret_name().expect("a model that names the secret has it"),
         Value::ClientService => client_service(deployment),
     };
-    let mut environment: Vec<_> =
-        container.environment.iter().map(|(name, value)| (name.clone(), literal(&setting(value)))).collect();
+    // Its volumes begin empty, whatever a file system was restored from.
+    let own = container.environment.iter().filter(|(name, _)| name != RESTORED);
+    let mut environment: Vec<_> = own.map(|(name, value)| (name.clone(), literal(&setting(value)))).collect();
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), text(value)));
     // As ECS gives them to every container of a task.
     let task = node.name();

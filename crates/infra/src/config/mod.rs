@@ -2,6 +2,7 @@
 
 mod access;
 mod alarms;
+mod backup;
 mod endpoints;
 mod network;
 mod reference;
@@ -19,7 +20,9 @@ use std::fmt;
 
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
-use crate::model::{Access, Alarms, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
+use crate::model::{
+    Access, Alarms, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network, Scavenge,
+};
 use crate::server::{self as servers, ServerOption};
 use crate::values::{
     BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RecoveryPointArn, RepositoryPrefix,
@@ -47,6 +50,7 @@ pub struct Config {
     pub(crate) discovery: Discovery,
     pub(crate) data: Data,
     pub(crate) backup: Option<Backup>,
+    pub(crate) scavenge: Option<Scavenge>,
     pub(crate) images: Images,
     pub(crate) logs: Logs,
     pub(crate) deploy: Deploy,
@@ -240,10 +244,12 @@ impl Config {
         if !self.data.retain {
             warn("data.retain", "whoever deletes the stack deletes the database");
         }
-        if self.backup.is_some() {
+        backup::warnings(self, &mut warn);
+        if self.data.restored.is_some() {
             warn(
-                "backup.enabled",
-                "a recovery point is a copy of a running node, of which not every one can be opened",
+                "data.restored",
+                "take it out once `bootstrap status` is content and deploy again: while it is there bootstrap may set admin's \
+                 password with the node's certificate, and a cluster runs no more nodes than its majority",
             );
         }
         if let Some(message) = self.network.unseen() {
@@ -271,7 +277,10 @@ fn read(root: &Section<'_>) -> Option<Config> {
         root.section("network", |section| (network::read(section, nodes), endpoints::wanted(section)));
     network::exposed(root, insecure, network.as_ref());
     let discovery = root.section("discovery", network::discovery);
-    let storage = storage::read(root);
+    let storage = storage::read(root, nodes);
+    let scavenge = root.section("scavenge", |section| backup::scavenge(section, insecure));
+    let planned = storage.as_ref().and_then(|(_, backup)| backup.as_ref());
+    backup::overlap(root.mistakes(), planned, scavenge.as_ref());
     let file_system = storage.as_ref().map(|(data, _)| &data.file_system);
     let alarms = root.section("alarms", |section| alarms::read(section, file_system));
     let images = root.section("images", |section| images(section, closed));
@@ -299,6 +308,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         discovery: discovery?,
         data,
         backup,
+        scavenge,
         images,
         logs: logs?,
         deploy: deploy?,

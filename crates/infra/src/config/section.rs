@@ -32,6 +32,11 @@ impl<'a> Section<'a> {
         Self { path: String::new(), table, values, read: RefCell::default(), mistakes }
     }
 
+    /// Where mistakes are told that are not one section's.
+    pub(super) fn mistakes(&self) -> &'a Mistakes {
+        self.mistakes
+    }
+
     fn inner(&self, path: String, table: &'static Table, values: toml::Table) -> Section<'a> {
         Section { path, table, values, read: RefCell::default(), mistakes: self.mistakes }
     }
@@ -65,7 +70,12 @@ impl<'a> Section<'a> {
 
     /// Refuses every key of this section with which the file says something.
     pub(super) fn refuse_all(&self, message: &str) {
-        for key in self.table.keys.iter().filter(|key| self.says(key.name)) {
+        self.refuse_all_but("", message);
+    }
+
+    /// The same, but for one key.
+    pub(super) fn refuse_all_but(&self, but: &str, message: &str) {
+        for key in self.table.keys.iter().filter(|key| key.name != but && self.says(key.name)) {
             self.mistake(key.name, message);
         }
     }

@@ -100,6 +100,7 @@ const SECRET_EXAMPLE: Sample = Sample::Text("arn:aws:secretsmanager:eu-west-1:12
 const KMS_KEY: Text = Like(r"aws|own|arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}");
 const IMAGE: Text = Like(r"\S{1,255}");
 const FILE: Text = Like(r"/[^\u0000-\u001f\u007f]*[^/\u0000-\u001f\u007f]");
+const REGION: Text = Like("[a-z0-9]+(-[a-z0-9]+){1,2}-[0-9]+");
 const AWS: Given = Or(Sample::Text("aws"));
 
 /// The file.
@@ -130,6 +131,7 @@ pub(crate) static ROOT: Table = Table {
         section("discovery", &DISCOVERY),
         section("data", &DATA),
         section("backup", &BACKUP),
+        section("scavenge", &SCAVENGE),
         section("images", &IMAGES),
         section("logs", &LOGS),
         section("deploy", &DEPLOY),
@@ -504,6 +506,23 @@ static DATA: Table = Table {
             AWS,
             "Key that encrypts the file system: \"aws\", \"own\" or an ARN, as in `credentials`. It cannot be changed afterwards.",
         ),
+        text(
+            "replicate_to",
+            REGION,
+            Maybe(Sample::Text("eu-central-1")),
+            "Another region, in which EFS keeps a read-only copy of the file system up to date, within minutes: a copy of running nodes\n\
+             as of an online backup, with the same mistakes in it, and no replacement for one.",
+        ),
+        text(
+            "restored",
+            Like(r"arn:aws[a-z-]*:backup:[a-z0-9-]+:[0-9]{12}:recovery-point:[A-Za-z0-9-]{1,64}"),
+            Maybe(Sample::Text(
+                "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45",
+            )),
+            "The recovery point that `file_system` was restored from; `infra restore-plan` prints the whole way. With the directory in\n\
+             `root` the last node begins where the backup ends, once; the others of a cluster begin empty and copy from it. While the\n\
+             key is there, a cluster runs no more nodes than its majority, so that none can be elected without the restored one.",
+        ),
         key(
             "retain",
             Flag,
@@ -514,10 +533,25 @@ static DATA: Table = Table {
 };
 
 static BACKUP: Table = Table {
-    doc: "A daily backup of the file system by AWS Backup. It copies the files of a running node one after the other, and of such\n\
-          copies not every one can be opened.",
+    doc: "A daily backup of the file system by AWS Backup, which copies file after file. Of copies of a running node 3 of 8 opened.",
     keys: &[
-        key("enabled", Flag, Or(Sample::Flag(false)), ""),
+        key(
+            "enabled",
+            Flag,
+            Maybe(Sample::Flag(true)),
+            "Default: true for a cluster (unless data.automatic_backups), false for a single node, for which `mode` must be decided.",
+        ),
+        text(
+            "mode",
+            OneOf(&["stop", "online"]),
+            Maybe(Sample::Text("stop")),
+            "\"stop\": one node, always the last, is stopped, and started again when the job has ended; only that node's directory is\n\
+             promised to open. A cluster goes on meanwhile with one node less; if the node is needed for the majority, it is not\n\
+             stopped and there is no backup that day. A single node is an outage until the job has ended. Whoever updates the stack\n\
+             meanwhile starts the node in the middle of its backup.\n\
+             \"online\": nothing stops, and nobody promises that a copy opens.\n\
+             Default: \"stop\" for a cluster. A single node has none.",
+        ),
         text(
             "vault",
             Like("[A-Za-z0-9_-]{2,50}"),
@@ -525,7 +559,25 @@ static BACKUP: Table = Table {
             "A vault that is there already. Default: a new one, <name>-backup, which is kept when the stack is deleted.",
         ),
         text("kms_key", KMS_KEY, AWS, "Key of the new vault: \"aws\", \"own\" or an ARN, as in `credentials`."),
-        text("daily_at", Like("([01][0-9]|2[0-3]):[0-5][0-9]"), Or(Sample::Text("02:00")), "When, UTC."),
+        key(
+            "vault_lock_days",
+            Integer(Integers::Between(1, 36500)),
+            Maybe(Sample::Integer(7)),
+            "Lock the new vault: nobody may delete a recovery point before this age, at most delete_after_days, except those who may\n\
+             take the lock off again (governance mode).",
+        ),
+        text(
+            "copy_to",
+            Like("arn:aws[a-z-]*:backup:[a-z0-9-]+:[0-9]{12}:backup-vault:[A-Za-z0-9_-]{2,50}"),
+            Maybe(Sample::Text("arn:aws:backup:eu-central-1:123456789012:backup-vault:orders-copies")),
+            "A vault in another region or account that every recovery point is copied to, for as many days.",
+        ),
+        text(
+            "daily_at",
+            Like("([01][0-9]|2[0-3]):[0-5][0-9]"),
+            Or(Sample::Text("02:00")),
+            "When, UTC: then the job may begin, or with \"stop\" the node is stopped, and the job begins as soon as it is down.",
+        ),
         key(
             "start_window_minutes",
             Integer(Integers::Between(60, 1440)),
@@ -538,6 +590,25 @@ static BACKUP: Table = Table {
             Integer(Integers::Between(1, 36500)),
             Or(Sample::Integer(35)),
             "Days after which a recovery point is deleted.",
+        ),
+    ],
+};
+
+static SCAVENGE: Table = Table {
+    doc: "The server gives up the space of what was deleted only when it scavenges.",
+    keys: &[
+        text(
+            "at",
+            Like("([A-Za-z]{3} )?([01][0-9]|2[0-3])(:[0-5][0-9]){1,2}"),
+            Maybe(Sample::Text("Sun 03:00")),
+            "When, UTC: a time of every day, \"03:00\", or of one day of the week, \"Sun 03:00\". In a cluster one node at a time begins, and\n\
+             the leader not at all. Not while a node may be down for its backup. Default: never.",
+        ),
+        text(
+            "window",
+            Like("[0-9]{1,9}(ms|s|m|h)"),
+            Or(Sample::Text("8h")),
+            "How long after that time a node may still begin; then it waits for the next. Shorter than the time from one to the next.",
         ),
     ],
 };

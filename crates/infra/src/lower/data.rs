@@ -68,6 +68,9 @@ fn file_system(template: &mut Template, deployment: &Deployment, new: &NewFileSy
     if let Some(key) = encryption::key(&new.encryption) {
         set("KmsKeyId", key);
     }
+    if let Some(region) = &new.replicate_to {
+        set("ReplicationConfiguration", json!({"Destinations": [{"Region": region.as_str()}]}));
+    }
     template.add("FileSystem", kept(deployment, Resource::new("AWS::EFS::FileSystem", properties)))
 }
 

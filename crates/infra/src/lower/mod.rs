@@ -15,6 +15,7 @@ mod roles;
 mod secrets;
 mod security;
 mod service;
+mod stop;
 mod task;
 
 use std::collections::BTreeMap;

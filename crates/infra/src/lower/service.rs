@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::network::imported_subnets;
-use super::{BuiltImages, alarms, encryption, export, roles, task};
+use super::{BuiltImages, alarms, encryption, export, roles, stop, task};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{ContainerName, Deployment, Discovery, Node};
@@ -35,6 +35,7 @@ pub(super) fn lower(deployment: &Deployment, built: &BuiltImages) -> Template {
     for (number, node) in (1..).zip(deployment.nodes()) {
         shared.node(&mut template, number, node);
     }
+    stop::lower(&mut template, &shared);
     alarms::lower(&mut template, &shared);
     shared.exports(&mut template);
     template
@@ -97,7 +98,7 @@ impl<'a> Shared<'a> {
                     "TaskDefinition": task.reference(),
                     "LaunchType": "FARGATE",
                     "PlatformVersion": config.deploy.platform_version.as_str(),
-                    "DesiredCount": 1,
+                    "DesiredCount": self.deployment.desired_count(number),
                     // One writer per data directory: the old task ends before the new one starts, and no task is
                     // started elsewhere only to balance zones.
                     "DeploymentConfiguration": {

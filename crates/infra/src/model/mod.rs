@@ -2,6 +2,7 @@
 
 mod access;
 mod alarms;
+mod backup;
 mod data;
 mod encryption;
 mod endpoints;
@@ -15,11 +16,13 @@ use crate::values::{DeploymentName, Namespace, ServerLine};
 pub use self::access::ApplicationUser;
 pub(crate) use self::access::{Access, CaSource, Secret, Secured};
 pub(crate) use self::alarms::{Alarms, Notify, Watch};
-pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
+pub(crate) use self::backup::{Backup, BackupMode, BackupPause, LATE, SLACK, STOP_DEADLINE, Scavenge, Vault};
+pub(crate) use self::data::{Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput};
 pub(crate) use self::encryption::Encryption;
 pub(crate) use self::endpoints::{EndpointGroup, WayOut};
 pub(crate) use self::flow_logs::FlowLogs;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
+pub(crate) use self::task::RESTORED;
 pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
 
 /// One node of the deployment.
@@ -61,7 +64,9 @@ impl Deployment {
         let hosts: Vec<_> = names.iter().map(|name| format!("{}-{name}.{}", config.name, config.namespace)).collect();
         let nodes = names.into_iter().zip(&hosts).map(|(name, host)| {
             let others: Vec<_> = hosts.iter().filter(|other| *other != host).cloned().collect();
-            let task = task::task(&config, &name, host, &others);
+            // The one whose directory a backup promises to open.
+            let is_last = hosts.last() == Some(host);
+            let task = task::task(&config, &name, host, &others, is_last);
             Node { name, host: host.clone(), task }
         });
         Self { nodes: nodes.collect(), config }

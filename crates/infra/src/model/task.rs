@@ -195,6 +195,8 @@ pub struct Task {
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
 const STATUS_FILE: &str = "/run/task/bootstrap-status.json";
 const GUARD_STATUS_FILE: &str = "/run/task/guard.json";
+/// What guard has the directory begin from; there is no such directory but on EFS.
+pub(crate) const RESTORED: &str = "GUARD_RESTORED";
 
 /// The name of a secret of the deployment, or the ARN of one that is there already.
 pub(super) fn secret_name(config: &Config, name: &str, secret: &Secret) -> String {
@@ -208,8 +210,8 @@ pub(super) fn client_host(config: &Config) -> String {
     format!("{}.{}", config.name, config.namespace)
 }
 
-pub(super) fn task(config: &Config, node: &str, host: &str, others: &[String]) -> Task {
-    let containers = match &config.access {
+pub(super) fn task(config: &Config, node: &str, host: &str, others: &[String], is_last: bool) -> Task {
+    let mut containers = match &config.access {
         Access::Secured(secured) => vec![
             certgen(config, secured, host),
             eventstore(config, host, others),
@@ -219,6 +221,11 @@ pub(super) fn task(config: &Config, node: &str, host: &str, others: &[String]) -
             vec![guard(config), eventstore(config, host, others), bootstrap(config, node, host, others)]
         }
     };
+    if let Some(recovery_point) = config.data.restored.as_ref().filter(|_| is_last) {
+        for server in containers.iter_mut().filter(|container| container.name == ContainerName::EventStore) {
+            server.environment.extend(variables([(RESTORED, recovery_point.as_str().to_owned())]));
+        }
+    }
     Task { size: config.server.size, containers }
 }
 
@@ -396,7 +403,8 @@ fn credentials(config: &Config, secured: &Secured) -> Vec<(String, Value)> {
     if let RotationPeriod::Days(days) = secured.rotate_every {
         environment.extend(variables([("BOOTSTRAP_ROTATE_EVERY", format!("{days}d"))]));
     }
-    if secured.recover_with_node_certificate {
+    // The passwords in a backup may be older than any that the secrets remember.
+    if secured.recover_with_node_certificate || config.data.restored.is_some() {
         environment.extend(variables([("BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", "true".to_owned())]));
     }
     if !secured.users.is_empty() {
@@ -435,6 +443,12 @@ fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Cont
     }
     if let Access::Secured(secured) = &config.access {
         environment.extend(credentials(config, secured));
+    }
+    if let Some(scavenge) = &config.scavenge {
+        environment.extend(variables([
+            ("BOOTSTRAP_SCAVENGE_AT", scavenge.at.to_string()),
+            ("BOOTSTRAP_SCAVENGE_WINDOW", scavenge.window.to_string()),
+        ]));
     }
     environment.extend([
         ("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService),

@@ -111,12 +111,27 @@ names! {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         (2..=50).contains(&text.len()) && text.bytes().all(known)
     };
+    /// A vault of AWS Backup, maybe in another region or account.
+    VaultArn is "the ARN of a backup vault" such as
+        "arn:aws:backup:eu-central-1:123456789012:backup-vault:orders-copies" if |text| {
+        let name = in_region(text, "backup").and_then(|rest| rest.strip_prefix("backup-vault:"));
+        name.is_some_and(|name| VaultName::parse(name).is_ok())
+    };
     /// A recovery point of AWS Backup. That of an EFS file system is named by an id alone.
     RecoveryPointArn is "the ARN of a recovery point of a file system" such as
         "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45" if |text| {
         let id = in_region(text, "backup").and_then(|rest| rest.strip_prefix("recovery-point:"));
         let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         id.is_some_and(|id| (1..=64).contains(&id.len()) && id.bytes().all(known))
+    };
+    /// A region.
+    RegionName is "a region of AWS" such as "eu-central-1" if |text| {
+        let parts: Vec<_> = text.split('-').collect();
+        let known = |part: &&str| !part.is_empty() && part.bytes().all(is_lower_alphanumeric);
+        (3..=4).contains(&parts.len())
+            && text.len() <= 32
+            && parts.iter().all(known)
+            && parts.last().is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
     };
 }
 

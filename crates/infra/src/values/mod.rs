@@ -3,19 +3,21 @@
 mod aws;
 mod cidr;
 mod fargate;
+mod scavenge;
 mod time;
 
 use std::fmt;
 
 pub(crate) use self::aws::{
     EmailAddress, FileSystemId, HostedZoneId, KeyArn, NamespaceId, PrefixListId, RecoveryPointArn, RepositoryPrefix,
-    RoleArn, SecretArn, SecurityGroupId, SubnetId, TopicArn, VaultName, VpcId,
+    RegionName, RoleArn, SecretArn, SecurityGroupId, SubnetId, TopicArn, VaultArn, VaultName, VpcId,
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;
 pub use self::fargate::FargateSize;
 pub(crate) use self::fargate::{CPU_UNITS, FargateCpu, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};
-pub(crate) use self::time::TimeOfDay;
+pub(crate) use self::scavenge::{ScavengeTime, ScavengeWindow};
+pub(crate) use self::time::{MINUTES_OF_DAY, TimeOfDay};
 
 /// A text or number that is not allowed, with what is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,8 +13,9 @@ use infra::{Assembly, Config, Deployment};
 use serde_json::Value;
 
 /// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, the set-up
-/// that everybody knows, closed networks, alarms, and server lines with options, paths and uids of their own.
-pub(crate) const SCENARIOS: [&str; 11] = [
+/// that everybody knows, closed networks, alarms, backups and what they are for, and server lines with options, paths and uids
+/// of their own.
+pub(crate) const SCENARIOS: [&str; 14] = [
     "default",
     "everything",
     "cluster",
@@ -23,6 +24,9 @@ pub(crate) const SCENARIOS: [&str; 11] = [
     "article",
     "endpoints",
     "alarms",
+    "backup-stop",
+    "backup-everything",
+    "restore",
     "line-22.10",
     "line-25.0",
     "line-26",
