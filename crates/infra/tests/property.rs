@@ -128,6 +128,11 @@ fn server(choices: &mut Choices<'_>, text: &mut String, insecure: bool, reached:
     let _ = writeln!(text, "cpu = {cpu}\nmemory = {memory}");
     choices.maybe(text, "uid", &["1000", "65534"]);
     choices.maybe(text, "log_volume", &FLAGS);
+    if line >= "24.10" && choices.flag() {
+        let _ = writeln!(text, "license_secret = {ARN}");
+        choices.maybe(text, "license_json_key", &["\"key\""]);
+        choices.maybe(text, "license_kms_key", &KEYS[2..]);
+    }
     if line < "24.10" {
         choices.maybe(text, "external_tcp", &FLAGS);
     }

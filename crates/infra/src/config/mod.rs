@@ -1,6 +1,7 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod license;
 mod network;
 mod reference;
 mod schema;
@@ -18,8 +19,8 @@ use crate::image::ImageReference;
 use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
 use crate::server::{self as servers, ServerOption};
 use crate::values::{
-    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RecoveryPointArn, RoleArn,
-    ServerLine,
+    BuildDirectory, ClusterSize, DeploymentName, FargateSize, JsonKey, KeyArn, Namespace, Qualifier, RecoveryPointArn,
+    RoleArn, SecretArn, ServerLine,
 };
 
 pub use self::reference::reference;
@@ -57,7 +58,18 @@ pub(crate) struct Server {
     pub(crate) uid: u32,
     pub(crate) external_tcp: bool,
     pub(crate) log_volume: bool,
+    pub(crate) license: Option<License>,
     pub(crate) options: Vec<ServerOption>,
+}
+
+/// Where the key of the vendor's licence is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct License {
+    pub(crate) secret: SecretArn,
+    /// Otherwise the secret is the key.
+    pub(crate) json_key: Option<JsonKey>,
+    /// What the secret is encrypted with; otherwise it is the account's own key for Secrets Manager.
+    pub(crate) kms_key: Option<KeyArn>,
 }
 
 /// That the data may have been opened by another line before.
@@ -199,6 +211,12 @@ impl Config {
                      {}, so it must have been made with the nodes stopped",
                     point.as_str()
                 ),
+            );
+        }
+        if self.server.license.is_some() && self.deploy.execution_role.is_some() {
+            warn(
+                "server.license_secret",
+                "the role in deploy.execution_role must be allowed to read it, and to use the key that it is encrypted with",
             );
         }
         if !servers::was_watched(self.server.line) {

@@ -207,6 +207,21 @@ static SERVER: Table = Table {
             Or(Sample::Flag(false)),
             "Allow `insecure` together with a public address or `network.admin_cidr`.",
         ),
+        text(
+            "license_secret",
+            SECRET,
+            Maybe(Sample::Text("arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/license-AbCdEf")),
+            "A secret with the key of the vendor's licence, which ECS gives the server when it starts it; 24.10 and later lines. Its ARN,\n\
+             with the six characters at its end; the name of the value, if the secret is JSON; and the ARN of the key that it is\n\
+             encrypted with, if that is another than the account's own for Secrets Manager: who starts the task must be able to use it.",
+        ),
+        text("license_json_key", Like("[A-Za-z0-9_.-]{1,128}"), Maybe(Sample::Text("key")), ""),
+        text(
+            "license_kms_key",
+            Like(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}"),
+            Maybe(Sample::Text("arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef")),
+            "",
+        ),
         key(
             "options",
             Options,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
+use super::{elastic_file_system_arn, encryption, file_system_arn, license, policy, secret_arn, statement, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Deployment, Task, Volume};
@@ -31,6 +31,7 @@ pub(super) fn execution(
         statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
         statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
     }
+    statements.extend(license::statements(shared.deployment));
     role(shared, template, id, "starts the task", "start", &statements)
 }
 

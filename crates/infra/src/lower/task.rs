@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{secret_arn, sub};
+use super::{license, secret_arn, sub};
 use crate::cfn::{LogicalId, Resource};
 use crate::exports::Export;
 use crate::image::{EcrRepository, ImageReference};
@@ -95,10 +95,12 @@ impl Shared<'_> {
         if !container.command.is_empty() {
             set("Command", json!(container.command));
         }
-        if !container.passwords.is_empty() {
-            let passwords =
-                container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
-            set("Secrets", Value::Array(passwords.collect()));
+        let passwords =
+            container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
+        let license = license::variable(self.deployment).filter(|_| container.name == ContainerName::EventStore);
+        let secrets: Vec<_> = passwords.chain(license).collect();
+        if !secrets.is_empty() {
+            set("Secrets", Value::Array(secrets));
         }
         if !container.ports.is_empty() {
             let ports = container.ports.iter().map(|port| json!({"ContainerPort": port, "Protocol": "tcp"}));
@@ -183,7 +185,12 @@ pub(super) fn reference_arn(image: &ImageReference) -> Option<Value> {
 
 /// One value of a secret that is JSON, for ECS (AWS, "Pass Secrets Manager secrets through environment variables").
 pub(super) fn secret_value(arn: &Value, key: &str) -> Value {
-    json!({"Fn::Join": ["", [arn, format!(":{key}::")]]})
+    json!({"Fn::Join": ["", [arn, value_of(key)]]})
+}
+
+/// What follows the ARN of the secret.
+pub(super) fn value_of(key: &str) -> String {
+    format!(":{key}::")
 }
 
 /// A container does not wait for its log; under pressure lines may be lost.

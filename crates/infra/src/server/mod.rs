@@ -59,6 +59,12 @@ pub(crate) fn has_first_passwords(line: ServerLine) -> bool {
     knows(line, "DEFAULT_ADMIN_PASSWORD")
 }
 
+/// The variable with the key of the vendor's licence, if the line asks for one.
+pub(crate) fn license_variable(line: ServerLine) -> Option<String> {
+    let name = "LICENSING__LICENSE_KEY";
+    knows(line, name).then(|| format!("{}{name}", image(line).prefix))
+}
+
 /// Whether the line can be asked to listen for the old TCP protocol.
 pub(crate) fn knows_external_tcp(line: ServerLine) -> bool {
     knows(line, "ENABLE_EXTERNAL_TCP")

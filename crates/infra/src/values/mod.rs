@@ -84,6 +84,10 @@ pub(crate) struct BuildDirectory(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContainerPath(String);
 
+/// The name of a value in a secret that is JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JsonKey(String);
+
 /// How many nodes there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClusterSize(u8);
@@ -356,7 +360,22 @@ macro_rules! shown_text {
     )*};
 }
 
-shown_text!(ContainerPath, ResourceName, Qualifier);
+shown_text!(ContainerPath, ResourceName, Qualifier, JsonKey);
+
+impl JsonKey {
+    /// ECS separates the parts of a reference with colons (AWS, "Pass Secrets Manager secrets through environment variables").
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let good = (1..=128).contains(&text.len()) && text.bytes().all(known);
+        good.then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("`{text}` is not a key in a secret; allowed are 1 to 128 letters, digits and `_.-`"))
+    }
+
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl ContainerPath {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -425,6 +444,16 @@ mod tests {
         }
         for bad in ["", "0d", "3651d", "90", "12h", "-1d", "d", "Never"] {
             assert!(RotationPeriod::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_a_secret_has_no_colon() {
+        for good in ["key", "license.key_1-x", &"a".repeat(128)] {
+            assert!(JsonKey::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a:b", "a b", "ä", &"a".repeat(129)] {
+            assert!(JsonKey::parse(bad).is_err(), "{bad}");
         }
     }
 
