@@ -41,14 +41,15 @@ fn environment(container: &Container) -> Vec<(String, String)> {
 /// Everything that decides what a server is given.
 fn configurations(line: ServerLine) -> Vec<String> {
     let mut all = Vec::new();
-    for nodes in [1, 3] {
+    for (nodes, replicas) in [(1, 0), (3, 1)] {
         for flags in 0..8_u8 {
             let [insecure, log_volume, external_tcp] = [1, 2, 4].map(|flag| flags & flag != 0);
             if external_tcp && line > ServerLine::V23_10 {
                 continue;
             }
             let line = line.as_str();
-            let mut text = format!("name = \"es\"\n[cluster]\nnodes = {nodes}\n[server]\nline = \"{line}\"\n");
+            let cluster = format!("nodes = {nodes}\nread_only_replicas = {replicas}");
+            let mut text = format!("name = \"es\"\n[cluster]\n{cluster}\n[server]\nline = \"{line}\"\n");
             let _ = writeln!(text, "insecure = {insecure}\nlog_volume = {log_volume}\nexternal_tcp = {external_tcp}");
             all.push(text);
         }
@@ -61,7 +62,7 @@ fn no_line_is_given_an_option_that_the_stand_in_does_not_know() {
     for line in ServerLine::ALL {
         for text in configurations(line) {
             let deployment = deployment(&text);
-            for node in deployment.nodes() {
+            for node in deployment.members() {
                 let given = check_options(stand_in(line), environment(server(node)));
                 let insecure_cluster = text.contains("insecure = true") && text.contains("nodes = 3");
                 if insecure_cluster {

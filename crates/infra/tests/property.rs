@@ -55,6 +55,9 @@ fn configuration(bytes: &[u8]) -> String {
     choices.maybe(&mut text, "namespace", &["\"db.internal\"", "\"prod.db.internal\""]);
     let nodes = choices.of(&[1, 1, 3, 5, 7]);
     let _ = writeln!(text, "[cluster]\nnodes = {nodes}");
+    if nodes > 1 {
+        choices.maybe(&mut text, "read_only_replicas", &["0", "1", "8"]);
+    }
     let insecure = choices.of(&[false, false, false, true]);
     let reached = network(&mut choices, &mut text, nodes > 1);
     server(&mut choices, &mut text, insecure, reached);
@@ -72,6 +75,7 @@ fn configuration(bytes: &[u8]) -> String {
     choices.maybe(&mut text, "kms_key", &KEYS);
     text.push_str("[deploy]\n");
     choices.maybe(&mut text, "platform_version", &["\"1.4.0\"", "\"LATEST\""]);
+    choices.maybe(&mut text, "max_catch_up", &["\"3h\"", "\"90m\"", "\"24855d\""]);
     choices.maybe(&mut text, "execution_role", &["\"arn:aws:iam::123456789012:role/ecs-execution\""]);
     text.push_str("[images]\n");
     let images = ["\"r/a:1\"", "\"123456789012.dkr.ecr.eu-west-1.amazonaws.com/a/b:1\""];

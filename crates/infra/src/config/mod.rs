@@ -19,8 +19,8 @@ use crate::image::ImageReference;
 use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
 use crate::server::{self as servers, ServerOption};
 use crate::values::{
-    BuildDirectory, ClusterSize, DeploymentName, FargateSize, JsonKey, KeyArn, Namespace, Qualifier, RecoveryPointArn,
-    RoleArn, SecretArn, ServerLine,
+    BuildDirectory, CatchUp, ClusterSize, DeploymentName, FargateSize, JsonKey, KeyArn, Namespace, Qualifier,
+    RecoveryPointArn, RoleArn, SecretArn, ServerLine,
 };
 
 pub use self::reference::reference;
@@ -37,6 +37,7 @@ pub struct Config {
     pub(crate) namespace: Namespace,
     pub(crate) server: Server,
     pub(crate) nodes: ClusterSize,
+    pub(crate) read_only_replicas: u8,
     pub(crate) access: Access,
     pub(crate) network: Network,
     pub(crate) discovery: Discovery,
@@ -108,6 +109,8 @@ pub(crate) struct Logs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Deploy {
     pub(crate) platform_version: PlatformVersion,
+    /// How long a node may take before its health counts.
+    pub(crate) max_catch_up: CatchUp,
     /// Otherwise a new one for each node.
     pub(crate) execution_role: Option<RoleArn>,
     pub(crate) cdk_qualifier: Qualifier,
@@ -262,7 +265,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let name = root.text("name", DeploymentName::parse);
     let namespace = root.text("namespace", Namespace::parse);
     let (server, insecure) = root.section("server", server::read);
-    let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
+    let (nodes, read_only_replicas) = root.section("cluster", cluster);
     upgrade::check(root, server.as_ref(), nodes);
     let access = access::read(root, insecure, nodes);
     let network = root.section("network", |section| network::read(section, nodes));
@@ -277,9 +280,15 @@ fn read(root: &Section<'_>) -> Option<Config> {
     });
     let deploy = root.section("deploy", |deploy| {
         let platform_version = deploy.choice("platform_version");
+        let max_catch_up = deploy.text("max_catch_up", CatchUp::parse);
         let execution_role = deploy.text("execution_role", RoleArn::parse);
         let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
-        Some(Deploy { platform_version: platform_version?, execution_role, cdk_qualifier: cdk_qualifier? })
+        Some(Deploy {
+            platform_version: platform_version?,
+            max_catch_up: max_catch_up?,
+            execution_role,
+            cdk_qualifier: cdk_qualifier?,
+        })
     });
     root.finish();
     let (data, backup) = storage?;
@@ -288,6 +297,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         namespace: namespace?,
         server: server?,
         nodes: nodes?,
+        read_only_replicas: read_only_replicas?,
         access: access?,
         network: network?,
         discovery: discovery?,
@@ -297,6 +307,22 @@ fn read(root: &Section<'_>) -> Option<Config> {
         logs: logs?,
         deploy: deploy?,
     })
+}
+
+fn cluster(section: &Section<'_>) -> (Option<ClusterSize>, Option<u8>) {
+    let nodes = section.integer("nodes", ClusterSize::new);
+    let replicas = section.number("read_only_replicas");
+    if let (Some(nodes), Some(replicas @ 1..)) = (nodes, replicas)
+        && !nodes.is_cluster()
+    {
+        section.mistake(
+            "read_only_replicas",
+            format!(
+                "`{replicas}` does not go with a single node, which nobody can replicate; allowed is 0, or more nodes"
+            ),
+        );
+    }
+    (nodes, replicas)
 }
 
 fn images(section: &Section<'_>) -> Images {

@@ -7,14 +7,15 @@ use super::{license, secret_arn, sub};
 use crate::cfn::{LogicalId, Resource};
 use crate::exports::Export;
 use crate::image::{EcrRepository, ImageReference};
-use crate::model::{Condition, Container, ContainerName, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume};
+use crate::model::{
+    Condition, Container, ContainerName, Image, Node, NodeId, PASSWORD_KEY, Task, Value as Setting, Volume,
+};
 use crate::values::{BuiltInUser, Qualifier};
 
 /// A node's task definition; `log_groups` are those of its containers, in their order.
 pub(super) fn definition(
     shared: &Shared<'_>,
     node: &Node,
-    number: usize,
     log_groups: &[LogicalId],
     execution_role: &Value,
     task_role: &Value,
@@ -33,14 +34,14 @@ pub(super) fn definition(
             "Memory": task.size.memory_mib().to_string(),
             "ExecutionRoleArn": execution_role,
             "TaskRoleArn": task_role,
-            "Volumes": shared.volumes(number, task),
+            "Volumes": shared.volumes(node.id(), task),
             "ContainerDefinitions": containers,
         }),
     )
 }
 
 impl Shared<'_> {
-    fn volumes(&self, number: usize, task: &Task) -> Value {
+    fn volumes(&self, node: NodeId, task: &Task) -> Value {
         let mounted = |volume: &Volume| {
             task.containers.iter().flat_map(|container| &container.mounts).any(|mount| mount.volume == *volume)
         };
@@ -51,7 +52,7 @@ impl Shared<'_> {
                     "FilesystemId": self.deployment.import(&Export::FileSystemId),
                     "TransitEncryption": "ENABLED",
                     "AuthorizationConfig": {
-                        "AccessPointId": self.deployment.import(&Export::access_point_id(number, volume)),
+                        "AccessPointId": self.deployment.import(&Export::access_point_id(node, volume)),
                         "IAM": "ENABLED",
                     },
                 });

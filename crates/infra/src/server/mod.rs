@@ -30,6 +30,8 @@ pub(crate) struct Member<'a> {
     pub(crate) voters: usize,
     /// The names of the other nodes that vote; empty for a single node.
     pub(crate) seeds: &'a [String],
+    /// Whether it copies the database and does not vote.
+    pub(crate) is_read_only_replica: bool,
     /// Whether it serves without TLS and passwords.
     pub(crate) insecure: bool,
     /// Whether it listens for the old TCP protocol.
@@ -102,6 +104,9 @@ pub(crate) fn environment(line: ServerLine, member: &Member<'_>) -> Vec<(String,
         // With its default, true, seeds are ignored, and a name is resolved once in the life of a process (contract §6).
         all.extend([("DISCOVER_VIA_DNS", "false"), ("GOSSIP_SEED", &seeds)]);
     }
+    if member.is_read_only_replica {
+        all.push(("READ_ONLY_REPLICA", "true"));
+    }
     all.extend([
         ("NODE_IP", "0.0.0.0"),
         ("REPLICATION_IP", "0.0.0.0"),
@@ -143,8 +148,9 @@ mod tests {
     fn members(line: ServerLine, others: &[String]) -> Vec<Member<'_>> {
         let mut members = Vec::new();
         for seeds in [&[], others] {
-            for flags in 0..8_u8 {
-                let [insecure, log_files, external_tcp] = [1, 2, 4].map(|flag| flags & flag != 0);
+            for flags in 0..16_u8 {
+                let [insecure, log_files, external_tcp, is_read_only_replica] =
+                    [1, 2, 4, 8].map(|flag| flags & flag != 0);
                 if !external_tcp || knows_external_tcp(line) {
                     let voters = seeds.len() + 1;
                     let member = Member {
@@ -152,6 +158,7 @@ mod tests {
                         port: 2113,
                         voters,
                         seeds,
+                        is_read_only_replica,
                         insecure,
                         external_tcp,
                         log_files,

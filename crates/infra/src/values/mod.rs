@@ -2,6 +2,7 @@
 
 mod aws;
 mod cidr;
+mod duration;
 mod fargate;
 mod time;
 
@@ -13,6 +14,7 @@ pub(crate) use self::aws::{
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;
+pub(crate) use self::duration::CatchUp;
 pub use self::fargate::FargateSize;
 pub(crate) use self::fargate::{CPU_UNITS, FargateCpu, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};
 pub(crate) use self::time::TimeOfDay;
@@ -107,6 +109,11 @@ impl ClusterSize {
     /// Whether there are nodes that must find each other.
     pub(crate) fn is_cluster(self) -> bool {
         self.0 > 1
+    }
+
+    /// How many nodes that is.
+    pub(crate) fn count(self) -> usize {
+        self.0.into()
     }
 
     /// The number of each node, from 1.
@@ -208,9 +215,13 @@ impl DeploymentName {
             ));
         }
         // In one namespace the clients' name of `orders-node-1` would be the first node's name of `orders`.
-        let number = text.rsplit_once("-node-").map(|(_, number)| number);
-        if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
-            return Err(format!("`{text}` ends like the name of a node; allowed is any end but `-node-` and a number"));
+        for kind in ["-node-", "-replica-"] {
+            let number = text.rsplit_once(kind).map(|(_, number)| number);
+            if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+                return Err(format!(
+                    "`{text}` ends like the name of a node; allowed is any end but `{kind}` and a number"
+                ));
+            }
         }
         Ok(Self(text.to_owned()))
     }
@@ -391,12 +402,31 @@ mod tests {
 
     #[test]
     fn a_name_is_a_dns_label_that_no_node_has() {
-        for good in ["a", "orders", "orders-2", "orders-node", "orders-node-a", "node-1", &"a".repeat(32)] {
+        for good in [
+            "a",
+            "orders",
+            "orders-2",
+            "orders-node",
+            "orders-node-a",
+            "node-1",
+            "orders-replica",
+            "replica-1",
+            &"a".repeat(32),
+        ] {
             assert!(DeploymentName::parse(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "Orders", "2orders", "orders-", "or_ders", "or.ders", "örders", "orders-node-1", &"a".repeat(33)]
-        {
+        for bad in [
+            "",
+            "Orders",
+            "2orders",
+            "orders-",
+            "or_ders",
+            "or.ders",
+            "örders",
+            "orders-node-1",
+            "orders-replica-12",
+            &"a".repeat(33),
+        ] {
             assert!(DeploymentName::parse(bad).is_err(), "{bad}");
         }
     }
