@@ -250,9 +250,9 @@ static CLUSTER: Table = Table {
             "read_only_replicas",
             Integer(Integers::Between(0, 8)),
             Or(Sample::Integer(0)),
-            "Nodes of a cluster besides, 0 to 8, that copy the database for readers and have no vote: `replica-1`, … in one zone each in turn.\n\
-             Clients do not find them under <name>.<namespace>, but through the cluster's gossip (nodePreference=readOnlyReplica), or\n\
-             under their own names, <name>-replica-1.<namespace>.",
+            "Nodes of a cluster besides, 0 to 8, that copy the database for readers and have no vote: `replica-1`, … in one zone each in\n\
+             turn. Clients do not find them under <name>.<namespace>, but through the cluster's gossip (nodePreference=readOnlyReplica) or\n\
+             under their own names, <name>-replica-1.<namespace>. Five tasks together need `cdk bootstrap`, as five nodes do.",
         ),
     ],
 };

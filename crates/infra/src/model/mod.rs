@@ -40,7 +40,7 @@ impl Deployment {
         };
         let nodes = voters.iter().copied().map(node).collect();
         let replicas = (1..=config.read_only_replicas).map(NodeId::Replica).map(node).collect();
-        Self { nodes, replicas, config }
+        Self { config, nodes, replicas }
     }
 
     /// The prefix of everything.

@@ -21,6 +21,7 @@ pub(crate) const REPLICATION_PORT: u16 = 1112;
 pub(crate) const EXTERNAL_TCP_PORT: u16 = 1113;
 
 /// A node, how it serves, and those it finds its cluster by.
+#[expect(clippy::struct_excessive_bools, reason = "they are options that are true or false")]
 pub(crate) struct Member<'a> {
     /// The name it is reached by.
     pub(crate) host: &'a str,
