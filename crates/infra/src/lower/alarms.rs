@@ -6,7 +6,7 @@ use super::notifications;
 use super::service::Shared;
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::{Export, secret_id};
-use crate::model::{Alarms, Deployment, FileSystem, NewFileSystem, Throughput, Watch};
+use crate::model::{Alarms, Deployment, FileSystem, NewFileSystem, Node, Throughput, Watch};
 use crate::values::RotationPeriod;
 
 /// Where bootstrap's numbers are (docs/status.md); a test holds the names against bootstrap's.
@@ -26,8 +26,8 @@ pub(super) fn lower(template: &mut Template, shared: &Shared<'_>) {
     let Alarms::On(watch) = &shared.deployment.config().alarms else { return };
     let topic = notifications::lower(template, shared, watch);
     let mut made = Made { template, shared, watch, topic };
-    for (number, node) in (1..).zip(shared.deployment.nodes()) {
-        made.node(number, node.name());
+    for node in shared.deployment.all_nodes() {
+        made.node(node);
     }
     made.passwords();
     made.file_system();
@@ -121,10 +121,11 @@ impl Made<'_> {
         self.alarm(description, json!({"Metrics": metrics}), when)
     }
 
-    fn node(&mut self, number: usize, name: &str) {
-        let id = |what: &str| format!("Node{number}{what}Alarm");
+    fn node(&mut self, node: &Node) {
+        let (node_id, name) = (node.id(), node.name());
+        let id = |what: &str| format!("{node_id}{what}Alarm");
         let watch = self.watch;
-        let service = LogicalId::new(format!("Node{number}Service"));
+        let service = LogicalId::new(format!("{node_id}Service"));
         let of_service =
             dimensions(&[("ClusterName", self.shared.cluster.reference()), ("ServiceName", service.attribute("Name"))]);
         let insights = |name| Metric { namespace: CONTAINER_INSIGHTS, name, dimensions: of_service.clone() };
@@ -161,20 +162,7 @@ impl Made<'_> {
         self.template.add(id("Memory"), alarm);
         let of_node = dimensions(&[("Deployment", json!(self.deployment().client_host())), ("Node", json!(name))]);
         let bootstrap = |name| Metric { namespace: BOOTSTRAP, name, dimensions: of_node.clone() };
-        let alarm = self.on(
-            &format!("clients do not find {name}"),
-            &bootstrap("Registered"),
-            "Maximum",
-            &When {
-                comparison: BELOW,
-                threshold: json!(1),
-                period: TOLD_EVERY,
-                periods: u32::from(watch.unregistered_minutes).div_ceil(TOLD_EVERY / MINUTE),
-                missing: BREACHING,
-            },
-        );
-        // Before the service there would be nothing but missing numbers: an alarm at once.
-        self.template.add(id("Registered"), alarm.after(&service));
+        self.found(node, &bootstrap("Registered"), &service);
         if self.deployment().secured().is_none() {
             return;
         }
@@ -191,6 +179,27 @@ impl Made<'_> {
             },
         );
         self.template.add(id("Certificate"), alarm);
+    }
+
+    /// Whether clients find the node; they are not told of read-only replicas.
+    fn found(&mut self, node: &Node, registered: &Metric<'_>, service: &LogicalId) {
+        if node.is_read_only_replica() {
+            return;
+        }
+        let alarm = self.on(
+            &format!("clients do not find {}", node.name()),
+            registered,
+            "Maximum",
+            &When {
+                comparison: BELOW,
+                threshold: json!(1),
+                period: TOLD_EVERY,
+                periods: u32::from(self.watch.unregistered_minutes).div_ceil(TOLD_EVERY / MINUTE),
+                missing: BREACHING,
+            },
+        );
+        // Before the service there would be nothing but missing numbers: an alarm at once.
+        self.template.add(format!("{}RegisteredAlarm", node.id()), alarm.after(service));
     }
 
     /// Of users whose passwords bootstrap replaces by age, a day after that.

@@ -81,12 +81,13 @@ impl Deployment {
         Some(BackupPause { node: self.nodes().len(), from: backup.daily_at, minutes })
     }
 
-    /// How many tasks the service of a node is to have, from 1. In a cluster that begins with one restored directory, the last
+    /// How many tasks the service of a node is to have. In a cluster that begins with one restored directory, the last
     /// node's, as many as its majority: each majority then has that node in it. Two nodes with empty directories that
     /// found each other first would elect one of them, and the restored one would throw away what they do not have.
-    pub(crate) fn desired_count(&self, node: usize) -> u8 {
-        let nodes = self.nodes().len();
+    pub(crate) fn desired_count(&self, node: NodeId) -> u8 {
+        let (nodes, number) = (self.nodes().len(), node.number());
         let others = nodes / 2;
-        u8::from(self.config().data.restored.is_none() || node == nodes || node <= others)
+        let has_no_vote = matches!(node, NodeId::Replica(_));
+        u8::from(self.config().data.restored.is_none() || has_no_vote || number == nodes || number <= others)
     }
 }

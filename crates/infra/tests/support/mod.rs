@@ -13,9 +13,9 @@ use infra::{Assembly, Config, Deployment};
 use serde_json::Value;
 
 /// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, the set-up
-/// that everybody knows, closed networks, alarms, backups and what they are for, and server lines with options, paths and uids
-/// of their own.
-pub(crate) const SCENARIOS: [&str; 14] = [
+/// that everybody knows, closed networks, alarms, backups and what they are for, server lines with options, paths and uids of
+/// their own, and read-only replicas.
+pub(crate) const SCENARIOS: [&str; 15] = [
     "default",
     "everything",
     "cluster",
@@ -30,6 +30,7 @@ pub(crate) const SCENARIOS: [&str; 14] = [
     "line-22.10",
     "line-25.0",
     "line-26",
+    "replicas",
 ];
 
 /// A file or directory of the goldens.
