@@ -74,8 +74,8 @@ pub use consumer::{Connections, ConsumerError, Destination, FargateService, Port
 pub use exports::Export;
 pub use image::ImageReference;
 pub use model::{
-    ApplicationUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
-    Program, Task, Value, Volume,
+    ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Mount, Node,
+    PASSWORD_LENGTH, Program, Task, Value, Volume,
 };
 pub use stacks::{OwnResources, Stack, Stacks};
 pub use values::{BuiltInUser, DeploymentName, FargateSize, Login, Namespace, ServerLine, ValueError};

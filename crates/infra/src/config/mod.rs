@@ -1,6 +1,7 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod containers;
 mod network;
 mod reference;
 mod schema;
@@ -14,7 +15,7 @@ use std::fmt;
 
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
-use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
+use crate::model::{Access, Backup, Data, Discovery, Encryption, Extra, FileSystem, InfrequentAccess, Network};
 use crate::server::ServerOption;
 use crate::values::{
     BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
@@ -40,6 +41,7 @@ pub struct Config {
     pub(crate) data: Data,
     pub(crate) backup: Option<Backup>,
     pub(crate) images: Images,
+    pub(crate) extra: Extra,
     pub(crate) logs: Logs,
     pub(crate) deploy: Deploy,
 }
@@ -87,6 +89,8 @@ pub(crate) struct Deploy {
     pub(crate) platform_version: PlatformVersion,
     /// Otherwise a new one for each node.
     pub(crate) execution_role: Option<RoleArn>,
+    /// Whether it may read the secrets of the user's own containers.
+    pub(crate) execution_role_reads_secrets: bool,
     pub(crate) cdk_qualifier: Qualifier,
 }
 
@@ -197,6 +201,7 @@ impl Config {
                  still missing; 5 s are enough",
             );
         }
+        warnings.extend(containers::warnings(&self.extra, &self.server));
         warnings
     }
 }
@@ -220,9 +225,22 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let deploy = root.section("deploy", |deploy| {
         let platform_version = deploy.choice("platform_version");
         let execution_role = deploy.text("execution_role", RoleArn::parse);
+        let execution_role_reads_secrets = deploy.flag("execution_role_reads_secrets");
         let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
-        Some(Deploy { platform_version: platform_version?, execution_role, cdk_qualifier: cdk_qualifier? })
+        Some(Deploy {
+            platform_version: platform_version?,
+            execution_role,
+            execution_role_reads_secrets: execution_role_reads_secrets?,
+            cdk_qualifier: cdk_qualifier?,
+        })
     });
+    let surroundings = containers::Surroundings {
+        server: server.as_ref(),
+        insecure: insecure.is_some_and(|insecure| insecure.wanted),
+        data: storage.as_ref().map(|(data, _)| data),
+        deploy: deploy.as_ref(),
+    };
+    let extra = containers::read(root, &surroundings);
     root.finish();
     let (data, backup) = storage?;
     Some(Config {
@@ -236,6 +254,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         data,
         backup,
         images,
+        extra: extra?,
         logs: logs?,
         deploy: deploy?,
     })

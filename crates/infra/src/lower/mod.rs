@@ -4,6 +4,7 @@ mod backup;
 mod consumer;
 mod data;
 mod encryption;
+mod extra;
 mod network;
 mod roles;
 mod secrets;

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
+use super::task::reference_arn;
+use super::{elastic_file_system_arn, encryption, extra, file_system_arn, policy, secret_arn, statement, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Deployment, Task, Volume};
@@ -18,10 +19,15 @@ pub(super) fn execution(
 ) -> LogicalId {
     let groups: Vec<_> = log_groups.iter().map(|group| group.attribute("Arn")).collect();
     let mut statements = vec![statement("WriteLogs", &["logs:CreateLogStream", "logs:PutLogEvents"], &json!(groups))];
-    // Two containers may be of one image.
-    let mut repositories: Vec<_> =
-        task.containers.iter().filter_map(|container| shared.repository_arn(&container.image)).collect();
-    repositories.dedup();
+    let ours = task.containers.iter().filter_map(|container| shared.repository_arn(&container.image));
+    let theirs = task.extra.containers.iter().filter_map(|container| reference_arn(&container.image));
+    let mut repositories = Vec::new();
+    for repository in ours.chain(theirs) {
+        // Several containers may be of one image.
+        if !repositories.contains(&repository) {
+            repositories.push(repository);
+        }
+    }
     if !repositories.is_empty() {
         statements.extend(pull(&json!(repositories)));
     }
@@ -31,6 +37,7 @@ pub(super) fn execution(
         statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
         statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
     }
+    statements.extend(extra::read_secrets(&task.extra));
     role(shared, template, id, "starts the task", "start", &statements)
 }
 
@@ -48,6 +55,7 @@ pub(super) fn pull(repositories: &Value) -> [Value; 2] {
 pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, number: usize) -> LogicalId {
     let deployment = shared.deployment;
     let mut statements = vec![mount(shared, number)];
+    statements.extend(extra::mount(&deployment.config().extra));
     let secrets: Vec<_> = deployment.logins().map(|login| secret_arn(deployment, login)).collect();
     if !secrets.is_empty() {
         statements.push(statement(

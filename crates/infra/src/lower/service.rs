@@ -74,8 +74,11 @@ impl<'a> Shared<'a> {
         let name = format!("{}-{}", self.deployment.name(), node.name());
         let registry = discovery(template, &id("Discovery"), &self.namespace, &name);
         let containers = &node.task().containers;
-        let groups: Vec<_> =
+        let mut groups: Vec<_> =
             containers.iter().map(|container| self.log_group(template, number, container.name)).collect();
+        groups.extend(node.task().extra.containers.iter().map(|container| {
+            template.add(format!("Node{number}{}ContainerLogs", container.name.logical()), self.logs())
+        }));
         let execution_role = match &self.deployment.config().deploy.execution_role {
             Some(arn) => json!(arn.as_str()),
             None => roles::execution(self, template, &id("ExecutionRole"), node.task(), &groups).attribute("Arn"),
@@ -140,15 +143,19 @@ impl<'a> Shared<'a> {
             ContainerName::EventStore => "EventStore",
             ContainerName::Bootstrap => "Bootstrap",
         };
+        let group = self.logs();
+        // What the database said is wanted most after somebody took it away (production-review row 13).
+        let group = if name == ContainerName::EventStore { group.retained() } else { group };
+        template.add(format!("Node{number}{title}Logs"), group)
+    }
+
+    fn logs(&self) -> Resource {
         let logs = &self.deployment.config().logs;
         let mut properties = json!({"RetentionInDays": logs.retention_days});
         if let Some(key) = encryption::imported_key(self.deployment, &logs.encryption) {
             properties["KmsKeyId"] = key;
         }
-        let group = Resource::new("AWS::Logs::LogGroup", properties);
-        // What the database said is wanted most after somebody took it away (production-review row 13).
-        let group = if name == ContainerName::EventStore { group.retained() } else { group };
-        template.add(format!("Node{number}{title}Logs"), group)
+        Resource::new("AWS::Logs::LogGroup", properties)
     }
 
     /// For consumers in other stacks.

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{secret_arn, sub};
+use super::{extra, secret_arn, sub};
 use crate::cfn::{LogicalId, Resource};
 use crate::exports::Export;
 use crate::image::{EcrRepository, ImageReference};
-use crate::model::{Condition, Container, ContainerName, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume};
+use crate::model::{
+    Condition, Container, ContainerName, HealthCheck, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume,
+};
 use crate::values::{BuiltInUser, Qualifier};
 
 /// A node's task definition; `log_groups` are those of its containers, in their order.
@@ -20,8 +22,15 @@ pub(super) fn definition(
     task_role: &Value,
 ) -> Resource {
     let task = node.task();
-    let containers: Vec<_> =
-        task.containers.iter().zip(log_groups).map(|(container, group)| shared.container(container, group)).collect();
+    let (own_groups, extra_groups) = log_groups.split_at(task.containers.len());
+    let mut containers: Vec<_> =
+        task.containers.iter().zip(own_groups).map(|(container, group)| shared.container(container, group)).collect();
+    let extras = task.extra.containers.iter().zip(extra_groups);
+    containers.extend(extras.map(|(container, group)| extra::container(container, group)));
+    // The first container is the init container.
+    if let Some(Value::Array(mounts)) = containers.first_mut().map(|init| &mut init["MountPoints"]) {
+        mounts.extend(extra::prepared(&task.extra));
+    }
     Resource::new(
         "AWS::ECS::TaskDefinition",
         json!({
@@ -58,7 +67,7 @@ impl Shared<'_> {
             }
             declared
         };
-        Value::Array(Volume::ALL.into_iter().filter(mounted).map(volume).collect())
+        Volume::ALL.into_iter().filter(mounted).map(volume).chain(extra::volumes(&task.extra)).collect()
     }
 
     fn container(&self, container: &Container, log_group: &LogicalId) -> Value {
@@ -68,11 +77,11 @@ impl Shared<'_> {
             json!({"SourceVolume": mount.volume.as_str(), "ContainerPath": mount.path, "ReadOnly": mount.read_only})
         });
         let depends_on = container.depends_on.iter().map(|(name, condition)| {
-            let condition = match condition {
+            let until = match condition {
                 Condition::Start => "START",
                 Condition::Success => "SUCCESS",
             };
-            json!({"ContainerName": name.as_str(), "Condition": condition})
+            self::condition(name.as_str(), until)
         });
         let mut definition = json!({
             "Name": container.name.as_str(),
@@ -111,15 +120,7 @@ impl Shared<'_> {
             set("StopTimeout", json!(seconds));
         }
         if let Some(check) = &container.health_check {
-            let command: Vec<_> = ["CMD"].into_iter().chain(check.command.iter().map(String::as_str)).collect();
-            let check = json!({
-                "Command": command,
-                "Interval": check.interval,
-                "Timeout": check.timeout,
-                "Retries": check.retries,
-                "StartPeriod": check.start_period,
-            });
-            set("HealthCheck", check);
+            set("HealthCheck", health_check(check));
         }
         if container.name == ContainerName::EventStore {
             set("Ulimits", json!([{"Name": "nofile", "SoftLimit": 65535, "HardLimit": 65535}]));
@@ -173,6 +174,22 @@ impl Shared<'_> {
         let name = self.repository(image);
         Some(sub(format!("arn:${{AWS::Partition}}:ecr:${{AWS::Region}}:${{AWS::AccountId}}:repository/{name}")))
     }
+}
+
+/// A dependency on another container of the task.
+pub(super) fn condition(container: &str, until: &str) -> Value {
+    json!({"ContainerName": container, "Condition": until})
+}
+
+pub(super) fn health_check(check: &HealthCheck) -> Value {
+    let command: Vec<_> = ["CMD"].into_iter().chain(check.command.iter().map(String::as_str)).collect();
+    json!({
+        "Command": command,
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "Retries": check.retries,
+        "StartPeriod": check.start_period,
+    })
 }
 
 /// The repository of an image, if it is in ECR.

@@ -3,6 +3,7 @@
 mod access;
 mod data;
 mod encryption;
+mod extra;
 mod network;
 mod task;
 
@@ -13,6 +14,10 @@ pub use self::access::ApplicationUser;
 pub(crate) use self::access::{Access, CaSource, Secret, Secured};
 pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
 pub(crate) use self::encryption::Encryption;
+pub use self::extra::Extra;
+pub(crate) use self::extra::{
+    Capability, Efs, ExtraContainer, ExtraMount, ExtraVolume, PREPARED, Peer, Place, Readable, Source, Until,
+};
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
 pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Access, ApplicationUser, CaSource, Secret, Secured};
+use super::{Access, ApplicationUser, CaSource, Extra, Secret, Secured};
 use crate::config::{Config, OwnImages};
 use crate::image::ImageReference;
 use crate::server::{self, EXTERNAL_TCP_PORT, Member, REPLICATION_PORT};
@@ -82,6 +82,9 @@ pub enum ContainerName {
 }
 
 impl ContainerName {
+    /// All of them; no task has both of the init containers.
+    pub(crate) const ALL: [Self; 4] = [Self::Certgen, Self::Guard, Self::EventStore, Self::Bootstrap];
+
     /// The name in the task definition.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -190,6 +193,8 @@ pub struct Task {
     pub size: FargateSize,
     /// The containers.
     pub containers: Vec<Container>,
+    /// Containers and volumes of the user's own.
+    pub extra: Extra,
 }
 
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
@@ -219,7 +224,7 @@ pub(super) fn task(config: &Config, node: &str, host: &str, others: &[String]) -
             vec![guard(config), eventstore(config, host, others), bootstrap(config, node, host, others)]
         }
     };
-    Task { size: config.server.size, containers }
+    Task { size: config.server.size, containers, extra: config.extra.clone() }
 }
 
 fn texts(items: &[&str]) -> Vec<String> {

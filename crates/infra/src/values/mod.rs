@@ -2,6 +2,7 @@
 
 mod aws;
 mod cidr;
+mod container;
 mod fargate;
 mod time;
 
@@ -12,6 +13,9 @@ pub(crate) use self::aws::{
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;
+pub(crate) use self::container::{
+    AccessPointId, MountPath, PartName, SecretReference, UserId, VariableName, has_password_in_url,
+};
 pub use self::fargate::FargateSize;
 pub(crate) use self::fargate::{CPU_UNITS, FargateCpu, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};
 pub(crate) use self::time::TimeOfDay;

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use infra::{Assembly, Config, Deployment};
 use serde_json::Value;
 
-/// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, and the
-/// set-up that everybody knows.
-pub(crate) const SCENARIOS: [&str; 6] = ["default", "everything", "cluster", "existing", "encrypted", "article"];
+/// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, containers
+/// of the user's own, and the set-up that everybody knows.
+pub(crate) const SCENARIOS: [&str; 7] =
+    ["default", "everything", "cluster", "existing", "encrypted", "containers", "article"];
 
 /// A file or directory of the goldens.
 pub(crate) fn golden(path: &str) -> PathBuf {
