@@ -409,3 +409,56 @@ fn what_a_container_could_take_with_it_is_told() {
     assert_eq!(warned(&reads_key), ["containers[0].user"]);
     assert!(warned(&agent("")).is_empty());
 }
+
+/// AWS names `aws:SourceArn` for the role of a task and for no other that we make: a condition on a key that is not sent would let
+/// nobody in.
+#[test]
+fn roles_are_assumed_on_behalf_of_this_account_alone() {
+    for scenario in SCENARIOS {
+        for template in support::templates(&text_of(scenario)) {
+            for (id, role) in of_type(&template, "AWS::IAM::Role") {
+                let trust = items(&role["Properties"]["AssumeRolePolicyDocument"]["Statement"]);
+                let [statement] = trust else { panic!("{scenario}: {id}: {trust:?}") };
+                let condition = &statement["Condition"];
+                let account = json!({"Ref": "AWS::AccountId"});
+                assert_eq!(condition["StringEquals"]["aws:SourceAccount"], account, "{scenario}: {id}");
+                let ecs = json!({"Fn::Sub": "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:*"});
+                let expected = if id.ends_with("TaskRole") { json!({"aws:SourceArn": ecs}) } else { Value::Null };
+                assert_eq!(condition["ArnLike"], expected, "{scenario}: {id}");
+            }
+        }
+    }
+}
+
+/// What runs is what was looked at, what it prints does not hold it up, and nobody opens a shell in it.
+#[test]
+fn every_container_says_what_ecs_would_otherwise_decide() {
+    for scenario in SCENARIOS {
+        let template = template(&text_of(scenario), "EventStore");
+        for (id, task) in of_type(&template, "AWS::ECS::TaskDefinition") {
+            for container in items(&task["Properties"]["ContainerDefinitions"]) {
+                let place = format!("{scenario}: {id}: {}", container["Name"]);
+                assert_eq!(container["VersionConsistency"], "enabled", "{place}");
+                let options = &container["LogConfiguration"]["Options"];
+                assert_eq!(options["mode"], "non-blocking", "{place}");
+                assert_eq!(options["max-buffer-size"], "10m", "{place}");
+                let files = &container["Ulimits"];
+                let expected = json!([{"Name": "nofile", "SoftLimit": 65535, "HardLimit": 65535}]);
+                assert_eq!(*files, if container["Name"] == "eventstore" { expected } else { Value::Null }, "{place}");
+            }
+        }
+        for (id, service) in of_type(&template, "AWS::ECS::Service") {
+            assert_eq!(service["Properties"]["EnableExecuteCommand"], false, "{scenario}: {id}");
+        }
+    }
+}
+
+/// The default says nothing: the vendor's image of a line is infra's choice.
+#[test]
+fn an_image_of_the_users_without_a_digest_is_a_warning() {
+    let warned = |text: &str| deployment(text).warnings().iter().any(|warning| warning.key == "images.server");
+    let digest = "5f0c2b1e7a3d4c6f8e9b0a1d2c3e4f506172839405b6c7d8e9f0011223344556";
+    assert!(warned("name = \"a\"\n[images]\nserver = \"mirror/eventstore:24.10\""));
+    assert!(!warned(&format!("name = \"a\"\n[images]\nserver = \"mirror/eventstore:24.10@sha256:{digest}\"")));
+    assert!(!warned(infra::TEMPLATE));
+}

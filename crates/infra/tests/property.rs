@@ -72,6 +72,7 @@ fn configuration(bytes: &[u8]) -> String {
     choices.maybe(&mut text, "kms_key", &KEYS);
     text.push_str("[deploy]\n");
     choices.maybe(&mut text, "platform_version", &["\"1.4.0\"", "\"LATEST\""]);
+    choices.maybe(&mut text, "update", &["\"node-by-node\"", "\"all-at-once\""]);
     if choices.flag() {
         let _ = writeln!(
             text,

@@ -91,7 +91,22 @@ pub(crate) struct Deploy {
     pub(crate) execution_role: Option<RoleArn>,
     /// Whether it may read the secrets of the user's own containers.
     pub(crate) execution_role_reads_secrets: bool,
+    pub(crate) update: Update,
     pub(crate) cdk_qualifier: Qualifier,
+}
+
+/// In which order the services of a cluster are updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// Each when the one before is healthy.
+    NodeByNode,
+    /// None waits for another.
+    AllAtOnce,
+}
+
+impl Choice for Update {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("node-by-node", Self::NodeByNode), ("all-at-once", Self::AllAtOnce)];
 }
 
 /// A platform version of Fargate.
@@ -201,6 +216,15 @@ impl Config {
                  still missing; 5 s are enough",
             );
         }
+        if let Some(image) = self.images.server.as_ref().filter(|image| !image.has_digest()) {
+            warnings.push(Mistake {
+                key: "images.server".to_owned(),
+                message: format!(
+                    "`{image}` has no digest: after a change of what is behind the tag, nodes that are deployed again run another \
+                     image; name:tag@sha256:… is always the same"
+                ),
+            });
+        }
         warnings.extend(containers::warnings(&self.extra, &self.server));
         warnings
     }
@@ -226,11 +250,13 @@ fn read(root: &Section<'_>) -> Option<Config> {
         let platform_version = deploy.choice("platform_version");
         let execution_role = deploy.text("execution_role", RoleArn::parse);
         let execution_role_reads_secrets = deploy.flag("execution_role_reads_secrets");
+        let update = deploy.choice("update");
         let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
         Some(Deploy {
             platform_version: platform_version?,
             execution_role,
             execution_role_reads_secrets: execution_role_reads_secrets?,
+            update: update?,
             cdk_qualifier: cdk_qualifier?,
         })
     });

@@ -222,7 +222,7 @@ static CLUSTER: Table = Table {
         Or(Sample::Integer(1)),
         "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
          writes while more than half of its nodes live. Decide before the first deployment: the subnets of one node and of a\n\
-         cluster lie differently. An update of the tasks replaces all nodes at once; the cluster is away until they are back.\n\
+         cluster lie differently. Services are made and updated one after the other, each when the one before is healthy.\n\
          Five or seven nodes make a template that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
     )],
 };
@@ -742,6 +742,14 @@ static DEPLOY: Table = Table {
             Or(Sample::Flag(false)),
             "Say that `execution_role` may read the secrets of [[containers]]: infra grants nothing to a role of yours, and a task whose\n\
              secrets cannot be read does not start.",
+        ),
+        text(
+            "update",
+            OneOf(&["node-by-node", "all-at-once"]),
+            Or(Sample::Text("node-by-node")),
+            "How the services of a cluster are updated: \"node-by-node\", the next when the one before is healthy again, so that the cluster\n\
+             stays; \"all-at-once\", for changes with which old and new nodes do not find or trust each other (server.port, server.insecure,\n\
+             namespace), and to mend a cluster of which no node comes up. The cluster is then away until its nodes are back.",
         ),
         text(
             "cdk_qualifier",

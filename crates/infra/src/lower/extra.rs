@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::security::{NFS, egress, group_rule, ingress};
-use super::task::{condition, health_check, log_configuration};
+use super::task::{VERSION_CONSISTENCY, condition, health_check, log_configuration};
 use super::{elastic_file_system_arn, file_system_arn, statement};
 use crate::cfn::{LogicalId, Template};
 use crate::model::{Capability, Efs, Extra, ExtraContainer, ExtraVolume, Place, Source};
@@ -34,6 +34,7 @@ pub(super) fn container(container: &ExtraContainer, log_group: &LogicalId) -> Va
     }
     set("Name", json!(container.name.as_str()));
     set("Image", json!(container.image.as_str()));
+    set("VersionConsistency", json!(VERSION_CONSISTENCY));
     set("Essential", json!(container.essential));
     set("User", json!(container.user.map(|user| user.to_string())));
     set("EntryPoint", json!(container.entry_point));

@@ -4,10 +4,13 @@ use serde_json::{Value, json};
 
 use super::service::Shared;
 use super::task::reference_arn;
-use super::{elastic_file_system_arn, encryption, extra, file_system_arn, policy, secret_arn, statement, trust};
+use super::{elastic_file_system_arn, encryption, extra, file_system_arn, policy, secret_arn, statement, sub, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Deployment, Task, Volume};
+
+/// Who assumes the roles of a task.
+const ECS_TASKS: &str = "ecs-tasks.amazonaws.com";
 
 /// What ECS itself needs to start the task.
 pub(super) fn execution(
@@ -38,7 +41,7 @@ pub(super) fn execution(
         statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
     }
     statements.extend(extra::read_secrets(&task.extra));
-    role(shared, template, id, "starts the task", "start", &statements)
+    role(shared, template, id, "starts the task", ("start", &trust(ECS_TASKS)), &statements)
 }
 
 /// What ECS needs to pull images from repositories of ECR.
@@ -112,7 +115,7 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, numbe
         ));
     }
     statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt", "kms:GenerateDataKey"]));
-    role(shared, template, id, "what the node's containers call", "node", &statements)
+    role(shared, template, id, "what the node's containers call", ("node", &trust_of_tasks()), &statements)
 }
 
 /// Through its own access points, and not as root.
@@ -145,17 +148,27 @@ pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> O
     Some(statement)
 }
 
+/// On behalf of ECS in this region of this account, as AWS has it in "Amazon ECS task IAM role". It names the key for this role
+/// alone: not for the one that starts tasks, nor for that of a backup ("Cross-service confused deputy prevention" of AWS Backup speaks
+/// of topics), and a condition on a key that is not sent lets nobody in.
+fn trust_of_tasks() -> Value {
+    let mut trust = trust(ECS_TASKS);
+    let ecs = sub("arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:*");
+    trust["Statement"][0]["Condition"]["ArnLike"] = json!({"aws:SourceArn": ecs});
+    trust
+}
+
 fn role(
     shared: &Shared<'_>,
     template: &mut Template,
     id: &str,
     purpose: &str,
-    name: &str,
+    (name, trust): (&str, &Value),
     statements: &[Value],
 ) -> LogicalId {
     let properties = json!({
         "Description": format!("{}: {purpose}", shared.deployment.name()),
-        "AssumeRolePolicyDocument": trust("ecs-tasks.amazonaws.com"),
+        "AssumeRolePolicyDocument": trust,
         "Policies": [policy(name, statements)],
     });
     template.add(id, Resource::new("AWS::IAM::Role", properties))

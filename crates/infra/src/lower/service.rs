@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::network::imported_subnets;
 use super::{BuiltImages, encryption, export, roles, task};
 use crate::cfn::{LogicalId, Resource, Template};
+use crate::config::Update;
 use crate::exports::Export;
 use crate::model::{ContainerName, Deployment, Discovery, Node};
 use crate::server::EXTERNAL_TCP_PORT;
@@ -32,8 +33,10 @@ pub(super) struct Shared<'a> {
 pub(super) fn lower(deployment: &Deployment, built: &BuiltImages) -> Template {
     let mut template = Template::new(format!("{}: EventStoreDB on ECS Fargate", deployment.name()));
     let shared = Shared::new(&mut template, deployment, built);
+    let mut before = None;
     for (number, node) in (1..).zip(deployment.nodes()) {
-        shared.node(&mut template, number, node);
+        let service = shared.node(&mut template, number, node, before.as_ref());
+        before = (deployment.config().deploy.update == Update::NodeByNode).then_some(service);
     }
     shared.exports(&mut template);
     template
@@ -69,7 +72,7 @@ impl<'a> Shared<'a> {
         Self { deployment, built, cluster, namespace, hosted_zone, client_service }
     }
 
-    fn node(&self, template: &mut Template, number: usize, node: &Node) {
+    fn node(&self, template: &mut Template, number: usize, node: &Node, before: Option<&LogicalId>) -> LogicalId {
         let id = |what: &str| format!("Node{number}{what}");
         let name = format!("{}-{}", self.deployment.name(), node.name());
         let registry = discovery(template, &id("Discovery"), &self.namespace, &name);
@@ -87,42 +90,41 @@ impl<'a> Shared<'a> {
         let definition = task::definition(self, node, number, &groups, &execution_role, &task_role);
         let task = template.add(id("Task"), definition);
         let config = self.deployment.config();
-        // No service waits for another. So an update replaces all tasks at once, which costs a cluster the time of a restart
-        // and no data: each node keeps its directory, and guard keeps it to one writer. Health would allow a chain: the
-        // first nodes of a new cluster are healthy while there cannot be one yet.
-        template.add(
-            id("Service"),
-            Resource::new(
-                "AWS::ECS::Service",
-                json!({
-                    "Cluster": self.cluster.reference(),
-                    "TaskDefinition": task.reference(),
-                    "LaunchType": "FARGATE",
-                    "PlatformVersion": config.deploy.platform_version.as_str(),
-                    "DesiredCount": 1,
-                    // One writer per data directory: the old task ends before the new one starts, and no task is
-                    // started elsewhere only to balance zones.
-                    "DeploymentConfiguration": {
-                        "MinimumHealthyPercent": 0,
-                        "MaximumPercent": 100,
-                        "DeploymentCircuitBreaker": {"Enable": true, "Rollback": true},
+        let service = Resource::new(
+            "AWS::ECS::Service",
+            json!({
+                "Cluster": self.cluster.reference(),
+                "TaskDefinition": task.reference(),
+                "LaunchType": "FARGATE",
+                "PlatformVersion": config.deploy.platform_version.as_str(),
+                "DesiredCount": 1,
+                // One writer per data directory: the old task ends before the new one starts, and no task is
+                // started elsewhere only to balance zones.
+                "DeploymentConfiguration": {
+                    "MinimumHealthyPercent": 0,
+                    "MaximumPercent": 100,
+                    "DeploymentCircuitBreaker": {"Enable": true, "Rollback": true},
+                },
+                "AvailabilityZoneRebalancing": "DISABLED",
+                "HealthCheckGracePeriodSeconds": MAX_CATCH_UP,
+                "EnableECSManagedTags": true,
+                "EnableExecuteCommand": false,
+                "PropagateTags": "SERVICE",
+                "NetworkConfiguration": {
+                    "AwsvpcConfiguration": {
+                        "AssignPublicIp": if config.network.public_ip() { "ENABLED" } else { "DISABLED" },
+                        "SecurityGroups": [self.deployment.import(&Export::NodeSecurityGroupId)],
+                        "Subnets": self.subnets(number),
                     },
-                    "AvailabilityZoneRebalancing": "DISABLED",
-                    "HealthCheckGracePeriodSeconds": MAX_CATCH_UP,
-                    "EnableECSManagedTags": true,
-                    "EnableExecuteCommand": false,
-                    "PropagateTags": "SERVICE",
-                    "NetworkConfiguration": {
-                        "AwsvpcConfiguration": {
-                            "AssignPublicIp": if config.network.public_ip() { "ENABLED" } else { "DISABLED" },
-                            "SecurityGroups": [self.deployment.import(&Export::NodeSecurityGroupId)],
-                            "Subnets": self.subnets(number),
-                        },
-                    },
-                    "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
-                }),
-            ),
+                },
+                "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
+            }),
         );
+        // CloudFormation makes and updates a service when the one that it depends on is stable, and deletes them in reverse. So an
+        // update goes node by node, each when the one before has caught up. A new cluster comes up in the same way, because its
+        // first nodes are healthy while there cannot be one yet (`bootstrap::health`): a node is made to wait for a quorum only
+        // once the names of enough others resolve, and these are the ones before it, which run.
+        template.add(id("Service"), before.into_iter().fold(service, Resource::after))
     }
 
     /// A single node may run wherever there is a subnet; each node of a cluster stays in its zone, so that no zone can get

@@ -86,11 +86,14 @@ impl Shared<'_> {
         let mut definition = json!({
             "Name": container.name.as_str(),
             "Image": self.image(&container.image),
+            // A tag is looked up once for each deployment of the service, so that a task which is replaced runs the same image.
+            "VersionConsistency": VERSION_CONSISTENCY,
             "Essential": container.essential,
             "User": format!("{0}:{0}", container.user),
             "Environment": environment.collect::<Vec<_>>(),
             "MountPoints": mounts.collect::<Vec<_>>(),
             "ReadonlyRootFilesystem": true,
+            // No InitProcessEnabled: guard is the server's parent and reaps all that it leaves, the others have no children.
             "LinuxParameters": {"Capabilities": {"Drop": ["ALL"]}},
             "LogConfiguration": log_configuration(log_group),
         });
@@ -202,6 +205,9 @@ pub(super) fn reference_arn(image: &ImageReference) -> Option<Value> {
 pub(super) fn secret_value(arn: &Value, key: &str) -> Value {
     json!({"Fn::Join": ["", [arn, format!(":{key}::")]]})
 }
+
+/// It is ECS's default, and a change of that would change what runs.
+pub(super) const VERSION_CONSISTENCY: &str = "enabled";
 
 /// A container does not wait for its log; under pressure lines may be lost.
 pub(super) fn log_configuration(group: &LogicalId) -> Value {
