@@ -47,6 +47,11 @@ impl ImageReference {
         &self.0
     }
 
+    /// Whether it is the same image for ever; a tag can be given to another one.
+    pub(crate) fn has_digest(&self) -> bool {
+        self.0.contains('@')
+    }
+
     /// The repository, if it is in a private registry of ECR: `<account>.dkr.ecr.<region>.<suffix>/<name>` or, over
     /// IPv6 too, `<account>.dkr-ecr.<region>.<suffix>/<name>` (AWS, "Making requests to Amazon ECR registries").
     pub(crate) fn ecr_repository(&self) -> Option<EcrRepository<'_>> {

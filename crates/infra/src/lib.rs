@@ -82,8 +82,8 @@ pub use consumer::{Connections, ConsumerError, Destination, FargateService, Port
 pub use exports::Export;
 pub use image::ImageReference;
 pub use model::{
-    ApplicationUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
-    Program, Task, Value, Volume,
+    ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Mount, Node,
+    PASSWORD_LENGTH, Program, Task, Value, Volume,
 };
 pub use several::{Collision, collisions};
 pub use stacks::{OwnResources, Stack, Stacks};

@@ -61,7 +61,7 @@ fn directories(deployment: &Deployment) -> Option<(&str, Vec<String>)> {
     let root = &deployment.config().data.root;
     let volumes = [Volume::Data, Volume::Logs];
     let below = |node: &str| volumes.map(|volume| root.join(&format!("{node}/{}", volume.as_str())));
-    Some((id.as_str(), deployment.all_nodes().flat_map(|node| below(node.name())).collect()))
+    Some((id.as_str(), deployment.members().flat_map(|node| below(node.name())).collect()))
 }
 
 fn same_directory(one: &Deployment, two: &Deployment) -> Option<String> {

@@ -245,10 +245,20 @@ fn nodes_reach_each_other_and_nobody_else_is_let_in() {
     }
 }
 
-/// A new cluster has no healthy node before it has a majority of nodes, so none may be made to wait for another.
+/// So an update goes node by node. A new cluster comes up all the same, because its first nodes are healthy while there cannot
+/// be one yet: `bootstrap` `health::tests::the_services_of_a_cluster_come_up_and_are_updated_one_after_the_other` plays it.
 #[test]
-fn no_service_waits_for_the_health_of_another() {
-    let template = template(&deployment(3, "24.10"), "EventStore");
+fn every_service_waits_for_the_health_of_the_one_before() {
+    for nodes in [1, 3, 5, 7] {
+        let template = template(&deployment(nodes, "24.10"), "EventStore");
+        assert!(template["Resources"]["Node1Service"]["DependsOn"].is_null(), "the first waits for none");
+        for node in 2..=nodes {
+            let service = &template["Resources"][format!("Node{node}Service")];
+            assert_eq!(service["DependsOn"], json!([format!("Node{}Service", node - 1)]), "node {node} of {nodes}");
+        }
+    }
+    let text = "name = \"es\"\ncluster.nodes = 3\ndeploy.update = \"all-at-once\"";
+    let template = template(&Deployment::new(Config::parse(text).unwrap()), "EventStore");
     for id in ["Node1Service", "Node2Service", "Node3Service"] {
         assert!(template["Resources"][id]["DependsOn"].is_null(), "{id}");
     }

@@ -140,9 +140,9 @@ fn bootstrap_scavenges_when_it_is_said() {
     };
     let told = |at: &str, window: &str| {
         // Empty means never there, and nothing here.
-        let arguments = [&format!("--scavenge-at={at}"), &format!("--scavenge-window={window}")].map(OsString::from);
+        let wanted = [&format!("--scavenge-at={at}"), &format!("--scavenge-window={window}")].map(OsString::from);
         let mut all = arguments(&container(infra::TEMPLATE, ContainerName::Bootstrap));
-        all.extend(arguments);
+        all.extend(wanted);
         !at.is_empty() && bootstrap::cli::parse(all).is_ok()
     };
     let mut taken = 0;

@@ -79,13 +79,20 @@ fn configuration(bytes: &[u8]) -> String {
         let _ = writeln!(text, "[scavenge]\nat = \"{at}\"");
         choices.maybe(&mut text, "window", &["\"30m\"", "\"2h\""]);
     }
+    let reads_secrets = containers(&mut choices, &mut text, closed);
     text.push_str("[logs]\n");
     choices.maybe(&mut text, "retention_days", &["1", "30", "3653"]);
     choices.maybe(&mut text, "kms_key", &KEYS);
     text.push_str("[deploy]\n");
     choices.maybe(&mut text, "platform_version", &["\"1.4.0\"", "\"LATEST\""]);
     choices.maybe(&mut text, "max_catch_up", &["\"3h\"", "\"90m\"", "\"24855d\""]);
-    choices.maybe(&mut text, "execution_role", &["\"arn:aws:iam::123456789012:role/ecs-execution\""]);
+    choices.maybe(&mut text, "update", &["\"node-by-node\"", "\"all-at-once\""]);
+    if choices.flag() {
+        let _ = writeln!(
+            text,
+            "execution_role = \"arn:aws:iam::123456789012:role/ecs-execution\"\nexecution_role_reads_secrets = {reads_secrets}"
+        );
+    }
     text.push_str("[tags]\n");
     choices.maybe(&mut text, "cost_centre", &["4711", "\"a b\"", "true"]);
     alarms(&mut choices, &mut text);
@@ -262,11 +269,57 @@ fn alarms(choices: &mut Choices<'_>, text: &mut String) {
     choices.maybe(text, "file_system_percent", &["1", "100"]);
 }
 
+/// Containers and volumes of the user's own, each waiting for one before it. Whether any of them has a secret.
+fn containers(choices: &mut Choices<'_>, text: &mut String, closed: bool) -> bool {
+    let volumes = choices.of(&[0, 0, 1, 8]);
+    for number in 0..volumes {
+        let _ = writeln!(text, "[[volumes]]\nname = \"v-{number}\"");
+    }
+    let on_efs = choices.of(&[false, false, true]);
+    if on_efs {
+        text.push_str(
+            "[[volumes]]\nname = \"efs\"\nfile_system = \"fs-0123456789abcdef0\"\nsecurity_group = \"sg-01234567\"\n",
+        );
+        choices.maybe(text, "iam", &FLAGS);
+        choices.maybe(text, "access_point", &["\"fsap-01234567\""]);
+    }
+    let mut secrets = false;
+    let containers = choices.of(&[0, 0, 1, 3]);
+    for number in 0..containers {
+        let _ = writeln!(text, "[[containers]]\nname = \"agent{number}\"");
+        let images: &[&str] = &["123456789012.dkr.ecr.eu-west-1.amazonaws.com/a/agent:1", "r/agent:1"];
+        let image = choices.of(if closed { &images[..1] } else { images });
+        let _ = writeln!(text, "image = \"{image}\"");
+        choices.maybe(text, "essential", &FLAGS);
+        choices.maybe(text, "user", &["\"0\"", "\"4317:1\""]);
+        choices.maybe(text, "command", &["[]", "[\"a\", \"a\"]"]);
+        choices.maybe(text, "environment", &["{}", "{ LEVEL = \"$info\", PORT = 1 }"]);
+        if choices.flag() {
+            secrets = true;
+            let _ = writeln!(text, "secrets = {{ TOKEN = {ARN} }}");
+        }
+        let volume = choices.of(&["run", "v-0", "efs"]);
+        if volume == "run" || (volume == "v-0" && volumes > 0) || (volume == "efs" && on_efs) {
+            let _ = writeln!(text, "mounts = [{{ volume = \"{volume}\", path = \"/m\", read_only = true }}]");
+        }
+        text.push_str("health_check = { command = [\"/check\"] }\n");
+        let peer = if number == 0 { "bootstrap".to_owned() } else { format!("agent{}", number - 1) };
+        let until = choices.of(&["START", "HEALTHY"]);
+        let _ = writeln!(text, "depends_on = {{ {peer} = \"{until}\" }}");
+        choices.maybe(text, "start_timeout", &["2", "120"]);
+        choices.maybe(text, "stop_timeout", &["2", "120"]);
+        choices.maybe(text, "read_only_root", &FLAGS);
+        choices.maybe(text, "capabilities_add", &["[]", "[\"SYS_PTRACE\"]"]);
+        choices.maybe(text, "cpu", &["2"]);
+    }
+    secrets
+}
+
 /// A fixed number of configurations, the same in every run; of those that fail the simplest is told.
 fn configurations(count: u32, each: impl Fn(&str)) {
     let config = ProptestConfig { cases: count, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let found = runner.run(&vec(ANY, 128), |bytes| {
+    let found = runner.run(&vec(ANY, 192), |bytes| {
         each(&configuration(&bytes));
         Ok(())
     });

@@ -3,6 +3,7 @@
 mod access;
 mod alarms;
 mod backup;
+mod containers;
 mod endpoints;
 mod license;
 mod network;
@@ -22,7 +23,7 @@ use std::fmt;
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
 use crate::model::{
-    Access, Alarms, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network, Scavenge,
+    Access, Alarms, Backup, Data, Discovery, Encryption, Extra, FileSystem, InfrequentAccess, Network, Scavenge,
 };
 use crate::server::{self as servers, ServerOption};
 use crate::values::{
@@ -54,6 +55,7 @@ pub struct Config {
     pub(crate) backup: Option<Backup>,
     pub(crate) scavenge: Option<Scavenge>,
     pub(crate) images: Images,
+    pub(crate) extra: Extra,
     pub(crate) logs: Logs,
     pub(crate) deploy: Deploy,
     /// Of the stacks, by key.
@@ -128,7 +130,24 @@ pub(crate) struct Deploy {
     pub(crate) max_catch_up: CatchUp,
     /// Otherwise a new one for each node.
     pub(crate) execution_role: Option<RoleArn>,
+    /// Whether it may read the secrets of the user's own containers.
+    pub(crate) execution_role_reads_secrets: bool,
+    pub(crate) update: Update,
     pub(crate) cdk_qualifier: Qualifier,
+}
+
+/// In which order the services of a cluster are updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// Each when the one before is healthy.
+    NodeByNode,
+    /// None waits for another.
+    AllAtOnce,
+}
+
+impl Choice for Update {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("node-by-node", Self::NodeByNode), ("all-at-once", Self::AllAtOnce)];
 }
 
 /// A platform version of Fargate.
@@ -283,6 +302,16 @@ impl Config {
                  still missing; 5 s are enough",
             );
         }
+        if let Some(image) = self.images.server.as_ref().filter(|image| !image.has_digest()) {
+            warnings.push(Mistake {
+                key: "images.server".to_owned(),
+                message: format!(
+                    "`{image}` has no digest: after a change of what is behind the tag, nodes that are deployed again run another \
+                     image; name:tag@sha256:… is always the same"
+                ),
+            });
+        }
+        warnings.extend(containers::warnings(&self.extra, &self.server));
         warnings
     }
 }
@@ -314,14 +343,25 @@ fn read(root: &Section<'_>) -> Option<Config> {
         let platform_version = deploy.choice("platform_version");
         let max_catch_up = deploy.text("max_catch_up", CatchUp::parse);
         let execution_role = deploy.text("execution_role", RoleArn::parse);
+        let execution_role_reads_secrets = deploy.flag("execution_role_reads_secrets");
+        let update = deploy.choice("update");
         let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
         Some(Deploy {
             platform_version: platform_version?,
             max_catch_up: max_catch_up?,
             execution_role,
+            execution_role_reads_secrets: execution_role_reads_secrets?,
+            update: update?,
             cdk_qualifier: cdk_qualifier?,
         })
     });
+    let surroundings = containers::Surroundings {
+        server: server.as_ref(),
+        insecure: insecure.is_some_and(|insecure| insecure.wanted),
+        data: storage.as_ref().map(|(data, _)| data),
+        deploy: deploy.as_ref(),
+    };
+    let extra = containers::read(root, &surroundings);
     let tags = tags::read(root);
     root.finish();
     let (data, backup) = storage?;
@@ -338,6 +378,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         backup,
         scavenge,
         images,
+        extra: extra?,
         logs: logs?,
         deploy: deploy?,
         tags: tags?,

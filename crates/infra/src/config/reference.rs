@@ -34,13 +34,16 @@ fn comment(text: &mut String, prefix: &str, doc: &str) {
 }
 
 fn line(text: &mut String, prefix: &str, key: &Key) {
+    if matches!(key.kind, Kind::Refused) {
+        return;
+    }
     comment(text, prefix, key.doc);
     let (prefix, sample) = match &key.given {
         Given::Always(sample) | Given::Or(sample) => (prefix.to_owned(), sample),
         Given::Maybe(sample) => (if prefix.is_empty() { "# ".to_owned() } else { prefix.to_owned() }, sample),
         Given::Nested => return,
     };
-    let _ = writeln!(text, "{prefix}{} = {}", key.name, sample.to_value());
+    let _ = writeln!(text, "{prefix}{} = {sample}", key.name);
 }
 
 fn section(text: &mut String, name: &str, table: &Table) {
@@ -77,7 +80,10 @@ fn sections(text: &mut String, name: &str, table: &Table) {
 
 impl std::fmt::Display for Sample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.to_value().fmt(f)
+        match self {
+            Self::Toml(text) => f.write_str(text),
+            other => other.to_value().fmt(f),
+        }
     }
 }
 

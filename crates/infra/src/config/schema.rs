@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::table::{Given, Integers, Key, Kind, ROOT, Sample, Table, Text};
+use super::table::{Given, Integers, Key, Kind, ROOT, Sample, Table, Text, Values};
 use super::tags::MOST_TAGS;
 use crate::server::{KNOWN, Use};
 
@@ -16,7 +16,8 @@ pub fn schema() -> Value {
 }
 
 fn table(table: &Table) -> Value {
-    let properties: Map<_, _> = table.keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+    let known = table.keys.iter().filter(|key| !matches!(key.kind, Kind::Refused));
+    let properties: Map<_, _> = known.map(|key| (key.name.to_owned(), property(key))).collect();
     let required: Vec<_> =
         table.keys.iter().filter(|key| matches!(key.given, Given::Always(_))).map(|key| key.name).collect();
     let mut schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
@@ -49,6 +50,17 @@ fn property(key: &Key) -> Value {
             "additionalProperties": {"type": ["string", "integer", "boolean"], "maxLength": 256},
         }),
         Kind::Options => options(),
+        Kind::Arguments => json!({"type": "array", "items": {"type": "string"}}),
+        Kind::Map(names, values) => {
+            let values = match values {
+                Values::Settings => json!({"type": ["string", "integer", "boolean"]}),
+                Values::Texts(allowed) => text(allowed),
+            };
+            let names = json!({"pattern": format!("^(?:{names})$")});
+            json!({"type": "object", "propertyNames": names, "additionalProperties": values})
+        }
+        // It is not in the schema.
+        Kind::Refused => json!(false),
     };
     describe(&mut schema, key.doc);
     match &key.given {
@@ -72,6 +84,7 @@ fn sample(sample: &Sample) -> Value {
         Sample::Integer(number) => json!(number),
         Sample::Flag(flag) => json!(flag),
         Sample::Texts(texts) => json!(texts),
+        Sample::Toml(_) => json!(sample.to_value()),
     }
 }
 

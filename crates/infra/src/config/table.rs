@@ -34,6 +34,12 @@ pub(crate) enum Kind {
     Tags,
     /// `[key]` whose keys are options of the server (`server::options`), each with a text, an integer or true or false.
     Options,
+    /// A list of texts, in which one may stand twice.
+    Arguments,
+    /// `[key]` whose keys are names that this regular expression matches as a whole.
+    Map(&'static str, Values),
+    /// People look for it, and it is never allowed: what it means says why and what to do.
+    Refused,
 }
 
 /// What a text may be.
@@ -42,6 +48,13 @@ pub(crate) enum Text {
     OneOf(&'static [&'static str]),
     /// What this regular expression matches as a whole; the parser may ask for more.
     Like(&'static str),
+}
+
+/// What stands behind the names of a [`Kind::Map`].
+pub(crate) enum Values {
+    /// A text, an integer or true or false.
+    Settings,
+    Texts(Text),
 }
 
 /// What an integer may be.
@@ -69,10 +82,12 @@ pub(crate) enum Sample {
     Integer(i64),
     Flag(bool),
     Texts(&'static [&'static str]),
+    /// As it stands there: a list of tables, or a table.
+    Toml(&'static str),
 }
 
 use Given::{Always, Maybe, Nested, Or};
-use Kind::{Flag, Integer, Options, Section, Sections};
+use Kind::{Arguments, Flag, Integer, Map, Options, Refused, Section, Sections};
 use Text::{Like, OneOf};
 
 const fn key(name: &'static str, kind: Kind, given: Given, doc: &'static str) -> Key {
@@ -89,6 +104,9 @@ const fn section(name: &'static str, table: &'static Table) -> Key {
 
 /// The server lines ([`crate::values::ServerLine`]).
 const LINES: &[&str] = &["21.10", "22.10", "23.10", "24.10", "25.0", "25.1", "26"];
+const fn refused(name: &'static str, why: &'static str) -> Key {
+    key(name, Refused, Nested, why)
+}
 
 /// The retention periods that `AWS::Logs::LogGroup` knows, in days.
 const RETENTION_DAYS: &[i64] =
@@ -133,6 +151,8 @@ pub(crate) static ROOT: Table = Table {
         section("backup", &BACKUP),
         section("scavenge", &SCAVENGE),
         section("images", &IMAGES),
+        key("containers", Sections(&CONTAINER), Nested, ""),
+        key("volumes", Sections(&VOLUME), Nested, ""),
         section("logs", &LOGS),
         section("deploy", &DEPLOY),
         key(
@@ -255,7 +275,7 @@ static CLUSTER: Table = Table {
             Or(Sample::Integer(1)),
             "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
          writes while more than half of its nodes live. Decide before the first deployment: the subnets of one node and of a\n\
-         cluster lie differently. An update of the tasks replaces all nodes at once; the cluster is away until they are back.\n\
+         cluster lie differently. Services are made and updated one after the other, each when the one before is healthy.\n\
          Five or seven nodes make a template that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
         ),
         key(
@@ -458,6 +478,178 @@ static NETWORK: Table = Table {
     ],
 };
 
+/// Names of containers and volumes.
+const PART: Text = Like("[a-z]([a-z0-9-]{0,30}[a-z0-9])?");
+const VARIABLE: &str = "[A-Za-z_][A-Za-z0-9_]{0,254}";
+const DIRECTORY: Text = Like(r"(/[^/:\u0000-\u001f\u007f]+)+");
+
+static CONTAINER: Table = Table {
+    doc: "A container of your own in the task of every node: a log router, a collector of metrics. Its root file system is read-only, it\n\
+          has no capabilities, and what it prints goes to a log group. It shares the network with the server, which is at 127.0.0.1, and\n\
+          the task's role, with which it may do what bootstrap may: read and write the secrets of the deployment. Only run what you trust.\n\
+          The server waits for none of them; none may be named certgen, guard, eventstore or bootstrap.",
+    keys: &[
+        text("name", PART, Always(Sample::Text("collector")), ""),
+        text("image", IMAGE, Always(Sample::Text("public.ecr.aws/aws-observability/aws-otel-collector:v0.43.3")), ""),
+        key(
+            "essential",
+            Flag,
+            Or(Sample::Flag(false)),
+            "With true the task, and so the server, ends with this container.",
+        ),
+        key("entry_point", Arguments, Maybe(Sample::Texts(&["/collector"])), "Default: the image's."),
+        key("command", Arguments, Maybe(Sample::Texts(&["--config=/etc/collector.yaml"])), ""),
+        text(
+            "user",
+            Like("[0-9]{1,5}(:[0-9]{1,5})?"),
+            Maybe(Sample::Text("4317:4317")),
+            "uid, or uid:gid. Default: the image's. With the server's uid it could read the node's private key in `certs`.",
+        ),
+        key(
+            "environment",
+            Map(VARIABLE, Values::Settings),
+            Maybe(Sample::Toml(r#"{ LOG_LEVEL = "info", PORT = 4318 }"#)),
+            "Variables. What must not be seen goes into `secrets`.",
+        ),
+        key(
+            "secrets",
+            Map(
+                VARIABLE,
+                Values::Texts(Like(
+                    r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}(:[^:\s]*:[^:\s]*:[^:\s]*)?",
+                )),
+            ),
+            Maybe(Sample::Toml(
+                r#"{ API_KEY = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:agent/api-AbCdEf:apiKey::" }"#,
+            )),
+            "Variables that ECS sets to a secret when it starts the task: its ARN, or `<ARN>:<key>::` for one value of a JSON secret.",
+        ),
+        text(
+            "secrets_kms_key",
+            Like(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}"),
+            Maybe(Sample::Text("arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef")),
+            "Key that these secrets are encrypted with, if it is not the account's own for Secrets Manager.",
+        ),
+        key(
+            "mounts",
+            Sections(&MOUNT),
+            Maybe(Sample::Toml(
+                r#"[{ volume = "spool", path = "/var/spool/collector" }, { volume = "certs", path = "/certs", read_only = true }]"#,
+            )),
+            "Volumes of [[volumes]]; and of ours, read-only, `certs` (ca/ has the certificates of the authority), `run` (the status files\n\
+             of guard and bootstrap) and, with server.log_volume, `logs`.",
+        ),
+        key(
+            "depends_on",
+            Map("[a-z]([a-z0-9-]{0,30}[a-z0-9])?", Values::Texts(OneOf(&["START", "COMPLETE", "SUCCESS", "HEALTHY"]))),
+            Maybe(Sample::Toml(r#"{ bootstrap = "HEALTHY" }"#)),
+            "Containers it waits for: \"START\", they run; \"COMPLETE\", they have ended; \"SUCCESS\", with exit code 0; \"HEALTHY\", their health\n\
+             check says so. bootstrap is healthy once the node is ready. If one that is waited for fails, ECS stops the whole task.",
+        ),
+        key(
+            "health_check",
+            Section(&HEALTH_CHECK),
+            Maybe(Sample::Toml(
+                r#"{ command = ["/healthcheck"], interval = 30, timeout = 5, retries = 3, start_period = 60 }"#,
+            )),
+            "Program and arguments that ECS runs in the container, without a shell; seconds between two checks (5 to 300), for one (2 to\n\
+             60), failures in a row that count (1 to 10), and seconds at the start in which they do not (0 to 300).",
+        ),
+        key(
+            "start_timeout",
+            Integer(Integers::Between(2, 120)),
+            Maybe(Sample::Integer(60)),
+            "Seconds until containers that wait for this one give up, and the whole task with them, 2 to 120.",
+        ),
+        key(
+            "stop_timeout",
+            Integer(Integers::Between(2, 120)),
+            Maybe(Sample::Integer(30)),
+            "Seconds between SIGTERM and SIGKILL, 2 to 120. Default: ECS's, 30.",
+        ),
+        key(
+            "read_only_root",
+            Flag,
+            Or(Sample::Flag(true)),
+            "With false the container may write to its root file system; better is a volume where the image writes.",
+        ),
+        key(
+            "capabilities_add",
+            Kind::Texts(OneOf(&["SYS_PTRACE"])),
+            Maybe(Sample::Texts(&["SYS_PTRACE"])),
+            "Fargate offers no other.",
+        ),
+        key(
+            "cpu",
+            Integer(Integers::Between(2, 16_384)),
+            Maybe(Sample::Integer(128)),
+            "CPU units of the task's that are its share, MiB that it may not exceed, and MiB that are kept for it. At least 2048 MiB must\n\
+             remain for the server.",
+        ),
+        key("memory", Integer(Integers::Between(6, MOST_MEMORY_MIB)), Maybe(Sample::Integer(512)), ""),
+        key("memory_reservation", Integer(Integers::Between(6, MOST_MEMORY_MIB)), Maybe(Sample::Integer(256)), ""),
+        refused("privileged", "Fargate has no privileged containers; take it out"),
+    ],
+};
+
+static MOUNT: Table = Table {
+    doc: "",
+    keys: &[
+        text("volume", PART, Always(Sample::Text("spool")), ""),
+        text("path", DIRECTORY, Always(Sample::Text("/var/spool/collector")), ""),
+        key("read_only", Flag, Or(Sample::Flag(false)), ""),
+    ],
+};
+
+static HEALTH_CHECK: Table = Table {
+    doc: "",
+    keys: &[
+        key("command", Arguments, Always(Sample::Texts(&["/healthcheck"])), ""),
+        key("interval", Integer(Integers::Between(5, 300)), Or(Sample::Integer(30)), ""),
+        key("timeout", Integer(Integers::Between(2, 60)), Or(Sample::Integer(5)), ""),
+        key("retries", Integer(Integers::Between(1, 10)), Or(Sample::Integer(3)), ""),
+        key("start_period", Integer(Integers::Between(0, 300)), Or(Sample::Integer(0)), ""),
+    ],
+};
+
+static VOLUME: Table = Table {
+    doc: "A volume for these containers, at most 8 that live as long as the task and can be written by every uid. With `file_system`, a place\n\
+          on a file system (EFS) of yours, which the tasks of all nodes share.",
+    keys: &[
+        text("name", PART, Always(Sample::Text("spool")), ""),
+        text(
+            "file_system",
+            Like("fs-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("fs-0fedcba9876543210")),
+            "A file system with mount targets in the nodes' zones, not the database's; and the security group of these, to which the way\n\
+             from the nodes is opened.",
+        ),
+        text("security_group", Like("sg-[0-9a-f]{8,17}"), Maybe(Sample::Text("sg-0fedcba9876543210")), ""),
+        text(
+            "access_point",
+            Like("fsap-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("fsap-0123456789abcdef0")),
+            "An access point of it, or a directory (default: its root), not both.",
+        ),
+        text("root_directory", DIRECTORY, Maybe(Sample::Text("/collector")), ""),
+        key("iam", Flag, Or(Sample::Flag(true)), "Mount it with the task's role, which is granted that."),
+        key(
+            "transit_encryption",
+            Flag,
+            Or(Sample::Flag(true)),
+            "Only true: what is read and written goes over the network.",
+        ),
+        refused(
+            "host_path",
+            "tasks on Fargate see no path of a host; take it out, and the volume lives as long as the task",
+        ),
+        refused(
+            "source_path",
+            "tasks on Fargate see no path of a host; take it out, and the volume lives as long as the task",
+        ),
+    ],
+};
+
 static DISCOVERY: Table = Table {
     doc: "A namespace of Cloud Map that is there already, named in `namespace`: both keys, or neither for a new one. The negative TTL in\n\
           the SOA record of its hosted zone should be 5 s: for so long nodes and clients remember that a name was missing.",
@@ -553,6 +745,11 @@ static DATA: Table = Table {
             Flag,
             Or(Sample::Flag(true)),
             "Keep the file system and the access points when the stack is deleted. With false they go with it, and the data with them.",
+        ),
+        refused(
+            "access_point",
+            "every node has access points of its own, for a directory that two servers share is the end of the database; take it out, \
+             and set `root` to say where they are",
         ),
     ],
 };
@@ -713,11 +910,54 @@ static DEPLOY: Table = Table {
             "A role that is there already, with which ECS starts the tasks: pulls images, writes logs, reads the first passwords.\n\
              Default: a new one for each node.",
         ),
+        key(
+            "execution_role_reads_secrets",
+            Flag,
+            Or(Sample::Flag(false)),
+            "Say that `execution_role` may read the secrets of [[containers]]: infra grants nothing to a role of yours, and a task whose\n\
+             secrets cannot be read does not start.",
+        ),
+        text(
+            "update",
+            OneOf(&["node-by-node", "all-at-once"]),
+            Or(Sample::Text("node-by-node")),
+            "How the services of a cluster are updated: \"node-by-node\", the next when the one before is healthy again, so that the cluster\n\
+             stays; \"all-at-once\", for changes with which old and new nodes do not find or trust each other (server.port, server.insecure,\n\
+             namespace), and to mend a cluster of which no node comes up. The cluster is then away until its nodes are back.",
+        ),
         text(
             "cdk_qualifier",
             Like("[a-z0-9]{1,10}"),
             Or(Sample::Text("hnb659fds")),
             "Qualifier that the account was bootstrapped with, for `images.build`.",
+        ),
+        refused(
+            "desired_count",
+            "it is always 1: a second task would be a second server on one directory, which destroys the database; take it out, and \
+             for more nodes set cluster.nodes",
+        ),
+        refused(
+            "maximum_percent",
+            "it is always 100: with more ECS starts the new task beside the old one, and two servers on one directory destroy the \
+             database; take it out",
+        ),
+        refused(
+            "minimum_healthy_percent",
+            "it is always 0: the old task must be able to end before the new one starts; take it out",
+        ),
+        refused(
+            "az_rebalancing",
+            "it is always DISABLED: to balance zones ECS starts a second task first, two servers on one directory, and it does not \
+             go with a maximum of 100 %; take it out",
+        ),
+        refused(
+            "capacity_provider",
+            "it is always Fargate on demand: Spot takes a task away within two minutes, of several nodes at once; take it out",
+        ),
+        refused(
+            "execute_command",
+            "it is always off: our images have no shell and root file systems are read-only, which ECS Exec needs to write to; take \
+             it out",
         ),
     ],
 };

@@ -26,7 +26,7 @@ pub(super) fn lower(template: &mut Template, shared: &Shared<'_>) {
     let Alarms::On(watch) = &shared.deployment.config().alarms else { return };
     let topic = notifications::lower(template, shared, watch);
     let mut made = Made { template, shared, watch, topic };
-    for node in shared.deployment.all_nodes() {
+    for node in shared.deployment.members() {
         made.node(node);
     }
     made.passwords();

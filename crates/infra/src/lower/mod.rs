@@ -6,6 +6,7 @@ mod consumer;
 mod data;
 mod encryption;
 mod endpoints;
+mod extra;
 mod flow_logs;
 mod license;
 mod network;

@@ -3,12 +3,17 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
+use super::task::reference_arn;
 use super::{
-    elastic_file_system_arn, encryption, file_system_arn, license, policy, pull_through, secret_arn, statement, trust,
+    elastic_file_system_arn, encryption, extra, file_system_arn, license, policy, pull_through, secret_arn, statement,
+    sub, trust,
 };
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Deployment, Image, NodeId, Task, Volume};
+
+/// Who assumes the roles of a task.
+const ECS_TASKS: &str = "ecs-tasks.amazonaws.com";
 
 /// What ECS itself needs to start the task.
 pub(super) fn execution(
@@ -20,10 +25,15 @@ pub(super) fn execution(
 ) -> LogicalId {
     let groups: Vec<_> = log_groups.iter().map(|group| group.attribute("Arn")).collect();
     let mut statements = vec![statement("WriteLogs", &["logs:CreateLogStream", "logs:PutLogEvents"], &json!(groups))];
-    // Two containers may be of one image.
-    let mut repositories: Vec<_> =
-        task.containers.iter().filter_map(|container| shared.repository_arn(&container.image)).collect();
-    repositories.dedup();
+    let ours = task.containers.iter().filter_map(|container| shared.repository_arn(&container.image));
+    let theirs = task.extra.containers.iter().filter_map(|container| reference_arn(&container.image));
+    let mut repositories = Vec::new();
+    for repository in ours.chain(theirs) {
+        // Several containers may be of one image.
+        if !repositories.contains(&repository) {
+            repositories.push(repository);
+        }
+    }
     if !repositories.is_empty() {
         statements.extend(pull(&json!(repositories)));
     }
@@ -39,7 +49,8 @@ pub(super) fn execution(
         statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
     }
     statements.extend(license::statements(shared.deployment));
-    role(shared, template, id, "starts the task", "start", &statements)
+    statements.extend(extra::read_secrets(&task.extra));
+    role(shared, template, id, "starts the task", ("start", &trust(ECS_TASKS)), &statements)
 }
 
 /// What ECS needs to pull images from repositories of ECR.
@@ -56,6 +67,7 @@ pub(super) fn pull(repositories: &Value) -> [Value; 2] {
 pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, node: NodeId) -> LogicalId {
     let deployment = shared.deployment;
     let mut statements = vec![mount(shared, node)];
+    statements.extend(extra::mount(&deployment.config().extra));
     let secrets: Vec<_> = deployment.logins().map(|login| secret_arn(deployment, login)).collect();
     let has_vote = matches!(node, NodeId::Voter(_));
     if !secrets.is_empty() {
@@ -86,7 +98,7 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, node:
         ));
     }
     statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt", "kms:GenerateDataKey"]));
-    role(shared, template, id, "what the node's containers call", "node", &statements)
+    role(shared, template, id, "what the node's containers call", ("node", &trust_of_tasks()), &statements)
 }
 
 /// What the sidecar of a node that votes does for it: it lists it for clients, and keeps ECS from stopping it at a bad time.
@@ -153,17 +165,27 @@ pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> O
     Some(statement)
 }
 
+/// On behalf of ECS in this region of this account, as AWS has it in "Amazon ECS task IAM role". It names the key for this role
+/// alone: not for the one that starts tasks, nor for that of a backup ("Cross-service confused deputy prevention" of AWS Backup speaks
+/// of topics), and a condition on a key that is not sent lets nobody in.
+fn trust_of_tasks() -> Value {
+    let mut trust = trust(ECS_TASKS);
+    let ecs = sub("arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:*");
+    trust["Statement"][0]["Condition"]["ArnLike"] = json!({"aws:SourceArn": ecs});
+    trust
+}
+
 fn role(
     shared: &Shared<'_>,
     template: &mut Template,
     id: &str,
     purpose: &str,
-    name: &str,
+    (name, trust): (&str, &Value),
     statements: &[Value],
 ) -> LogicalId {
     let properties = json!({
         "Description": format!("{}: {purpose}", shared.deployment.name()),
-        "AssumeRolePolicyDocument": trust("ecs-tasks.amazonaws.com"),
+        "AssumeRolePolicyDocument": trust,
         "Policies": [policy(name, statements)],
     });
     template.add(id, Resource::new("AWS::IAM::Role", properties))

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::endpoints;
 use super::network::Network;
-use super::{export, name_tag};
+use super::{export, extra, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Deployment, FileSystem};
 use crate::server::REPLICATION_PORT;
 
-const NFS: u16 = 2049;
+pub(super) const NFS: u16 = 2049;
 
 /// Gives the id of the group of the mount targets.
 pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &Network) -> Value {
@@ -37,6 +37,7 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         let from = json!({"CidrIp": admin.to_string()});
         ingress(template, "NodeFromAdmin", &node, &from, "admin UI, HTTP and gRPC from people", config.server.port);
     }
+    extra::ways(template, &config.extra, &node);
     export(template, deployment, &Export::NodeSecurityGroupId, node);
     file_system
 }

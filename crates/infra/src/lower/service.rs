@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::network::imported_subnets;
 use super::{BuiltImages, alarms, encryption, export, roles, stop, task};
 use crate::cfn::{LogicalId, Resource, Template};
+use crate::config::Update;
 use crate::exports::Export;
 use crate::model::{ContainerName, Deployment, Discovery, Node, NodeId};
 use crate::server::EXTERNAL_TCP_PORT;
@@ -30,8 +31,10 @@ pub(super) struct Shared<'a> {
 pub(super) fn lower(deployment: &Deployment, built: &BuiltImages) -> Template {
     let mut template = Template::new(format!("{}: EventStoreDB on ECS Fargate", deployment.name()));
     let shared = Shared::new(&mut template, deployment, built);
+    let mut before = None;
     for node in deployment.members() {
-        shared.node(&mut template, node);
+        let service = shared.node(&mut template, node, before.as_ref());
+        before = (deployment.config().deploy.update == Update::NodeByNode).then_some(service);
     }
     stop::lower(&mut template, &shared);
     alarms::lower(&mut template, &shared);
@@ -69,13 +72,20 @@ impl<'a> Shared<'a> {
         Self { deployment, built, cluster, namespace, hosted_zone, client_service }
     }
 
-    fn node(&self, template: &mut Template, node: &Node) {
+    fn node(&self, template: &mut Template, node: &Node, before: Option<&LogicalId>) -> LogicalId {
         let id = |what: &str| format!("{}{what}", node.id());
         let name = format!("{}-{}", self.deployment.name(), node.name());
         let registry = discovery(template, &id("Discovery"), &self.namespace, &name);
         let containers = &node.task().containers;
-        let groups: Vec<_> =
+        let mut groups: Vec<_> =
             containers.iter().map(|container| self.log_group(template, node.id(), container.name)).collect();
+        groups.extend(
+            node.task()
+                .extra
+                .containers
+                .iter()
+                .map(|container| template.add(id(&format!("{}ContainerLogs", container.name.logical())), self.logs())),
+        );
         let execution_role = match &self.deployment.config().deploy.execution_role {
             Some(arn) => json!(arn.as_str()),
             None => roles::execution(self, template, &id("ExecutionRole"), node.task(), &groups).attribute("Arn"),
@@ -84,42 +94,41 @@ impl<'a> Shared<'a> {
         let definition = task::definition(self, node, &groups, &execution_role, &task_role);
         let task = template.add(id("Task"), definition);
         let config = self.deployment.config();
-        // No service waits for another. So an update replaces all tasks at once, which costs a cluster the time of a restart
-        // and no data: each node keeps its directory, and guard keeps it to one writer. Health would allow a chain: the
-        // first nodes of a new cluster are healthy while there cannot be one yet.
-        template.add(
-            id("Service"),
-            Resource::new(
-                "AWS::ECS::Service",
-                json!({
-                    "Cluster": self.cluster.reference(),
-                    "TaskDefinition": task.reference(),
-                    "LaunchType": "FARGATE",
-                    "PlatformVersion": config.deploy.platform_version.as_str(),
-                    "DesiredCount": self.deployment.desired_count(node.id()),
-                    // One writer per data directory: the old task ends before the new one starts, and no task is
-                    // started elsewhere only to balance zones.
-                    "DeploymentConfiguration": {
-                        "MinimumHealthyPercent": 0,
-                        "MaximumPercent": 100,
-                        "DeploymentCircuitBreaker": {"Enable": true, "Rollback": config.may_be_rolled_back()},
+        let service = Resource::new(
+            "AWS::ECS::Service",
+            json!({
+                "Cluster": self.cluster.reference(),
+                "TaskDefinition": task.reference(),
+                "LaunchType": "FARGATE",
+                "PlatformVersion": config.deploy.platform_version.as_str(),
+                "DesiredCount": self.deployment.desired_count(node.id()),
+                // One writer per data directory: the old task ends before the new one starts, and no task is
+                // started elsewhere only to balance zones.
+                "DeploymentConfiguration": {
+                    "MinimumHealthyPercent": 0,
+                    "MaximumPercent": 100,
+                    "DeploymentCircuitBreaker": {"Enable": true, "Rollback": config.may_be_rolled_back()},
+                },
+                "AvailabilityZoneRebalancing": "DISABLED",
+                "HealthCheckGracePeriodSeconds": config.deploy.max_catch_up.seconds(),
+                "EnableECSManagedTags": true,
+                "EnableExecuteCommand": false,
+                "PropagateTags": "SERVICE",
+                "NetworkConfiguration": {
+                    "AwsvpcConfiguration": {
+                        "AssignPublicIp": if config.network.public_ip() { "ENABLED" } else { "DISABLED" },
+                        "SecurityGroups": [self.deployment.import(&Export::NodeSecurityGroupId)],
+                        "Subnets": self.subnets(node.id()),
                     },
-                    "AvailabilityZoneRebalancing": "DISABLED",
-                    "HealthCheckGracePeriodSeconds": config.deploy.max_catch_up.seconds(),
-                    "EnableECSManagedTags": true,
-                    "EnableExecuteCommand": false,
-                    "PropagateTags": "SERVICE",
-                    "NetworkConfiguration": {
-                        "AwsvpcConfiguration": {
-                            "AssignPublicIp": if config.network.public_ip() { "ENABLED" } else { "DISABLED" },
-                            "SecurityGroups": [self.deployment.import(&Export::NodeSecurityGroupId)],
-                            "Subnets": self.subnets(node.id()),
-                        },
-                    },
-                    "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
-                }),
-            ),
+                },
+                "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
+            }),
         );
+        // CloudFormation makes and updates a service when the one that it depends on is stable, and deletes them in reverse. So an
+        // update goes node by node, each when the one before has caught up. A new cluster comes up in the same way, because its
+        // first nodes are healthy while there cannot be one yet (`bootstrap::health`): a node is made to wait for a quorum only
+        // once the names of enough others resolve, and these are the ones before it, which run.
+        template.add(id("Service"), before.into_iter().fold(service, Resource::after))
     }
 
     /// A single node may run wherever there is a subnet; each node of a cluster stays in its zone, so that no zone can get
@@ -140,15 +149,19 @@ impl<'a> Shared<'a> {
             ContainerName::EventStore => "EventStore",
             ContainerName::Bootstrap => "Bootstrap",
         };
+        let group = self.logs();
+        // What the database said is wanted most after somebody took it away (production-review row 13).
+        let group = if name == ContainerName::EventStore { group.retained() } else { group };
+        template.add(format!("{node}{title}Logs"), group)
+    }
+
+    fn logs(&self) -> Resource {
         let logs = &self.deployment.config().logs;
         let mut properties = json!({"RetentionInDays": logs.retention_days});
         if let Some(key) = encryption::imported_key(self.deployment, &logs.encryption) {
             properties["KmsKeyId"] = key;
         }
-        let group = Resource::new("AWS::Logs::LogGroup", properties);
-        // What the database said is wanted most after somebody took it away (production-review row 13).
-        let group = if name == ContainerName::EventStore { group.retained() } else { group };
-        template.add(format!("{node}{title}Logs"), group)
+        Resource::new("AWS::Logs::LogGroup", properties)
     }
 
     /// For consumers in other stacks.

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{license, secret_arn, sub};
+use super::{extra, license, secret_arn, sub};
 use crate::cfn::{LogicalId, Resource};
 use crate::exports::Export;
 use crate::image::{EcrRepository, ImageReference};
 use crate::model::{
-    Condition, Container, ContainerName, Image, Node, NodeId, PASSWORD_KEY, Task, Value as Setting, Volume,
+    Condition, Container, ContainerName, HealthCheck, Image, Node, NodeId, PASSWORD_KEY, Task, Value as Setting, Volume,
 };
 use crate::values::{BuiltInUser, Qualifier};
 
@@ -21,8 +21,15 @@ pub(super) fn definition(
     task_role: &Value,
 ) -> Resource {
     let task = node.task();
-    let containers: Vec<_> =
-        task.containers.iter().zip(log_groups).map(|(container, group)| shared.container(container, group)).collect();
+    let (own_groups, extra_groups) = log_groups.split_at(task.containers.len());
+    let mut containers: Vec<_> =
+        task.containers.iter().zip(own_groups).map(|(container, group)| shared.container(container, group)).collect();
+    let extras = task.extra.containers.iter().zip(extra_groups);
+    containers.extend(extras.map(|(container, group)| extra::container(container, group)));
+    // The first container is the init container.
+    if let Some(Value::Array(mounts)) = containers.first_mut().map(|init| &mut init["MountPoints"]) {
+        mounts.extend(extra::prepared(&task.extra));
+    }
     Resource::new(
         "AWS::ECS::TaskDefinition",
         json!({
@@ -59,7 +66,7 @@ impl Shared<'_> {
             }
             declared
         };
-        Value::Array(Volume::ALL.into_iter().filter(mounted).map(volume).collect())
+        Volume::ALL.into_iter().filter(mounted).map(volume).chain(extra::volumes(&task.extra)).collect()
     }
 
     fn container(&self, container: &Container, log_group: &LogicalId) -> Value {
@@ -69,20 +76,23 @@ impl Shared<'_> {
             json!({"SourceVolume": mount.volume.as_str(), "ContainerPath": mount.path, "ReadOnly": mount.read_only})
         });
         let depends_on = container.depends_on.iter().map(|(name, condition)| {
-            let condition = match condition {
+            let until = match condition {
                 Condition::Start => "START",
                 Condition::Success => "SUCCESS",
             };
-            json!({"ContainerName": name.as_str(), "Condition": condition})
+            self::condition(name.as_str(), until)
         });
         let mut definition = json!({
             "Name": container.name.as_str(),
             "Image": self.image(&container.image),
+            // A tag is looked up once for each deployment of the service, so that a task which is replaced runs the same image.
+            "VersionConsistency": VERSION_CONSISTENCY,
             "Essential": container.essential,
             "User": format!("{0}:{0}", container.user),
             "Environment": environment.collect::<Vec<_>>(),
             "MountPoints": mounts.collect::<Vec<_>>(),
             "ReadonlyRootFilesystem": true,
+            // No InitProcessEnabled: guard is the server's parent and reaps all that it leaves, the others have no children.
             "LinuxParameters": {"Capabilities": {"Drop": ["ALL"]}},
             "LogConfiguration": log_configuration(log_group),
         });
@@ -114,15 +124,7 @@ impl Shared<'_> {
             set("StopTimeout", json!(seconds));
         }
         if let Some(check) = &container.health_check {
-            let command: Vec<_> = ["CMD"].into_iter().chain(check.command.iter().map(String::as_str)).collect();
-            let check = json!({
-                "Command": command,
-                "Interval": check.interval,
-                "Timeout": check.timeout,
-                "Retries": check.retries,
-                "StartPeriod": check.start_period,
-            });
-            set("HealthCheck", check);
+            set("HealthCheck", health_check(check));
         }
         if container.name == ContainerName::EventStore {
             set("Ulimits", json!([{"Name": "nofile", "SoftLimit": 65535, "HardLimit": 65535}]));
@@ -178,6 +180,22 @@ impl Shared<'_> {
     }
 }
 
+/// A dependency on another container of the task.
+pub(super) fn condition(container: &str, until: &str) -> Value {
+    json!({"ContainerName": container, "Condition": until})
+}
+
+pub(super) fn health_check(check: &HealthCheck) -> Value {
+    let command: Vec<_> = ["CMD"].into_iter().chain(check.command.iter().map(String::as_str)).collect();
+    json!({
+        "Command": command,
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "Retries": check.retries,
+        "StartPeriod": check.start_period,
+    })
+}
+
 /// The repository of an image, if it is in ECR.
 pub(super) fn reference_arn(image: &ImageReference) -> Option<Value> {
     let EcrRepository { account, region, name } = image.ecr_repository()?;
@@ -193,6 +211,9 @@ pub(super) fn secret_value(arn: &Value, key: &str) -> Value {
 pub(super) fn value_of(key: &str) -> String {
     format!(":{key}::")
 }
+
+/// It is ECS's default, and a change of that would change what runs.
+pub(super) const VERSION_CONSISTENCY: &str = "enabled";
 
 /// A container does not wait for its log; under pressure lines may be lost.
 pub(super) fn log_configuration(group: &LogicalId) -> Value {

@@ -1,7 +1,7 @@
 //! How the file system is backed up, when it is restored, and when nodes are scavenged.
 
-use super::Deployment;
 use super::encryption::Encryption;
+use super::{Deployment, NodeId};
 use crate::values::{ScavengeTime, ScavengeWindow, TimeOfDay, VaultArn, VaultName};
 
 /// A daily backup of the file system.

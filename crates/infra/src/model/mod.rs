@@ -6,6 +6,7 @@ mod backup;
 mod data;
 mod encryption;
 mod endpoints;
+mod extra;
 mod flow_logs;
 mod network;
 mod node;
@@ -21,6 +22,10 @@ pub(crate) use self::backup::{Backup, BackupMode, BackupPause, LATE, SLACK, STOP
 pub(crate) use self::data::{Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput};
 pub(crate) use self::encryption::Encryption;
 pub(crate) use self::endpoints::{EndpointGroup, WayOut};
+pub use self::extra::Extra;
+pub(crate) use self::extra::{
+    Capability, Efs, ExtraContainer, ExtraMount, ExtraVolume, PREPARED, Peer, Place, Readable, Source, Until,
+};
 pub(crate) use self::flow_logs::FlowLogs;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
 pub use self::node::Node;

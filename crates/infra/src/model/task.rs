@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Access, ApplicationUser, CaSource, NodeId, Secret, Secured};
+use super::{Access, ApplicationUser, CaSource, Extra, NodeId, Secret, Secured};
 use crate::config::{Config, OwnImages};
 use crate::image::ImageReference;
 use crate::server::{self, EXTERNAL_TCP_PORT, Member, REPLICATION_PORT};
@@ -82,6 +82,9 @@ pub enum ContainerName {
 }
 
 impl ContainerName {
+    /// All of them; no task has both of the init containers.
+    pub(crate) const ALL: [Self; 4] = [Self::Certgen, Self::Guard, Self::EventStore, Self::Bootstrap];
+
     /// The name in the task definition.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -190,6 +193,8 @@ pub struct Task {
     pub size: FargateSize,
     /// The containers.
     pub containers: Vec<Container>,
+    /// Containers and volumes of the user's own.
+    pub extra: Extra,
 }
 
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
@@ -223,13 +228,13 @@ pub(super) fn task(config: &Config, node: NodeId, host: &str, others: &[String])
         }
     };
     // The directory of the last one is the one that a backup promises to open.
-    let is_last = config.nodes.numbers().map(NodeId::Voter).next_back() == Some(node);
+    let is_last = config.nodes.numbers().map(NodeId::Voter).last() == Some(node);
     if let Some(recovery_point) = config.data.restored.as_ref().filter(|_| is_last) {
         for server in containers.iter_mut().filter(|container| container.name == ContainerName::EventStore) {
             server.environment.extend(variables([(RESTORED, recovery_point.as_str().to_owned())]));
         }
     }
-    Task { size: config.server.size, containers }
+    Task { size: config.server.size, containers, extra: config.extra.clone() }
 }
 
 fn texts(items: &[&str]) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 mod aws;
 mod cidr;
+mod container;
 mod duration;
 mod fargate;
 mod scavenge;
@@ -10,11 +11,14 @@ mod time;
 use std::fmt;
 
 pub(crate) use self::aws::{
-    EmailAddress, FileSystemId, HostedZoneId, KeyArn, NamespaceId, PrefixListId, RecoveryPointArn, RepositoryPrefix,
-    RegionName, RoleArn, SecretArn, SecurityGroupId, SubnetId, TopicArn, VaultArn, VaultName, VpcId,
+    EmailAddress, FileSystemId, HostedZoneId, KeyArn, NamespaceId, PrefixListId, RecoveryPointArn, RegionName,
+    RepositoryPrefix, RoleArn, SecretArn, SecurityGroupId, SubnetId, TopicArn, VaultArn, VaultName, VpcId,
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;
+pub(crate) use self::container::{
+    AccessPointId, MountPath, PartName, SecretReference, UserId, VariableName, has_password_in_url,
+};
 pub(crate) use self::duration::CatchUp;
 pub use self::fargate::FargateSize;
 pub(crate) use self::fargate::{CPU_UNITS, FargateCpu, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};

@@ -12,15 +12,16 @@ use std::path::{Path, PathBuf};
 use infra::{Assembly, Config, Deployment};
 use serde_json::Value;
 
-/// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, the set-up
-/// that everybody knows, closed networks, alarms, backups and what they are for, server lines with options, paths and uids of
-/// their own, and read-only replicas.
-pub(crate) const SCENARIOS: [&str; 15] = [
+/// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, containers of
+/// the user's own, the set-up that everybody knows, closed networks, alarms, backups and what they are for, server lines with
+/// options, paths and uids of their own, and read-only replicas.
+pub(crate) const SCENARIOS: [&str; 16] = [
     "default",
     "everything",
     "cluster",
     "existing",
     "encrypted",
+    "containers",
     "article",
     "endpoints",
     "alarms",
