@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::cfn;
-use crate::model::{Deployment, Volume};
+use crate::model::{Deployment, NodeId, Volume};
 use crate::values::{DeploymentName, Login};
 
 /// A value that a stack of a deployment exports, as `<name of the deployment>:<value>`.
@@ -52,12 +52,21 @@ pub enum Export {
     DataAccessPointId(usize),
     /// `Node<n>LogsAccessPointId`: the same for the server's log files.
     LogsAccessPointId(usize),
+    /// `Replica<n>DataAccessPointId`: where the data of a read-only replica is, from 1.
+    ReplicaDataAccessPointId(usize),
+    /// `Replica<n>LogsAccessPointId`: the same for its log files.
+    ReplicaLogsAccessPointId(usize),
 }
 
 impl Export {
     /// The access point of one of a node's volumes.
-    pub(crate) fn access_point_id(node: usize, volume: Volume) -> Self {
-        if volume == Volume::Logs { Self::LogsAccessPointId(node) } else { Self::DataAccessPointId(node) }
+    pub(crate) fn access_point_id(node: NodeId, volume: Volume) -> Self {
+        match (node, volume) {
+            (NodeId::Voter(_), Volume::Logs) => Self::LogsAccessPointId(node.number()),
+            (NodeId::Voter(_), _) => Self::DataAccessPointId(node.number()),
+            (NodeId::Replica(_), Volume::Logs) => Self::ReplicaLogsAccessPointId(node.number()),
+            (NodeId::Replica(_), _) => Self::ReplicaDataAccessPointId(node.number()),
+        }
     }
 
     /// The name of the export.
@@ -82,8 +91,8 @@ impl Export {
             Self::CaSecretArn => "Secret with the certificate authority",
             Self::KeyArn => "Key of the deployment",
             Self::FileSystemId => "File system with the database",
-            Self::DataAccessPointId(_) => "Access point of the node's data",
-            Self::LogsAccessPointId(_) => "Access point of the node's logs",
+            Self::DataAccessPointId(_) | Self::ReplicaDataAccessPointId(_) => "Access point of the node's data",
+            Self::LogsAccessPointId(_) | Self::ReplicaLogsAccessPointId(_) => "Access point of the node's logs",
         };
         text.to_owned()
     }
@@ -110,6 +119,8 @@ impl fmt::Display for Export {
             Self::SecretArn(login) => return write!(f, "{}Arn", secret_id(login.as_str())),
             Self::DataAccessPointId(node) => return write!(f, "Node{node}DataAccessPointId"),
             Self::LogsAccessPointId(node) => return write!(f, "Node{node}LogsAccessPointId"),
+            Self::ReplicaDataAccessPointId(node) => return write!(f, "Replica{node}DataAccessPointId"),
+            Self::ReplicaLogsAccessPointId(node) => return write!(f, "Replica{node}LogsAccessPointId"),
         };
         f.write_str(text)
     }

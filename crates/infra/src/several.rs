@@ -61,7 +61,7 @@ fn directories(deployment: &Deployment) -> Option<(&str, Vec<String>)> {
     let root = &deployment.config().data.root;
     let volumes = [Volume::Data, Volume::Logs];
     let below = |node: &str| volumes.map(|volume| root.join(&format!("{node}/{}", volume.as_str())));
-    Some((id.as_str(), deployment.nodes().iter().flat_map(|node| below(node.name())).collect()))
+    Some((id.as_str(), deployment.members().flat_map(|node| below(node.name())).collect()))
 }
 
 fn same_directory(one: &Deployment, two: &Deployment) -> Option<String> {
@@ -151,6 +151,8 @@ mod tests {
             let expected: &[&str] = if collide { &["data.root"] } else { &[] };
             assert_eq!(found(&on("a", one), &on("b", two)), expected, "{one} {two}");
         }
+        let replica = format!("{}\ncluster.nodes = 3\ncluster.read_only_replicas = 1", on("a", "/"));
+        assert_eq!(found(&replica, &on("b", "/replica-1/data")), ["data.root"], "a replica has a directory too");
         let other = on("b", "/").replace("fs-01234567", "fs-01234568");
         assert!(found(&on("a", "/"), &other).is_empty(), "another file system");
         assert!(found("name = \"a\"", "name = \"b\"").is_empty(), "one for each");

@@ -41,14 +41,15 @@ fn environment(container: &Container) -> Vec<(String, String)> {
 /// Everything that decides what a server is given.
 fn configurations(line: ServerLine) -> Vec<String> {
     let mut all = Vec::new();
-    for nodes in [1, 3] {
+    for (nodes, replicas) in [(1, 0), (3, 1)] {
         for flags in 0..8_u8 {
             let [insecure, log_volume, external_tcp] = [1, 2, 4].map(|flag| flags & flag != 0);
             if external_tcp && line > ServerLine::V23_10 {
                 continue;
             }
             let line = line.as_str();
-            let mut text = format!("name = \"es\"\n[cluster]\nnodes = {nodes}\n[server]\nline = \"{line}\"\n");
+            let cluster = format!("nodes = {nodes}\nread_only_replicas = {replicas}");
+            let mut text = format!("name = \"es\"\n[cluster]\n{cluster}\n[server]\nline = \"{line}\"\n");
             let _ = writeln!(text, "insecure = {insecure}\nlog_volume = {log_volume}\nexternal_tcp = {external_tcp}");
             all.push(text);
         }
@@ -61,7 +62,7 @@ fn no_line_is_given_an_option_that_the_stand_in_does_not_know() {
     for line in ServerLine::ALL {
         for text in configurations(line) {
             let deployment = deployment(&text);
-            for node in deployment.nodes() {
+            for node in deployment.members() {
                 let given = check_options(stand_in(line), environment(server(node)));
                 let insecure_cluster = text.contains("insecure = true") && text.contains("nodes = 3");
                 if insecure_cluster {
@@ -263,6 +264,54 @@ fn ecs_goes_back_by_itself_only_where_that_was_seen_to_work() {
                 let warned = deployment(&text).warnings().iter().any(|warning| warning.key == "server.upgrade_from");
                 assert_eq!(warned, !safe, "{text}");
             }
+        }
+    }
+}
+
+const LICENSE: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/license-AbCdEf";
+const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef";
+
+#[test]
+fn a_licence_reaches_the_server_by_reference_where_the_line_knows_one() {
+    for line in ServerLine::ALL {
+        let text = format!("name = \"es\"\n[server]\nline = \"{}\"\nlicense_secret = \"{LICENSE}\"\n", line.as_str());
+        if line < ServerLine::V24_10 {
+            let mistakes = Config::parse(&text).unwrap_err().0;
+            assert_eq!(
+                mistakes.iter().map(|mistake| mistake.key.as_str()).collect::<Vec<_>>(),
+                ["server.license_secret"]
+            );
+            continue;
+        }
+        let prefix = if line < ServerLine::V25_0 { "EVENTSTORE_" } else { "KURRENTDB_" };
+        let name = format!("{prefix}LICENSING__LICENSE_KEY");
+        let mut given = environment(server(&deployment(&text).nodes()[0]));
+        given.push((name.clone(), "x".to_owned()));
+        assert_eq!(check_options(stand_in(line), given), Ok(Vec::new()));
+        let in_json = format!("{text}license_json_key = \"key\"\nlicense_kms_key = \"{KEY}\"\n");
+        for (text, from, key) in [(text, LICENSE.to_owned(), None), (in_json, format!("{LICENSE}:key::"), Some(KEY))] {
+            let template = support::template(&text, "EventStore");
+            for container in
+                template["Resources"]["Node1Task"]["Properties"]["ContainerDefinitions"].as_array().unwrap()
+            {
+                let secrets = container["Secrets"].as_array().into_iter().flatten();
+                let licenses: Vec<_> = secrets.filter(|secret| secret["Name"] == name.as_str()).collect();
+                let expected =
+                    (container["Name"] == "eventstore").then(|| serde_json::json!({"Name": name, "ValueFrom": from}));
+                assert_eq!(licenses, expected.iter().collect::<Vec<_>>());
+                assert!(!container["Environment"].to_string().contains("LICENSING"));
+            }
+            let statements = |role: &str| {
+                let policy = &template["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"];
+                policy["Statement"].as_array().unwrap().clone()
+            };
+            let of = |resource: &str| -> Vec<_> {
+                let all = statements("Node1ExecutionRole").into_iter();
+                all.filter(|statement| statement["Resource"] == resource).map(|one| one["Action"].clone()).collect()
+            };
+            assert_eq!(of(LICENSE), [serde_json::json!(["secretsmanager:GetSecretValue"])]);
+            assert_eq!(of(KEY), key.map(|_| serde_json::json!(["kms:Decrypt"])).into_iter().collect::<Vec<_>>());
+            assert!(statements("Node1TaskRole").iter().all(|statement| !statement.to_string().contains("license")));
         }
     }
 }

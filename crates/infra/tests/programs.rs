@@ -17,6 +17,13 @@ fn container(configuration: &str, name: ContainerName) -> Container {
     containers.find(|container| container.name == name).unwrap()
 }
 
+/// The same of every node and of every read-only replica.
+fn containers(configuration: &str, name: ContainerName) -> Vec<Container> {
+    let deployment = support::deployment(configuration);
+    let all = deployment.members().flat_map(|node| node.task().containers.clone());
+    all.filter(|container| container.name == name).collect()
+}
+
 /// certgen's plan for the first node. Variables are given as the flags they stand for: `CERTGEN_A_B` is `--a-b`.
 fn certgen_of(configuration: &str) -> Plan {
     let certgen = container(configuration, ContainerName::Certgen);
@@ -65,9 +72,13 @@ fn bootstrap_renews_what_certgen_publishes() {
     assert_eq!(files, [], "the authority's files are in certgen's image alone");
 }
 
-/// What bootstrap is told. Variables are given as the flags they stand for; the address and the name of the task come from ECS.
+/// What bootstrap beside the first node is told.
 fn bootstrap_of(configuration: &str) -> Result<bootstrap::cli::Command, std::process::ExitCode> {
-    let container = container(configuration, ContainerName::Bootstrap);
+    told(&container(configuration, ContainerName::Bootstrap))
+}
+
+/// What bootstrap is told. Variables are given as the flags they stand for; the address and the name of the task come from ECS.
+fn told(container: &Container) -> Result<bootstrap::cli::Command, std::process::ExitCode> {
     let mut arguments = vec![OsString::from("bootstrap")];
     arguments.extend(container.command.iter().map(OsString::from));
     for (name, value) in &container.environment {
@@ -95,7 +106,9 @@ fn bootstrap_of(configuration: &str) -> Result<bootstrap::cli::Command, std::pro
 #[test]
 fn bootstrap_understands_its_container() {
     for scenario in SCENARIOS {
-        assert!(bootstrap_of(&text_of(scenario)).is_ok(), "{scenario}");
+        for container in containers(&text_of(scenario), ContainerName::Bootstrap) {
+            assert!(told(&container).is_ok(), "{scenario}");
+        }
     }
     for nodes in [1, 3] {
         let open = format!("name = \"es\"\n[server]\ninsecure = true\n[cluster]\nnodes = {nodes}");

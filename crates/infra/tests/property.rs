@@ -56,6 +56,9 @@ fn configuration(bytes: &[u8]) -> String {
     choices.maybe(&mut text, "namespace", &["\"db.internal\"", "\"prod.db.internal\""]);
     let nodes = choices.of(&[1, 1, 3, 5, 7]);
     let _ = writeln!(text, "[cluster]\nnodes = {nodes}");
+    if nodes > 1 {
+        choices.maybe(&mut text, "read_only_replicas", &["0", "1", "8"]);
+    }
     let insecure = choices.of(&[false, false, false, true]);
     let reached = network(&mut choices, &mut text, nodes > 1);
     server(&mut choices, &mut text, insecure, reached);
@@ -73,6 +76,7 @@ fn configuration(bytes: &[u8]) -> String {
     choices.maybe(&mut text, "kms_key", &KEYS);
     text.push_str("[deploy]\n");
     choices.maybe(&mut text, "platform_version", &["\"1.4.0\"", "\"LATEST\""]);
+    choices.maybe(&mut text, "max_catch_up", &["\"3h\"", "\"90m\"", "\"24855d\""]);
     choices.maybe(&mut text, "execution_role", &["\"arn:aws:iam::123456789012:role/ecs-execution\""]);
     text.push_str("[tags]\n");
     choices.maybe(&mut text, "cost_centre", &["4711", "\"a b\"", "true"]);
@@ -131,6 +135,11 @@ fn server(choices: &mut Choices<'_>, text: &mut String, insecure: bool, reached:
     let _ = writeln!(text, "cpu = {cpu}\nmemory = {memory}");
     choices.maybe(text, "uid", &["1000", "65534"]);
     choices.maybe(text, "log_volume", &FLAGS);
+    if line >= "24.10" && choices.flag() {
+        let _ = writeln!(text, "license_secret = {ARN}");
+        choices.maybe(text, "license_json_key", &["\"key\""]);
+        choices.maybe(text, "license_kms_key", &KEYS[2..]);
+    }
     if line < "24.10" {
         choices.maybe(text, "external_tcp", &FLAGS);
     }

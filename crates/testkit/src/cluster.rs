@@ -69,7 +69,7 @@ impl<'a> Cluster<'a> {
         let deployed = Deployed::create(ground.deployment, ground.aws);
         let dns = DnsServer::start(ground.aws).await?;
         let slot = |node| Slot { node, environment: Vec::new(), tasks_so_far: 0, running: None };
-        let nodes: Vec<_> = ground.deployment.nodes().iter().map(slot).collect();
+        let nodes: Vec<_> = ground.deployment.members().map(slot).collect();
         let image_files = authority_files(&nodes[0], ground.root)?;
         Ok(Self { ground, deployed, dns, image_files, nodes })
     }

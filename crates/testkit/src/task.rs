@@ -56,7 +56,7 @@ impl Deployed {
             secrets: deployment.logins().map(secret).collect(),
             ca_secret: deployment.ca_secret_name().map(|name| aws.secrets(|secrets| secrets.create(&name, None))),
             client_service: service(deployment.name().as_str()),
-            node_services: deployment.nodes().iter().map(node_service).collect(),
+            node_services: deployment.members().map(node_service).collect(),
         }
     }
 

@@ -40,7 +40,7 @@ const HEADER: &str = "\
 pub fn compose(deployment: &Deployment) -> String {
     let mut services = vec![(AWS.to_owned(), aws(deployment))];
     let mut volumes = vec![(format!("{AWS}-state"), Yaml::NOTHING)];
-    for (number, node) in (0..).zip(deployment.nodes()) {
+    for (number, node) in (0..).zip(deployment.members()) {
         services.push((node.name().to_owned(), pause(deployment, node, number)));
         let task = node.task();
         services.extend(
@@ -139,7 +139,7 @@ fn aws(deployment: &Deployment) -> Yaml {
     ];
     command.extend(deployment.logins().map(|login| format!("--secret={login}={}", deployment.secret_name(login))));
     command.extend(deployment.ca_secret_name().map(|name| format!("--empty-secret={name}")));
-    command.extend(deployment.nodes().iter().map(|node| format!("--task={}={}", node.name(), node.host())));
+    command.extend(deployment.members().map(|node| format!("--task={}={}", node.name(), node.host())));
     let mut service = vec![("image", image("AWS", &own_image("aws-double"))), ("command", literals(&command))];
     service.extend(hardened());
     service.extend([
@@ -166,10 +166,14 @@ fn pause(deployment: &Deployment, node: &Node, number: u16) -> Yaml {
         .find(|container| matches!(container.name, ContainerName::Certgen | ContainerName::Guard));
     let guard_image = certgen.map_or_else(|| image("CERTGEN", &own_image(Program::Certgen.as_str())), task_image);
     let port = deployment.port();
-    let aliases = list([text(node.host()), text(deployment.client_host())]);
+    let mut aliases = vec![text(node.host())];
+    if !node.is_read_only_replica() {
+        aliases.push(text(deployment.client_host()));
+    }
+    let aliases = list(aliases);
     let published = format!(
-        "127.0.0.1:${{PORT_NODE_{}:-{}}}:{port}",
-        number + 1,
+        "127.0.0.1:${{PORT_{}:-{}}}:{port}",
+        node.name().to_uppercase().replace('-', "_"),
         port.checked_add(number).unwrap_or(port - number)
     );
     let mut service = vec![

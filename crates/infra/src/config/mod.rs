@@ -1,6 +1,7 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod license;
 mod network;
 mod reference;
 mod schema;
@@ -20,8 +21,8 @@ use crate::image::ImageReference;
 use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
 use crate::server::{self as servers, ServerOption};
 use crate::values::{
-    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RecoveryPointArn, RoleArn,
-    ServerLine,
+    BuildDirectory, CatchUp, ClusterSize, DeploymentName, FargateSize, JsonKey, KeyArn, Namespace, Qualifier,
+    RecoveryPointArn, RoleArn, SecretArn, ServerLine,
 };
 
 pub use self::reference::reference;
@@ -40,6 +41,7 @@ pub struct Config {
     pub(crate) namespace: Namespace,
     pub(crate) server: Server,
     pub(crate) nodes: ClusterSize,
+    pub(crate) read_only_replicas: u8,
     pub(crate) access: Access,
     pub(crate) network: Network,
     pub(crate) discovery: Discovery,
@@ -63,7 +65,18 @@ pub(crate) struct Server {
     pub(crate) uid: u32,
     pub(crate) external_tcp: bool,
     pub(crate) log_volume: bool,
+    pub(crate) license: Option<License>,
     pub(crate) options: Vec<ServerOption>,
+}
+
+/// Where the key of the vendor's licence is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct License {
+    pub(crate) secret: SecretArn,
+    /// Otherwise the secret is the key.
+    pub(crate) json_key: Option<JsonKey>,
+    /// What the secret is encrypted with; otherwise it is the account's own key for Secrets Manager.
+    pub(crate) kms_key: Option<KeyArn>,
 }
 
 /// That the data may have been opened by another line before.
@@ -102,6 +115,8 @@ pub(crate) struct Logs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Deploy {
     pub(crate) platform_version: PlatformVersion,
+    /// How long a node may take before its health counts.
+    pub(crate) max_catch_up: CatchUp,
     /// Otherwise a new one for each node.
     pub(crate) execution_role: Option<RoleArn>,
     pub(crate) cdk_qualifier: Qualifier,
@@ -207,6 +222,12 @@ impl Config {
                 ),
             );
         }
+        if self.server.license.is_some() && self.deploy.execution_role.is_some() {
+            warn(
+                "server.license_secret",
+                "the role in deploy.execution_role must be allowed to read it, and to use the key that it is encrypted with",
+            );
+        }
         if !servers::was_watched(self.server.line) {
             warn("server.line", "how this line behaves is known from its source alone");
         }
@@ -250,7 +271,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let name = root.text("name", DeploymentName::parse);
     let namespace = root.text("namespace", Namespace::parse);
     let (server, insecure) = root.section("server", server::read);
-    let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
+    let (nodes, read_only_replicas) = root.section("cluster", cluster);
     upgrade::check(root, server.as_ref(), nodes);
     let access = access::read(root, insecure, nodes);
     let network = root.section("network", |section| network::read(section, nodes));
@@ -265,9 +286,15 @@ fn read(root: &Section<'_>) -> Option<Config> {
     });
     let deploy = root.section("deploy", |deploy| {
         let platform_version = deploy.choice("platform_version");
+        let max_catch_up = deploy.text("max_catch_up", CatchUp::parse);
         let execution_role = deploy.text("execution_role", RoleArn::parse);
         let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
-        Some(Deploy { platform_version: platform_version?, execution_role, cdk_qualifier: cdk_qualifier? })
+        Some(Deploy {
+            platform_version: platform_version?,
+            max_catch_up: max_catch_up?,
+            execution_role,
+            cdk_qualifier: cdk_qualifier?,
+        })
     });
     let tags = tags::read(root);
     root.finish();
@@ -277,6 +304,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         namespace: namespace?,
         server: server?,
         nodes: nodes?,
+        read_only_replicas: read_only_replicas?,
         access: access?,
         network: network?,
         discovery: discovery?,
@@ -287,6 +315,22 @@ fn read(root: &Section<'_>) -> Option<Config> {
         deploy: deploy?,
         tags: tags?,
     })
+}
+
+fn cluster(section: &Section<'_>) -> (Option<ClusterSize>, Option<u8>) {
+    let nodes = section.integer("nodes", ClusterSize::new);
+    let replicas = section.number("read_only_replicas");
+    if let (Some(nodes), Some(replicas @ 1..)) = (nodes, replicas)
+        && !nodes.is_cluster()
+    {
+        section.mistake(
+            "read_only_replicas",
+            format!(
+                "`{replicas}` does not go with a single node, which nobody can replicate; allowed is 0, or more nodes"
+            ),
+        );
+    }
+    (nodes, replicas)
 }
 
 fn images(section: &Section<'_>) -> Images {

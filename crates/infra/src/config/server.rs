@@ -1,7 +1,7 @@
 //! The server, its task, and whether it is to be secured.
 
 use super::section::Section;
-use super::{Server, upgrade};
+use super::{Server, license, upgrade};
 use crate::server::{self, ServerOption};
 use crate::values::{FargateCpu, FargateSize, ServerLine};
 
@@ -44,6 +44,7 @@ pub(super) fn read(section: &Section<'_>) -> (Option<Server>, Option<Insecure>) 
     let uid = section.number("uid");
     let uid = if section.has("uid") { uid } else { line.map(|line| server::image(line).uid) };
     let log_volume = section.flag("log_volume");
+    let license = license::read(section, line);
     let options = section.options("options", |name, value| ServerOption::parse(line, name, value));
     let (wanted, exposed) = (section.flag("insecure"), section.flag("insecure_exposed"));
     if let (Some(false), Some(true)) = (wanted, exposed) {
@@ -59,6 +60,7 @@ pub(super) fn read(section: &Section<'_>) -> (Option<Server>, Option<Insecure>) 
             uid: uid?,
             external_tcp: external_tcp?,
             log_volume: log_volume?,
+            license,
             options: options?,
         })
     };

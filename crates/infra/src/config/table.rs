@@ -113,7 +113,7 @@ pub(crate) static ROOT: Table = Table {
             Always(Sample::Text("eventstore")),
             "Prefix of everything: stacks (<name>-StatefulResources, <name>-EventStore), secrets (<name>/admin, <name>/ops),\n\
              DNS names (<name>.<namespace> for clients). 1 to 32 lower-case letters, digits and inner hyphens, starting with a\n\
-             letter and not ending in -node-<number>.",
+             letter and not ending in -node-<number> or -replica-<number>.",
         ),
         text(
             "namespace",
@@ -216,6 +216,21 @@ static SERVER: Table = Table {
             Or(Sample::Flag(false)),
             "Allow `insecure` together with a public address or `network.admin_cidr`.",
         ),
+        text(
+            "license_secret",
+            SECRET,
+            Maybe(Sample::Text("arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/license-AbCdEf")),
+            "A secret with the key of the vendor's licence, which ECS gives the server when it starts it; 24.10 and later lines. Its ARN,\n\
+             with the six characters at its end; the name of the value, if the secret is JSON; and the ARN of the key that it is\n\
+             encrypted with, if that is another than the account's own for Secrets Manager: who starts the task must be able to use it.",
+        ),
+        text("license_json_key", Like("[A-Za-z0-9_.-]{1,128}"), Maybe(Sample::Text("key")), ""),
+        text(
+            "license_kms_key",
+            Like(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}"),
+            Maybe(Sample::Text("arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef")),
+            "",
+        ),
         key(
             "options",
             Options,
@@ -230,15 +245,25 @@ static SERVER: Table = Table {
 
 static CLUSTER: Table = Table {
     doc: "",
-    keys: &[key(
-        "nodes",
-        Integer(Integers::OneOf(&[1, 3, 5, 7])),
-        Or(Sample::Integer(1)),
-        "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
+    keys: &[
+        key(
+            "nodes",
+            Integer(Integers::OneOf(&[1, 3, 5, 7])),
+            Or(Sample::Integer(1)),
+            "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
          writes while more than half of its nodes live. Decide before the first deployment: the subnets of one node and of a\n\
          cluster lie differently. An update of the tasks replaces all nodes at once; the cluster is away until they are back.\n\
          Five or seven nodes make a template that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
-    )],
+        ),
+        key(
+            "read_only_replicas",
+            Integer(Integers::Between(0, 8)),
+            Or(Sample::Integer(0)),
+            "Nodes of a cluster besides, 0 to 8, that copy the database for readers and have no vote: `replica-1`, … in one zone each in\n\
+             turn. Clients do not find them under <name>.<namespace>, but through the cluster's gossip (nodePreference=readOnlyReplica) or\n\
+             under their own names, <name>-replica-1.<namespace>. Five tasks together need `cdk bootstrap`, as five nodes do.",
+        ),
+    ],
 };
 
 static CERTIFICATES: Table = Table {
@@ -565,6 +590,13 @@ static DEPLOY: Table = Table {
             OneOf(&["1.4.0", "LATEST"]),
             Or(Sample::Text("1.4.0")),
             "Platform version of Fargate: \"1.4.0\" or \"LATEST\".",
+        ),
+        text(
+            "max_catch_up",
+            Like("[0-9]{1,10}[smhd]"),
+            Or(Sample::Text("3h")),
+            "How long a node may take to open its database and to catch up before ECS judges its health: \"90m\", \"3h\", \"2d\". Shorter than\n\
+             a large database needs, and its task is replaced again and again.",
         ),
         text(
             "execution_role",

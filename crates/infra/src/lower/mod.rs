@@ -4,6 +4,7 @@ mod backup;
 mod consumer;
 mod data;
 mod encryption;
+mod license;
 mod network;
 mod repositories;
 mod roles;

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
+use super::{elastic_file_system_arn, encryption, file_system_arn, license, policy, secret_arn, statement, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{Deployment, Task, Volume};
+use crate::model::{Deployment, NodeId, Task, Volume};
 
 /// What ECS itself needs to start the task.
 pub(super) fn execution(
@@ -31,6 +31,7 @@ pub(super) fn execution(
         statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
         statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
     }
+    statements.extend(license::statements(shared.deployment));
     role(shared, template, id, "starts the task", "start", &statements)
 }
 
@@ -45,51 +46,25 @@ pub(super) fn pull(repositories: &Value) -> [Value; 2] {
 }
 
 /// What the programs in the task call. One role serves all containers of a task.
-pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, number: usize) -> LogicalId {
+pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, node: NodeId) -> LogicalId {
     let deployment = shared.deployment;
-    let mut statements = vec![mount(shared, number)];
+    let mut statements = vec![mount(shared, node)];
     let secrets: Vec<_> = deployment.logins().map(|login| secret_arn(deployment, login)).collect();
+    let has_vote = matches!(node, NodeId::Voter(_));
     if !secrets.is_empty() {
-        statements.push(statement(
-            "KeepCredentials",
-            &[
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:ListSecretVersionIds",
-                "secretsmanager:PutSecretValue",
-                "secretsmanager:UpdateSecretVersionStage",
-            ],
-            &json!(secrets),
-        ));
+        let (look, change) = (
+            ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:ListSecretVersionIds"],
+            ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"],
+        );
+        // Beside a read-only replica nobody leads, and only the leader's sidecar changes a password.
+        statements.push(if has_vote {
+            statement("KeepCredentials", &[look.as_slice(), &change].concat(), &json!(secrets))
+        } else {
+            statement("LookAtCredentials", &look, &json!(secrets))
+        });
     }
-    let zone = json!({"Fn::Sub": [
-        "arn:${AWS::Partition}:route53:::hostedzone/${Zone}",
-        {"Zone": shared.hosted_zone},
-    ]});
-    statements.extend([
-        statement(
-            "RegisterNode",
-            &[
-                "servicediscovery:DeregisterInstance",
-                "servicediscovery:GetInstance",
-                "servicediscovery:ListInstances",
-                "servicediscovery:RegisterInstance",
-            ],
-            &shared.client_service.attribute("Arn"),
-        ),
-        // Operations have no ARN.
-        statement("FollowRegistration", &["servicediscovery:GetOperation"], &json!("*")),
-        // Cloud Map writes the records with the rights of its caller (aws-contract §3.2).
-        statement("WriteDnsRecords", &["route53:ChangeResourceRecordSets", "route53:GetHostedZone"], &zone),
-        statement("FindHostedZone", &["route53:ListHostedZonesByName"], &json!("*")),
-    ]);
-    if deployment.nodes().len() > 1 {
-        // The agent asks ECS with this role. A task's own ARN is known only once it runs.
-        let tasks = json!({"Fn::Sub": [
-            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
-            {"Cluster": shared.cluster.reference()},
-        ]});
-        statements.push(statement("ProtectTask", &["ecs:UpdateTaskProtection"], &tasks));
+    if has_vote {
+        statements.extend(of_a_voter(shared));
     }
     if deployment.ca_secret_name().is_some() {
         statements.push(statement(
@@ -107,11 +82,45 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, numbe
     role(shared, template, id, "what the node's containers call", "node", &statements)
 }
 
+/// What the sidecar of a node that votes does for it: it lists it for clients, and keeps ECS from stopping it at a bad time.
+fn of_a_voter(shared: &Shared<'_>) -> Vec<Value> {
+    let zone = json!({"Fn::Sub": [
+        "arn:${AWS::Partition}:route53:::hostedzone/${Zone}",
+        {"Zone": shared.hosted_zone},
+    ]});
+    let mut statements = vec![
+        statement(
+            "RegisterNode",
+            &[
+                "servicediscovery:DeregisterInstance",
+                "servicediscovery:GetInstance",
+                "servicediscovery:ListInstances",
+                "servicediscovery:RegisterInstance",
+            ],
+            &shared.client_service.attribute("Arn"),
+        ),
+        // Operations have no ARN.
+        statement("FollowRegistration", &["servicediscovery:GetOperation"], &json!("*")),
+        // Cloud Map writes the records with the rights of its caller (aws-contract §3.2).
+        statement("WriteDnsRecords", &["route53:ChangeResourceRecordSets", "route53:GetHostedZone"], &zone),
+        statement("FindHostedZone", &["route53:ListHostedZonesByName"], &json!("*")),
+    ];
+    if shared.deployment.nodes().len() > 1 {
+        // The agent asks ECS with this role. A task's own ARN is known only once it runs.
+        let tasks = json!({"Fn::Sub": [
+            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
+            {"Cluster": shared.cluster.reference()},
+        ]});
+        statements.push(statement("ProtectTask", &["ecs:UpdateTaskProtection"], &tasks));
+    }
+    statements
+}
+
 /// Through its own access points, and not as root.
-fn mount(shared: &Shared<'_>, number: usize) -> Value {
+fn mount(shared: &Shared<'_>, node: NodeId) -> Value {
     let deployment = shared.deployment;
     let access_point = |volume: Volume| {
-        elastic_file_system_arn("access-point", &deployment.import(&Export::access_point_id(number, volume)))
+        elastic_file_system_arn("access-point", &deployment.import(&Export::access_point_id(node, volume)))
     };
     let access_points = if deployment.config().server.log_volume {
         json!([access_point(Volume::Data), access_point(Volume::Logs)])

@@ -7,15 +7,13 @@ use super::network::imported_subnets;
 use super::{BuiltImages, encryption, export, roles, task};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{ContainerName, Deployment, Discovery, Node};
+use crate::model::{ContainerName, Deployment, Discovery, Node, NodeId};
 use crate::server::EXTERNAL_TCP_PORT;
 
 /// How long a client may remember an address, in seconds.
 const DNS_TTL: u32 = 10;
 /// How long a resolver may remember that a name does not exist, in seconds (the namespace's SOA record).
 const NEGATIVE_DNS_TTL: u32 = 5;
-/// How long a large database may take to catch up before ECS judges the task's health, in seconds: 3 h.
-const MAX_CATCH_UP: u32 = 3 * 3600;
 
 /// What all nodes share.
 pub(super) struct Shared<'a> {
@@ -32,8 +30,8 @@ pub(super) struct Shared<'a> {
 pub(super) fn lower(deployment: &Deployment, built: &BuiltImages) -> Template {
     let mut template = Template::new(format!("{}: EventStoreDB on ECS Fargate", deployment.name()));
     let shared = Shared::new(&mut template, deployment, built);
-    for (number, node) in (1..).zip(deployment.nodes()) {
-        shared.node(&mut template, number, node);
+    for node in deployment.members() {
+        shared.node(&mut template, node);
     }
     shared.exports(&mut template);
     template
@@ -69,19 +67,19 @@ impl<'a> Shared<'a> {
         Self { deployment, built, cluster, namespace, hosted_zone, client_service }
     }
 
-    fn node(&self, template: &mut Template, number: usize, node: &Node) {
-        let id = |what: &str| format!("Node{number}{what}");
+    fn node(&self, template: &mut Template, node: &Node) {
+        let id = |what: &str| format!("{}{what}", node.id());
         let name = format!("{}-{}", self.deployment.name(), node.name());
         let registry = discovery(template, &id("Discovery"), &self.namespace, &name);
         let containers = &node.task().containers;
         let groups: Vec<_> =
-            containers.iter().map(|container| self.log_group(template, number, container.name)).collect();
+            containers.iter().map(|container| self.log_group(template, node.id(), container.name)).collect();
         let execution_role = match &self.deployment.config().deploy.execution_role {
             Some(arn) => json!(arn.as_str()),
             None => roles::execution(self, template, &id("ExecutionRole"), node.task(), &groups).attribute("Arn"),
         };
-        let task_role = roles::task(self, template, &id("TaskRole"), number).attribute("Arn");
-        let definition = task::definition(self, node, number, &groups, &execution_role, &task_role);
+        let task_role = roles::task(self, template, &id("TaskRole"), node.id()).attribute("Arn");
+        let definition = task::definition(self, node, &groups, &execution_role, &task_role);
         let task = template.add(id("Task"), definition);
         let config = self.deployment.config();
         // No service waits for another. So an update replaces all tasks at once, which costs a cluster the time of a restart
@@ -105,7 +103,7 @@ impl<'a> Shared<'a> {
                         "DeploymentCircuitBreaker": {"Enable": true, "Rollback": config.may_be_rolled_back()},
                     },
                     "AvailabilityZoneRebalancing": "DISABLED",
-                    "HealthCheckGracePeriodSeconds": MAX_CATCH_UP,
+                    "HealthCheckGracePeriodSeconds": config.deploy.max_catch_up.seconds(),
                     "EnableECSManagedTags": true,
                     "EnableExecuteCommand": false,
                     "PropagateTags": "SERVICE",
@@ -113,7 +111,7 @@ impl<'a> Shared<'a> {
                         "AwsvpcConfiguration": {
                             "AssignPublicIp": if config.network.public_ip() { "ENABLED" } else { "DISABLED" },
                             "SecurityGroups": [self.deployment.import(&Export::NodeSecurityGroupId)],
-                            "Subnets": self.subnets(number),
+                            "Subnets": self.subnets(node.id()),
                         },
                     },
                     "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
@@ -124,16 +122,16 @@ impl<'a> Shared<'a> {
 
     /// A single node may run wherever there is a subnet; each node of a cluster stays in its zone, so that no zone can get
     /// the majority.
-    fn subnets(&self, number: usize) -> Vec<Value> {
+    fn subnets(&self, node: NodeId) -> Vec<Value> {
         let config = self.deployment.config();
         let all = config.network.subnets();
-        let own = (number - 1) % all;
+        let own = (node.number() - 1) % all;
         let zones = (0..all).filter(|zone| !config.nodes.is_cluster() || *zone == own);
         let subnets = imported_subnets(self.deployment);
         zones.map(|zone| subnets[zone].clone()).collect()
     }
 
-    fn log_group(&self, template: &mut Template, number: usize, name: ContainerName) -> LogicalId {
+    fn log_group(&self, template: &mut Template, node: NodeId, name: ContainerName) -> LogicalId {
         let title = match name {
             ContainerName::Certgen => "Certgen",
             ContainerName::Guard => "Guard",
@@ -148,7 +146,7 @@ impl<'a> Shared<'a> {
         let group = Resource::new("AWS::Logs::LogGroup", properties);
         // What the database said is wanted most after somebody took it away (production-review row 13).
         let group = if name == ContainerName::EventStore { group.retained() } else { group };
-        template.add(format!("Node{number}{title}Logs"), group)
+        template.add(format!("{node}{title}Logs"), group)
     }
 
     /// For consumers in other stacks.

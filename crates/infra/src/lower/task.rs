@@ -3,18 +3,19 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{secret_arn, sub};
+use super::{license, secret_arn, sub};
 use crate::cfn::{LogicalId, Resource};
 use crate::exports::Export;
 use crate::image::{EcrRepository, ImageReference};
-use crate::model::{Condition, Container, ContainerName, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume};
+use crate::model::{
+    Condition, Container, ContainerName, Image, Node, NodeId, PASSWORD_KEY, Task, Value as Setting, Volume,
+};
 use crate::values::{BuiltInUser, Qualifier};
 
 /// A node's task definition; `log_groups` are those of its containers, in their order.
 pub(super) fn definition(
     shared: &Shared<'_>,
     node: &Node,
-    number: usize,
     log_groups: &[LogicalId],
     execution_role: &Value,
     task_role: &Value,
@@ -33,14 +34,14 @@ pub(super) fn definition(
             "Memory": task.size.memory_mib().to_string(),
             "ExecutionRoleArn": execution_role,
             "TaskRoleArn": task_role,
-            "Volumes": shared.volumes(number, task),
+            "Volumes": shared.volumes(node.id(), task),
             "ContainerDefinitions": containers,
         }),
     )
 }
 
 impl Shared<'_> {
-    fn volumes(&self, number: usize, task: &Task) -> Value {
+    fn volumes(&self, node: NodeId, task: &Task) -> Value {
         let mounted = |volume: &Volume| {
             task.containers.iter().flat_map(|container| &container.mounts).any(|mount| mount.volume == *volume)
         };
@@ -51,7 +52,7 @@ impl Shared<'_> {
                     "FilesystemId": self.deployment.import(&Export::FileSystemId),
                     "TransitEncryption": "ENABLED",
                     "AuthorizationConfig": {
-                        "AccessPointId": self.deployment.import(&Export::access_point_id(number, volume)),
+                        "AccessPointId": self.deployment.import(&Export::access_point_id(node, volume)),
                         "IAM": "ENABLED",
                     },
                 });
@@ -95,10 +96,12 @@ impl Shared<'_> {
         if !container.command.is_empty() {
             set("Command", json!(container.command));
         }
-        if !container.passwords.is_empty() {
-            let passwords =
-                container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
-            set("Secrets", Value::Array(passwords.collect()));
+        let passwords =
+            container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
+        let license = license::variable(self.deployment).filter(|_| container.name == ContainerName::EventStore);
+        let secrets: Vec<_> = passwords.chain(license).collect();
+        if !secrets.is_empty() {
+            set("Secrets", Value::Array(secrets));
         }
         if !container.ports.is_empty() {
             let ports = container.ports.iter().map(|port| json!({"ContainerPort": port, "Protocol": "tcp"}));
@@ -183,7 +186,12 @@ pub(super) fn reference_arn(image: &ImageReference) -> Option<Value> {
 
 /// One value of a secret that is JSON, for ECS (AWS, "Pass Secrets Manager secrets through environment variables").
 pub(super) fn secret_value(arn: &Value, key: &str) -> Value {
-    json!({"Fn::Join": ["", [arn, format!(":{key}::")]]})
+    json!({"Fn::Join": ["", [arn, value_of(key)]]})
+}
+
+/// What follows the ARN of the secret.
+pub(super) fn value_of(key: &str) -> String {
+    format!(":{key}::")
 }
 
 /// A container does not wait for its log; under pressure lines may be lost.

@@ -4,6 +4,7 @@ mod access;
 mod data;
 mod encryption;
 mod network;
+mod node;
 mod task;
 
 use crate::config::{Config, Mistake, OwnImages};
@@ -14,51 +15,32 @@ pub(crate) use self::access::{Access, CaSource, Secret, Secured};
 pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
 pub(crate) use self::encryption::Encryption;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
+pub use self::node::Node;
+pub(crate) use self::node::NodeId;
 pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
-
-/// One node of the deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    name: String,
-    host: String,
-    task: Task,
-}
-
-impl Node {
-    /// `node-1`: the instance id in Cloud Map, and the node's directory on the file system.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The node's own DNS name, which it advertises.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// What runs it.
-    pub fn task(&self) -> &Task {
-        &self.task
-    }
-}
 
 /// A whole deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     config: Config,
     nodes: Vec<Node>,
+    replicas: Vec<Node>,
 }
 
 impl Deployment {
     /// The deployment that a configuration describes.
     pub fn new(config: Config) -> Self {
-        let names: Vec<_> = config.nodes.numbers().map(|number| format!("node-{number}")).collect();
-        let hosts: Vec<_> = names.iter().map(|name| format!("{}-{name}.{}", config.name, config.namespace)).collect();
-        let nodes = names.into_iter().zip(&hosts).map(|(name, host)| {
-            let others: Vec<_> = hosts.iter().filter(|other| *other != host).cloned().collect();
-            let task = task::task(&config, &name, host, &others);
-            Node { name, host: host.clone(), task }
-        });
-        Self { nodes: nodes.collect(), config }
+        let host = |id: NodeId| format!("{}-{}.{}", config.name, id.name(), config.namespace);
+        let voters: Vec<_> = config.nodes.numbers().map(NodeId::Voter).collect();
+        let node = |id: NodeId| {
+            // What everybody is told of: those that vote.
+            let others: Vec<_> = voters.iter().filter(|other| **other != id).map(|other| host(*other)).collect();
+            let task = task::task(&config, id, &host(id), &others);
+            Node { id, name: id.name(), host: host(id), task }
+        };
+        let nodes = voters.iter().copied().map(node).collect();
+        let replicas = (1..=config.read_only_replicas).map(NodeId::Replica).map(node).collect();
+        Self { config, nodes, replicas }
     }
 
     /// The prefix of everything.
@@ -91,9 +73,14 @@ impl Deployment {
         self.config.server.uid
     }
 
-    /// The nodes.
+    /// The nodes that vote, which are all but read-only replicas.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The nodes, and after them the read-only replicas: everything that has a task.
+    pub fn members(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().chain(&self.replicas)
     }
 
     /// The users of applications.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Access, ApplicationUser, CaSource, Secret, Secured};
+use super::{Access, ApplicationUser, CaSource, NodeId, Secret, Secured};
 use crate::config::{Config, OwnImages};
 use crate::image::ImageReference;
 use crate::server::{self, EXTERNAL_TCP_PORT, Member, REPLICATION_PORT};
@@ -208,15 +208,16 @@ pub(super) fn client_host(config: &Config) -> String {
     format!("{}.{}", config.name, config.namespace)
 }
 
-pub(super) fn task(config: &Config, node: &str, host: &str, others: &[String]) -> Task {
+/// The task of a node; `others` are the names of all other nodes that vote.
+pub(super) fn task(config: &Config, node: NodeId, host: &str, others: &[String]) -> Task {
     let containers = match &config.access {
         Access::Secured(secured) => vec![
-            certgen(config, secured, host),
-            eventstore(config, host, others),
+            certgen(config, secured, node, host),
+            eventstore(config, node, host, others),
             bootstrap(config, node, host, others),
         ],
         Access::Insecure => {
-            vec![guard(config), eventstore(config, host, others), bootstrap(config, node, host, others)]
+            vec![guard(config), eventstore(config, node, host, others), bootstrap(config, node, host, others)]
         }
     };
     Task { size: config.server.size, containers }
@@ -254,7 +255,7 @@ fn own_image(config: &Config, program: Program) -> Image {
 
 /// What certgen publishes and bootstrap renews. Both read it with certgen's parser, for two opinions would replace each
 /// other's certificates.
-fn certificates(config: &Config, secured: &Secured, host: &str) -> Vec<(String, Value)> {
+fn certificates(config: &Config, secured: &Secured, node: NodeId, host: &str) -> Vec<(String, Value)> {
     let mut environment = match &secured.ca {
         CaSource::Secret(_) => {
             let mut environment = variables([("CERTGEN_CA_SOURCE", "secret".to_owned())]);
@@ -270,15 +271,20 @@ fn certificates(config: &Config, secured: &Secured, host: &str) -> Vec<(String, 
             ("CERTGEN_CA_KEY", key.to_string()),
         ]),
     };
+    let names = match node {
+        NodeId::Voter(_) => format!("{host},{}", client_host(config)),
+        // Clients do not find it under their name.
+        NodeId::Replica(_) => host.to_owned(),
+    };
     environment.extend(variables([
-        ("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config))),
+        ("CERTGEN_DNS_NAMES", names),
         ("CERTGEN_SERVER_LINE", config.server.line.as_str().to_owned()),
     ]));
     environment
 }
 
-fn certgen(config: &Config, secured: &Secured, host: &str) -> Container {
-    let mut environment = certificates(config, secured, host);
+fn certgen(config: &Config, secured: &Secured, node: NodeId, host: &str) -> Container {
+    let mut environment = certificates(config, secured, node, host);
     if matches!(secured.ca, CaSource::Secret(_)) {
         environment.push(("AWS_REGION".to_owned(), Value::Region));
     }
@@ -318,7 +324,7 @@ fn init(config: &Config, name: ContainerName) -> Container {
     }
 }
 
-fn eventstore(config: &Config, host: &str, others: &[String]) -> Container {
+fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> Container {
     let server = &config.server;
     let insecure = config.access == Access::Insecure;
     let built = server::image(server.line);
@@ -327,8 +333,9 @@ fn eventstore(config: &Config, host: &str, others: &[String]) -> Container {
     let member = Member {
         host,
         port: server.port,
-        voters: others.len() + 1,
+        voters: config.nodes.count(),
         seeds: others,
+        is_read_only_replica: matches!(node, NodeId::Replica(_)),
         insecure,
         external_tcp: server.external_tcp,
         log_files: server.log_volume,
@@ -409,10 +416,10 @@ fn credentials(config: &Config, secured: &Secured) -> Vec<(String, Value)> {
     environment
 }
 
-fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Container {
+fn bootstrap(config: &Config, node: NodeId, host: &str, others: &[String]) -> Container {
     let port = config.server.port;
     let mut environment =
-        variables([("BOOTSTRAP_NODE_NAME", node.to_owned()), ("BOOTSTRAP_SERVER", format!("127.0.0.1:{port}"))]);
+        variables([("BOOTSTRAP_NODE_NAME", node.name()), ("BOOTSTRAP_SERVER", format!("127.0.0.1:{port}"))]);
     match &config.access {
         Access::Secured(_) => environment.extend(variables([
             ("BOOTSTRAP_SERVER_NAME", "localhost".to_owned()),
@@ -433,18 +440,21 @@ fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Cont
             ("BOOTSTRAP_PEERS", others.join(",")),
         ]));
     }
+    if let NodeId::Replica(_) = node {
+        environment.extend(variables([("BOOTSTRAP_READ_ONLY_REPLICA", "true".to_owned())]));
+    }
     if let Access::Secured(secured) = &config.access {
         environment.extend(credentials(config, secured));
     }
-    environment.extend([
-        ("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService),
-        ("AWS_REGION".to_owned(), Value::Region),
-    ]);
+    if let NodeId::Voter(_) = node {
+        environment.push(("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService));
+    }
+    environment.push(("AWS_REGION".to_owned(), Value::Region));
     if let Access::Secured(secured) = &config.access
         // The files of an authority are in certgen's image alone.
         && !matches!(secured.ca, CaSource::Files { .. })
     {
-        environment.extend(certificates(config, secured, host));
+        environment.extend(certificates(config, secured, node, host));
     }
     Container {
         name: ContainerName::Bootstrap,

@@ -21,6 +21,7 @@ pub(crate) const REPLICATION_PORT: u16 = 1112;
 pub(crate) const EXTERNAL_TCP_PORT: u16 = 1113;
 
 /// A node, how it serves, and those it finds its cluster by.
+#[expect(clippy::struct_excessive_bools, reason = "they are options that are true or false")]
 pub(crate) struct Member<'a> {
     /// The name it is reached by.
     pub(crate) host: &'a str,
@@ -30,6 +31,8 @@ pub(crate) struct Member<'a> {
     pub(crate) voters: usize,
     /// The names of the other nodes that vote; empty for a single node.
     pub(crate) seeds: &'a [String],
+    /// Whether it copies the database and does not vote.
+    pub(crate) is_read_only_replica: bool,
     /// Whether it serves without TLS and passwords.
     pub(crate) insecure: bool,
     /// Whether it listens for the old TCP protocol.
@@ -57,6 +60,12 @@ pub(crate) fn first_passwords(line: ServerLine) -> Vec<(String, BuiltInUser)> {
 /// Whether a new database of the line can be born with other passwords than the default ones.
 pub(crate) fn has_first_passwords(line: ServerLine) -> bool {
     knows(line, "DEFAULT_ADMIN_PASSWORD")
+}
+
+/// The variable with the key of the vendor's licence, if the line asks for one.
+pub(crate) fn license_variable(line: ServerLine) -> Option<String> {
+    let name = "LICENSING__LICENSE_KEY";
+    knows(line, name).then(|| format!("{}{name}", image(line).prefix))
 }
 
 /// Whether the line can be asked to listen for the old TCP protocol.
@@ -95,6 +104,9 @@ pub(crate) fn environment(line: ServerLine, member: &Member<'_>) -> Vec<(String,
     if !member.seeds.is_empty() {
         // With its default, true, seeds are ignored, and a name is resolved once in the life of a process (contract §6).
         all.extend([("DISCOVER_VIA_DNS", "false"), ("GOSSIP_SEED", &seeds)]);
+    }
+    if member.is_read_only_replica {
+        all.push(("READ_ONLY_REPLICA", "true"));
     }
     all.extend([
         ("NODE_IP", "0.0.0.0"),
@@ -137,8 +149,9 @@ mod tests {
     fn members(line: ServerLine, others: &[String]) -> Vec<Member<'_>> {
         let mut members = Vec::new();
         for seeds in [&[], others] {
-            for flags in 0..8_u8 {
-                let [insecure, log_files, external_tcp] = [1, 2, 4].map(|flag| flags & flag != 0);
+            for flags in 0..16_u8 {
+                let [insecure, log_files, external_tcp, is_read_only_replica] =
+                    [1, 2, 4, 8].map(|flag| flags & flag != 0);
                 if !external_tcp || knows_external_tcp(line) {
                     let voters = seeds.len() + 1;
                     let member = Member {
@@ -146,6 +159,7 @@ mod tests {
                         port: 2113,
                         voters,
                         seeds,
+                        is_read_only_replica,
                         insecure,
                         external_tcp,
                         log_files,

@@ -2,6 +2,7 @@
 
 mod aws;
 mod cidr;
+mod duration;
 mod fargate;
 mod time;
 
@@ -13,6 +14,7 @@ pub(crate) use self::aws::{
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;
+pub(crate) use self::duration::CatchUp;
 pub use self::fargate::FargateSize;
 pub(crate) use self::fargate::{CPU_UNITS, FargateCpu, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};
 pub(crate) use self::time::TimeOfDay;
@@ -84,6 +86,10 @@ pub(crate) struct BuildDirectory(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContainerPath(String);
 
+/// The name of a value in a secret that is JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JsonKey(String);
+
 /// How many nodes there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClusterSize(u8);
@@ -103,6 +109,11 @@ impl ClusterSize {
     /// Whether there are nodes that must find each other.
     pub(crate) fn is_cluster(self) -> bool {
         self.0 > 1
+    }
+
+    /// How many nodes that is.
+    pub(crate) fn count(self) -> usize {
+        self.0.into()
     }
 
     /// The number of each node, from 1.
@@ -204,9 +215,13 @@ impl DeploymentName {
             ));
         }
         // In one namespace the clients' name of `orders-node-1` would be the first node's name of `orders`.
-        let number = text.rsplit_once("-node-").map(|(_, number)| number);
-        if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
-            return Err(format!("`{text}` ends like the name of a node; allowed is any end but `-node-` and a number"));
+        for kind in ["-node-", "-replica-"] {
+            let number = text.rsplit_once(kind).map(|(_, number)| number);
+            if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+                return Err(format!(
+                    "`{text}` ends like the name of a node; allowed is any end but `{kind}` and a number"
+                ));
+            }
         }
         Ok(Self(text.to_owned()))
     }
@@ -356,7 +371,22 @@ macro_rules! shown_text {
     )*};
 }
 
-shown_text!(ContainerPath, ResourceName, Qualifier);
+shown_text!(ContainerPath, ResourceName, Qualifier, JsonKey);
+
+impl JsonKey {
+    /// ECS separates the parts of a reference with colons (AWS, "Pass Secrets Manager secrets through environment variables").
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let good = (1..=128).contains(&text.len()) && text.bytes().all(known);
+        good.then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("`{text}` is not a key in a secret; allowed are 1 to 128 letters, digits and `_.-`"))
+    }
+
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl ContainerPath {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -372,12 +402,31 @@ mod tests {
 
     #[test]
     fn a_name_is_a_dns_label_that_no_node_has() {
-        for good in ["a", "orders", "orders-2", "orders-node", "orders-node-a", "node-1", &"a".repeat(32)] {
+        for good in [
+            "a",
+            "orders",
+            "orders-2",
+            "orders-node",
+            "orders-node-a",
+            "node-1",
+            "orders-replica",
+            "replica-1",
+            &"a".repeat(32),
+        ] {
             assert!(DeploymentName::parse(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "Orders", "2orders", "orders-", "or_ders", "or.ders", "örders", "orders-node-1", &"a".repeat(33)]
-        {
+        for bad in [
+            "",
+            "Orders",
+            "2orders",
+            "orders-",
+            "or_ders",
+            "or.ders",
+            "örders",
+            "orders-node-1",
+            "orders-replica-12",
+            &"a".repeat(33),
+        ] {
             assert!(DeploymentName::parse(bad).is_err(), "{bad}");
         }
     }
@@ -425,6 +474,16 @@ mod tests {
         }
         for bad in ["", "0d", "3651d", "90", "12h", "-1d", "d", "Never"] {
             assert!(RotationPeriod::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_a_secret_has_no_colon() {
+        for good in ["key", "license.key_1-x", &"a".repeat(128)] {
+            assert!(JsonKey::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a:b", "a b", "ä", &"a".repeat(129)] {
+            assert!(JsonKey::parse(bad).is_err(), "{bad}");
         }
     }
 

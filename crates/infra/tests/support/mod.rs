@@ -13,9 +13,19 @@ use infra::{Assembly, Config, Deployment};
 use serde_json::Value;
 
 /// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, the set-up
-/// that everybody knows, and server lines with options, paths and uids of their own.
-pub(crate) const SCENARIOS: [&str; 9] =
-    ["default", "everything", "cluster", "existing", "encrypted", "article", "line-22.10", "line-25.0", "line-26"];
+/// that everybody knows, server lines with options, paths and uids of their own, and read-only replicas.
+pub(crate) const SCENARIOS: [&str; 10] = [
+    "default",
+    "everything",
+    "cluster",
+    "existing",
+    "encrypted",
+    "article",
+    "line-22.10",
+    "line-25.0",
+    "line-26",
+    "replicas",
+];
 
 /// A file or directory of the goldens.
 pub(crate) fn golden(path: &str) -> PathBuf {
