@@ -151,6 +151,8 @@ mod tests {
             let expected: &[&str] = if collide { &["data.root"] } else { &[] };
             assert_eq!(found(&on("a", one), &on("b", two)), expected, "{one} {two}");
         }
+        let replica = format!("{}\ncluster.nodes = 3\ncluster.read_only_replicas = 1", on("a", "/"));
+        assert_eq!(found(&replica, &on("b", "/replica-1/data")), ["data.root"], "a replica has a directory too");
         let other = on("b", "/").replace("fs-01234567", "fs-01234568");
         assert!(found(&on("a", "/"), &other).is_empty(), "another file system");
         assert!(found("name = \"a\"", "name = \"b\"").is_empty(), "one for each");

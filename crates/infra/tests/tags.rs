@@ -100,11 +100,14 @@ fn state_never_depends_on_the_services() {
 #[test]
 fn no_template_names_a_partition() {
     for scenario in SCENARIOS {
-        let written: BTreeSet<_> = text_of(scenario).split('"').map(str::to_owned).collect();
+        let written = text_of(scenario);
+        let written: Vec<_> = written.split('"').filter(|text| text.starts_with("arn:")).collect();
+        // Of a secret that is named in the configuration ECS is told the key as well.
+        let is_written = |text: &str| written.iter().any(|arn| text.starts_with(arn));
         for template in templates(&text_of(scenario)) {
             let mut texts = Vec::new();
             all_texts(&template["Resources"], &mut texts);
-            for text in texts.iter().filter(|text| text.starts_with("arn:") && !written.contains(**text)) {
+            for text in texts.iter().filter(|text| text.starts_with("arn:") && !is_written(text)) {
                 assert!(text.starts_with("arn:${AWS::Partition}:"), "{scenario}: {text}");
             }
         }
