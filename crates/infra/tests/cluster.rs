@@ -245,10 +245,10 @@ fn nodes_reach_each_other_and_nobody_else_is_let_in() {
     }
 }
 
-/// So an update goes node by node. A new cluster comes up all the same, because its first nodes are healthy while there cannot
-/// be one yet: `bootstrap` `health::tests::the_services_of_a_cluster_come_up_and_are_updated_one_after_the_other` plays it.
+/// So an update goes node by node. A new cluster comes up all the same, even if health is waited for, because its first nodes are
+/// healthy while there cannot be one yet: `bootstrap` `health::tests::the_services_of_a_cluster_come_up_and_are_updated_one_after_the_other` plays it.
 #[test]
-fn every_service_waits_for_the_health_of_the_one_before() {
+fn every_service_waits_for_the_one_before() {
     for nodes in [1, 3, 5, 7] {
         let template = template(&deployment(nodes, "24.10"), "EventStore");
         assert!(template["Resources"]["Node1Service"]["DependsOn"].is_null(), "the first waits for none");

@@ -85,7 +85,7 @@ fn seeded_08_health_of_a_container_without_a_check() {
     let text = agent("depends_on = { other = \"HEALTHY\" }") + &and("");
     refused(&text, "containers[0].depends_on.other", &["`HEALTHY`", "no health_check"]);
     let text = agent("depends_on = { eventstore = \"HEALTHY\" }");
-    refused(&text, "containers[0].depends_on.eventstore", &["bootstrap = \"HEALTHY\""]);
+    refused(&text, "containers[0].depends_on.eventstore", &["bootstrap is the one", "allowed is START"]);
 }
 
 #[test]
@@ -371,6 +371,22 @@ fn nothing_that_ends_before_the_server_starts_needs_the_name_of_a_peer() {
     }
 }
 
+/// ECS registers a node's name when all of its containers have started: one that waited for the quorum would be waited for by it.
+#[test]
+fn nothing_that_the_start_of_a_task_waits_for_needs_a_quorum() {
+    let waits = agent("depends_on = { bootstrap = \"HEALTHY\" }");
+    assert!(Config::parse(&waits).is_ok(), "a single node needs nobody");
+    let text = format!("{waits}[cluster]\nnodes = 3");
+    refused(&text, "containers[0].depends_on.bootstrap", &["cluster", "allowed is START"]);
+}
+
+/// What is wrong with a volume does not make its mounts wrong.
+#[test]
+fn a_volume_with_a_mistake_is_still_there() {
+    let text = agent("mounts = [{ volume = \"archive\", path = \"/a\" }]") + EFS + "transit_encryption = false";
+    refused(&text, "volumes[0].transit_encryption", &["allowed is true"]);
+}
+
 /// The same tasks on one machine; a secret is a variable of whoever calls compose.
 #[test]
 fn compose_has_them_too() {
@@ -403,7 +419,12 @@ fn what_a_container_could_take_with_it_is_told() {
     };
     assert_eq!(
         warned(&text_of("containers")),
-        ["containers[0].depends_on.prepare", "containers[2].depends_on.collector", "containers[2].read_only_root"]
+        [
+            "containers[0].depends_on.bootstrap",
+            "containers[0].depends_on.prepare",
+            "containers[2].depends_on.collector",
+            "containers[2].read_only_root",
+        ]
     );
     let reads_key = agent("user = \"1000\"\nmounts = [{ volume = \"certs\", path = \"/certs\", read_only = true }]");
     assert_eq!(warned(&reads_key), ["containers[0].user"]);

@@ -304,7 +304,7 @@ fn containers(choices: &mut Choices<'_>, text: &mut String, closed: bool) -> boo
         }
         text.push_str("health_check = { command = [\"/check\"] }\n");
         let peer = if number == 0 { "bootstrap".to_owned() } else { format!("agent{}", number - 1) };
-        let until = choices.of(&["START", "HEALTHY"]);
+        let until = if number == 0 { "START" } else { choices.of(&["START", "HEALTHY"]) };
         let _ = writeln!(text, "depends_on = {{ {peer} = \"{until}\" }}");
         choices.maybe(text, "start_timeout", &["2", "120"]);
         choices.maybe(text, "stop_timeout", &["2", "120"]);

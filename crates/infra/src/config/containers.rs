@@ -23,6 +23,7 @@ impl Choice for Until {
 pub(super) struct Surroundings<'a> {
     pub(super) server: Option<&'a Server>,
     pub(super) insecure: bool,
+    pub(super) is_cluster: bool,
     pub(super) data: Option<&'a Data>,
     pub(super) deploy: Option<&'a Deploy>,
 }
@@ -49,7 +50,8 @@ struct MountDraft {
 pub(super) fn read(root: &Section<'_>, around: &Surroundings<'_>) -> Option<Extra> {
     let volumes = root.sections("volumes", |section| volume(section, around.data));
     let drafts = root.sections("containers", container);
-    let names = volume_names(root, &volumes);
+    let (names, volumes): (Vec<_>, Vec<_>) = volumes.into_iter().unzip();
+    let names = volume_names(root, &names);
     let local = volumes.iter().flatten().filter(|volume| volume.efs.is_none()).count();
     if local > PREPARED.len() {
         root.mistake("volumes", format!("{local} live as long as the task; allowed are at most {}", PREPARED.len()));
@@ -73,12 +75,13 @@ pub(super) fn warnings(extra: &Extra, server: &Server) -> Vec<Mistake> {
         let mut warn = |key: &str, message: String| {
             warnings.push(Mistake { key: format!("containers[{}].{key}", container.place), message });
         };
+        // The init containers have ended before the server starts.
         let waits = container.depends_on.iter().filter(|(peer, until)| {
-            matches!(peer, Peer::Theirs(_)) && matches!(until, Until::Success | Until::Healthy)
+            *until != Until::Start && !matches!(peer, Peer::Ours(ContainerName::Certgen | ContainerName::Guard))
         });
         for (peer, until) in waits {
             let message = format!(
-                "if {} is never {}, ECS stops the whole task, and the server with it",
+                "until {} is {} the task has not started for ECS, which gives it up in the end, and the server with it",
                 peer.as_str(),
                 until.as_str()
             );
@@ -96,8 +99,16 @@ pub(super) fn warnings(extra: &Extra, server: &Server) -> Vec<Mistake> {
     warnings
 }
 
-fn volume(section: &Section<'_>, data: Option<&Data>) -> Option<ExtraVolume> {
+/// Its name, and all of it; what has a mistake is still a volume that can be mounted.
+fn volume(section: &Section<'_>, data: Option<&Data>) -> (Option<PartName>, Option<ExtraVolume>) {
     let name = section.text("name", PartName::parse);
+    let efs = efs(section, data);
+    let is_right = efs.is_some() || !section.has("file_system");
+    (name.clone(), name.filter(|_| is_right).map(|name| ExtraVolume { name, efs }))
+}
+
+/// Where on which file system it is; `None` if it is on none, or if that has a mistake.
+fn efs(section: &Section<'_>, data: Option<&Data>) -> Option<Efs> {
     let file_system = section.text("file_system", FileSystemId::parse);
     let security_group = section.text("security_group", SecurityGroupId::parse);
     let access_point = section.text("access_point", AccessPointId::parse);
@@ -110,7 +121,7 @@ fn volume(section: &Section<'_>, data: Option<&Data>) -> Option<ExtraVolume> {
                 section.mistake(key, "it belongs to a volume on a file system; add file_system, or take it out");
             }
         }
-        return Some(ExtraVolume { name: name?, efs: None });
+        return None;
     }
     if !section.has("security_group") {
         section.mistake("security_group", "it is missing; file_system needs it");
@@ -143,21 +154,18 @@ fn volume(section: &Section<'_>, data: Option<&Data>) -> Option<ExtraVolume> {
     } else {
         Place::Directory(None)
     };
-    let efs = Efs { file_system: file_system?, security_group: security_group?, at, iam: iam? };
-    Some(ExtraVolume { name: name?, efs: Some(efs) })
+    encrypted.filter(|encrypted| *encrypted)?;
+    Some(Efs { file_system: file_system?, security_group: security_group?, at, iam: iam? })
 }
 
 /// The volumes by their names, of which each is one's own.
-fn volume_names(root: &Section<'_>, volumes: &[Option<ExtraVolume>]) -> BTreeSet<PartName> {
+fn volume_names(root: &Section<'_>, volumes: &[Option<PartName>]) -> BTreeSet<PartName> {
     let mut names = BTreeSet::new();
-    for (index, volume) in (0..).zip(volumes).filter_map(|(index, volume)| Some((index, volume.as_ref()?))) {
-        let ours = Volume::ALL.iter().any(|ours| ours.as_str() == volume.name.as_str());
-        if ours || !names.insert(volume.name.clone()) {
+    for (index, name) in (0..).zip(volumes).filter_map(|(index, name)| Some((index, name.as_ref()?))) {
+        let ours = Volume::ALL.iter().any(|ours| ours.as_str() == name.as_str());
+        if ours || !names.insert(name.clone()) {
             let taken = if ours { "it is one of ours" } else { "another volume has it" };
-            root.mistake(
-                &format!("volumes[{index}].name"),
-                format!("`{}` is taken: {taken}; choose another", volume.name),
-            );
+            root.mistake(&format!("volumes[{index}].name"), format!("`{name}` is taken: {taken}; choose another"));
         }
     }
     names
@@ -399,14 +407,20 @@ impl Judge<'_, '_> {
         if until == Until::Healthy && !is_checked {
             let message = match peer {
                 Peer::Ours(_) => format!(
-                    "`HEALTHY` does not go with {name}, which ECS does not check; allowed is START, or bootstrap = \"HEALTHY\", which \
-                     says whether the node is ready"
+                    "`HEALTHY` does not go with {name}, which ECS does not check; bootstrap is the one that says whether the node is \
+                     ready; allowed is START"
                 ),
                 Peer::Theirs(_) => format!(
                     "`HEALTHY` does not go with {name}, which has no health_check (one in its image does not count); give it one, or \
                      wait for START"
                 ),
             };
+            self.root.mistake(key, message);
+        }
+        if until == Until::Healthy && self.around.is_cluster && peer == Peer::Ours(ContainerName::Bootstrap) {
+            // ECS registers the node's name only when all containers have started (aws-contract §3.3: ACTIVATING).
+            let message = "`HEALTHY` does not go with a cluster: the node is healthy when it has found the others, and ECS gives nodes \
+                           their names when all of their containers have started, so none would ever be found; allowed is START";
             self.root.mistake(key, message);
         }
         Some((peer, until))

@@ -358,6 +358,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let surroundings = containers::Surroundings {
         server: server.as_ref(),
         insecure: insecure.is_some_and(|insecure| insecure.wanted),
+        is_cluster: nodes.is_some_and(ClusterSize::is_cluster),
         data: storage.as_ref().map(|(data, _)| data),
         deploy: deploy.as_ref(),
     };

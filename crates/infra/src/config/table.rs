@@ -275,7 +275,7 @@ static CLUSTER: Table = Table {
             Or(Sample::Integer(1)),
             "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
          writes while more than half of its nodes live. Decide before the first deployment: the subnets of one node and of a\n\
-         cluster lie differently. Services are made and updated one after the other, each when the one before is healthy.\n\
+         cluster lie differently. Services are made and updated one after the other (`deploy.update`).\n\
          Five or seven nodes make a template that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
         ),
         key(
@@ -542,9 +542,9 @@ static CONTAINER: Table = Table {
         key(
             "depends_on",
             Map("[a-z]([a-z0-9-]{0,30}[a-z0-9])?", Values::Texts(OneOf(&["START", "COMPLETE", "SUCCESS", "HEALTHY"]))),
-            Maybe(Sample::Toml(r#"{ bootstrap = "HEALTHY" }"#)),
+            Maybe(Sample::Toml(r#"{ eventstore = "START" }"#)),
             "Containers it waits for: \"START\", they run; \"COMPLETE\", they have ended; \"SUCCESS\", with exit code 0; \"HEALTHY\", their health\n\
-             check says so. bootstrap is healthy once the node is ready. If one that is waited for fails, ECS stops the whole task.",
+             check says so. Until all containers have started the task has not, and if one that is waited for fails, ECS stops it as a whole.",
         ),
         key(
             "health_check",
@@ -921,9 +921,10 @@ static DEPLOY: Table = Table {
             "update",
             OneOf(&["node-by-node", "all-at-once"]),
             Or(Sample::Text("node-by-node")),
-            "How the services of a cluster are updated: \"node-by-node\", the next when the one before is healthy again, so that the cluster\n\
-             stays; \"all-at-once\", for changes with which old and new nodes do not find or trust each other (server.port, server.insecure,\n\
-             namespace), and to mend a cluster of which no node comes up. The cluster is then away until its nodes are back.",
+            "How the services of a cluster are updated: \"node-by-node\", the next when the one before runs again, and its task is kept until\n\
+             the others are a quorum; \"all-at-once\", for changes with which old and new nodes do not find or trust each other\n\
+             (server.port, server.insecure, namespace), and to mend a cluster of which no node comes up. The cluster is then away\n\
+             until its nodes are back.",
         ),
         text(
             "cdk_qualifier",

@@ -124,10 +124,12 @@ impl<'a> Shared<'a> {
                 "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
             }),
         );
-        // CloudFormation makes and updates a service when the one that it depends on is stable, and deletes them in reverse. So an
-        // update goes node by node, each when the one before has caught up. A new cluster comes up in the same way, because its
-        // first nodes are healthy while there cannot be one yet (`bootstrap::health`): a node is made to wait for a quorum only
-        // once the names of enough others resolve, and these are the ones before it, which run.
+        // CloudFormation makes and updates a service when the one that it depends on is stable, and deletes them in reverse. That
+        // is at least a task that runs; with a minimum of 0 % it may be no more than that (aws-cloudformation/
+        // cloudformation-coverage-roadmap#619). It is enough for an update that goes node by node, because by then the sidecars of
+        // the others have their tasks protected until the one that was replaced has caught up (`bootstrap::protection`).
+        // And should health be waited for, a new cluster still comes up: its first nodes are healthy while there cannot be one
+        // yet (`bootstrap::health`), and the one that makes the quorum finds those before it by name.
         template.add(id("Service"), before.into_iter().fold(service, Resource::after))
     }
 
