@@ -29,8 +29,8 @@ fn variable<'a>(node: &'a Node, name: ContainerName, variable: &str) -> Option<&
     container(node, name).environment.iter().find(|(found, _)| found == variable).map(|(_, value)| value)
 }
 
-fn text(text: &str) -> Option<Setting> {
-    Some(Setting::Literal(text.to_owned()))
+fn text(text: &str) -> Setting {
+    Setting::Literal(text.to_owned())
 }
 
 #[test]
@@ -45,20 +45,20 @@ fn a_replica_is_told_of_all_voters_and_nobody_of_it() {
         let host = format!("es-{}.db.internal", node.name());
         assert_eq!(node.host(), host);
         let server = |name: &str| variable(node, ContainerName::EventStore, &format!("EVENTSTORE_{name}")).cloned();
-        assert_eq!(server("READ_ONLY_REPLICA"), text("true"));
-        assert_eq!(server("CLUSTER_SIZE"), text("3"), "those that vote");
-        assert_eq!(server("DISCOVER_VIA_DNS"), text("false"));
-        assert_eq!(server("GOSSIP_SEED"), text(&seeds));
-        assert_eq!(server("NODE_HOST_ADVERTISE_AS"), text(&host));
+        assert_eq!(server("READ_ONLY_REPLICA"), Some(text("true")));
+        assert_eq!(server("CLUSTER_SIZE"), Some(text("3")), "those that vote");
+        assert_eq!(server("DISCOVER_VIA_DNS"), Some(text("false")));
+        assert_eq!(server("GOSSIP_SEED"), Some(text(&seeds)));
+        assert_eq!(server("NODE_HOST_ADVERTISE_AS"), Some(text(&host)));
         assert_eq!(container(node, ContainerName::EventStore).ports, [3000, 1112]);
         let sidecar = |name: &str| variable(node, ContainerName::Bootstrap, &format!("BOOTSTRAP_{name}")).cloned();
-        assert_eq!(sidecar("READ_ONLY_REPLICA"), text("true"));
-        assert_eq!(sidecar("NODE_NAME"), text(node.name()));
-        assert_eq!(sidecar("CLUSTER_SIZE"), text("3"));
-        assert_eq!(sidecar("PEERS"), text(&voters.join(",")));
+        assert_eq!(sidecar("READ_ONLY_REPLICA"), Some(text("true")));
+        assert_eq!(sidecar("NODE_NAME"), Some(text(node.name())));
+        assert_eq!(sidecar("CLUSTER_SIZE"), Some(text("3")));
+        assert_eq!(sidecar("PEERS"), Some(text(&voters.join(","))));
         assert_eq!(sidecar("CLOUD_MAP_SERVICE"), None, "clients look up nodes that vote");
         for program in [ContainerName::Certgen, ContainerName::Bootstrap] {
-            assert_eq!(variable(node, program, "CERTGEN_DNS_NAMES").cloned(), text(&host));
+            assert_eq!(variable(node, program, "CERTGEN_DNS_NAMES").cloned(), Some(text(&host)));
         }
     }
     let without = support::deployment(&without());
