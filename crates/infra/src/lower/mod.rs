@@ -5,6 +5,7 @@ mod consumer;
 mod data;
 mod encryption;
 mod network;
+mod privileges;
 mod roles;
 mod secrets;
 mod security;
@@ -21,6 +22,7 @@ use crate::model::{Deployment, Program};
 use crate::values::Login;
 
 pub(crate) use self::consumer::consumer;
+pub use self::privileges::{Grant, Privilege, Role, privileges};
 pub(crate) use self::task::built_repository;
 
 /// The tags of images that whoever deploys builds.

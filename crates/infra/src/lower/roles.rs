@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::privileges::{self as may, when};
 use super::service::Shared;
-use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
+use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Deployment, Task, Volume};
@@ -17,7 +18,7 @@ pub(super) fn execution(
     log_groups: &[LogicalId],
 ) -> LogicalId {
     let groups: Vec<_> = log_groups.iter().map(|group| group.attribute("Arn")).collect();
-    let mut statements = vec![statement("WriteLogs", &["logs:CreateLogStream", "logs:PutLogEvents"], &json!(groups))];
+    let mut statements = vec![may::WRITE_LOGS.on(&json!(groups))];
     // Two containers may be of one image.
     let mut repositories: Vec<_> =
         task.containers.iter().filter_map(|container| shared.repository_arn(&container.image)).collect();
@@ -28,20 +29,15 @@ pub(super) fn execution(
     let passwords = task.containers.iter().flat_map(|container| &container.passwords);
     let secrets: Vec<_> = passwords.map(|(_, user)| secret_arn(shared.deployment, user.as_str())).collect();
     if !secrets.is_empty() {
-        statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
-        statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
+        statements.push(may::READ_FIRST_PASSWORDS.on(&json!(secrets)));
+        statements.extend(use_key_of_secrets(shared.deployment, &may::DECRYPT_FIRST_PASSWORDS.actions()));
     }
     role(shared, template, id, "starts the task", "start", &statements)
 }
 
 /// What ECS needs to pull images from repositories of ECR.
 pub(super) fn pull(repositories: &Value) -> [Value; 2] {
-    let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
-    [
-        statement("PullImages", &pull, repositories),
-        // It takes no resource.
-        statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")),
-    ]
+    [may::PULL_IMAGES.on(repositories), may::LOG_IN_TO_REGISTRY.on(&json!("*"))]
 }
 
 /// What the programs in the task call. One role serves all containers of a task.
@@ -50,60 +46,31 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, numbe
     let mut statements = vec![mount(shared, number)];
     let secrets: Vec<_> = deployment.logins().map(|login| secret_arn(deployment, login)).collect();
     if !secrets.is_empty() {
-        statements.push(statement(
-            "KeepCredentials",
-            &[
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:ListSecretVersionIds",
-                "secretsmanager:PutSecretValue",
-                "secretsmanager:UpdateSecretVersionStage",
-            ],
-            &json!(secrets),
-        ));
+        statements.push(may::KEEP_CREDENTIALS.on(&json!(secrets)));
     }
     let zone = json!({"Fn::Sub": [
         "arn:${AWS::Partition}:route53:::hostedzone/${Zone}",
         {"Zone": shared.hosted_zone},
     ]});
+    let client_service = shared.client_service.attribute("Arn");
     statements.extend([
-        statement(
-            "RegisterNode",
-            &[
-                "servicediscovery:DeregisterInstance",
-                "servicediscovery:GetInstance",
-                "servicediscovery:ListInstances",
-                "servicediscovery:RegisterInstance",
-            ],
-            &shared.client_service.attribute("Arn"),
-        ),
-        // Operations have no ARN.
-        statement("FollowRegistration", &["servicediscovery:GetOperation"], &json!("*")),
-        // Cloud Map writes the records with the rights of its caller (aws-contract §3.2).
-        statement("WriteDnsRecords", &["route53:ChangeResourceRecordSets", "route53:GetHostedZone"], &zone),
-        statement("FindHostedZone", &["route53:ListHostedZonesByName"], &json!("*")),
+        may::REGISTER_NODE.on(&client_service),
+        when(may::LOOK_AT_REGISTRATIONS.on(&json!("*")), "servicediscovery:ServiceArn", &client_service),
+        may::FOLLOW_REGISTRATION.on(&json!("*")),
+        may::WRITE_DNS_RECORDS.on(&zone),
+        may::FIND_HOSTED_ZONE.on(&json!("*")),
     ]);
     if deployment.nodes().len() > 1 {
-        // The agent asks ECS with this role. A task's own ARN is known only once it runs.
         let tasks = json!({"Fn::Sub": [
             "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
             {"Cluster": shared.cluster.reference()},
         ]});
-        statements.push(statement("ProtectTask", &["ecs:UpdateTaskProtection"], &tasks));
+        statements.push(may::PROTECT_TASK.on(&tasks));
     }
     if deployment.ca_secret_name().is_some() {
-        statements.push(statement(
-            "ShareAuthority",
-            &[
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:PutSecretValue",
-                "secretsmanager:UpdateSecretVersionStage",
-            ],
-            &deployment.import(&Export::CaSecretArn),
-        ));
+        statements.push(may::SHARE_AUTHORITY.on(&deployment.import(&Export::CaSecretArn)));
     }
-    statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt", "kms:GenerateDataKey"]));
+    statements.extend(use_key_of_secrets(shared.deployment, &may::USE_KEY_OF_SECRETS.actions()));
     role(shared, template, id, "what the node's containers call", "node", &statements)
 }
 
@@ -118,23 +85,17 @@ fn mount(shared: &Shared<'_>, number: usize) -> Value {
     } else {
         access_point(Volume::Data)
     };
-    let mut mount = statement(
-        "MountOwnData",
-        &["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
-        &file_system_arn(&deployment.import(&Export::FileSystemId)),
-    );
-    mount["Condition"] = json!({"StringEquals": {"elasticfilesystem:AccessPointArn": access_points}});
-    mount
+    let mount = may::MOUNT_OWN_DATA.on(&file_system_arn(&deployment.import(&Export::FileSystemId)));
+    when(mount, "elasticfilesystem:AccessPointArn", &access_points)
 }
 
 /// Secrets Manager asks KMS in the name of its caller; the account's own key for it needs no grant.
 pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> Option<Value> {
     let secured = deployment.secured()?;
     let key = encryption::imported_key(deployment, &secured.encryption)?;
-    let mut statement = statement("UseKeyOfSecrets", actions, &key);
+    let statement = super::statement(may::USE_KEY_OF_SECRETS.sid, actions, &key);
     let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
-    statement["Condition"] = json!({"StringEquals": {"kms:ViaService": service}});
-    Some(statement)
+    Some(when(statement, "kms:ViaService", &service))
 }
 
 fn role(
