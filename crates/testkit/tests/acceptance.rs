@@ -66,10 +66,10 @@ async fn the_script_is_rehearsed_as_far_as_moto_goes() {
     let test = "the_script_is_rehearsed_as_far_as_moto_goes";
     let (Some(python), Some(moto)) = (tool::find(Tool::MotoPython, test), Moto::start(test)) else { return };
     // What deleted stacks leave: of this run, of another one, and of another deployment.
-    for (name, run, deployment) in [("a", RUN, "orders"), ("b", "another", "orders"), ("c", RUN, "eventstore")] {
-        let tags = [("eventstore-fargate:acceptance", run), ("eventstore-fargate:deployment", deployment)];
+    for (name, of, deployment) in [("a", RUN, "orders"), ("b", "another", "orders"), ("c", RUN, "eventstore")] {
+        let tags = [("eventstore-fargate:acceptance", of), ("eventstore-fargate:deployment", deployment)];
         let tags = tags.map(|(key, value)| json!({"Key": key, "Value": value}));
-        let input = json!({"Name": name, "SecretString": "x", "Tags": tags, "ClientRequestToken": uuid(name)});
+        let input = json!({"Name": name, "SecretString": "x", "Tags": tags, "ClientRequestToken": uuid::Uuid::new_v4().to_string()});
         consumer::aws(moto.endpoint(), "secretsmanager.CreateSecret", &input).await.unwrap();
     }
     let directory = tempfile::tempdir().unwrap();
@@ -82,8 +82,8 @@ async fn the_script_is_rehearsed_as_far_as_moto_goes() {
         let report: Value =
             serde_json::from_str(&fs::read_to_string(directory.path().join("report.json")).unwrap()).unwrap();
         let steps = report["steps"].as_array().unwrap();
-        let text = |step: &Value, key: &str| step[key].as_str().unwrap_or_default().to_owned();
-        let found: Vec<_> = steps.iter().map(|step| (text(step, "name"), text(step, "reason"))).collect();
+        let said_of = |step: &Value, key: &str| step[key].as_str().unwrap_or_default().to_owned();
+        let found: Vec<_> = steps.iter().map(|step| (said_of(step, "name"), said_of(step, "reason"))).collect();
         let expected: Vec<_> = STEPS.map(|(name, reason)| (name.to_owned(), reason.to_owned())).into();
         assert_eq!(found, expected, "{scenario}");
         for step in steps {
@@ -97,11 +97,6 @@ async fn the_script_is_rehearsed_as_far_as_moto_goes() {
             assert!(removed[0].as_str().unwrap().contains(":secret:a-"), "{removed:?}");
         }
     }
-}
-
-/// A token of the shape that AWS wants, the same for the same name.
-fn uuid(name: &str) -> String {
-    format!("00000000-0000-4000-8000-{:0>12}", name.bytes().map(|byte| format!("{byte:x}")).collect::<String>())
 }
 
 #[test]

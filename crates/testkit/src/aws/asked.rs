@@ -29,7 +29,7 @@ impl World {
         if !target.starts_with(CLOUD_MAP) {
             return Asked::default();
         }
-        let service = text("ServiceId").map(|id| service_arn(id));
+        let service = text("ServiceId").map(service_arn);
         let context = service.iter().map(|arn| ("servicediscovery:ServiceArn", arn.clone())).collect();
         // Of those that are about a service, only these take it as their resource; the others know it as a condition key.
         let takes_service = ["RegisterInstance", "DeregisterInstance"].contains(&operation);

@@ -150,6 +150,12 @@ impl<'a> Scene<'a> {
         self.aws.secrets(|secrets| secrets.current(secret)).unwrap_or_default()
     }
 
+    /// The password in a secret.
+    pub(crate) fn password(&self, secret: &str) -> Value {
+        let text: Value = serde_json::from_str(&self.current(secret)).unwrap_or_default();
+        text["password"].clone()
+    }
+
     /// Waits until something holds.
     pub(crate) async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
@@ -231,15 +237,22 @@ impl<'a> Scene<'a> {
         self.protected.insert(("agent".to_owned(), Asked { action, resource, context: Vec::new() }));
     }
 
-    /// Runs a command as an operator does, with credentials of their own.
+    /// Runs a command as an operator does, with credentials of their own; again if something else is under way.
     pub(crate) async fn operate(&mut self, name: &str, program: &Path, arguments: &[&str]) {
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::piped());
-        command.envs([("AWS_REGION", REGION), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_ACCESS_KEY_ID", name)]);
-        command.env("AWS_ENDPOINT_URL", self.aws.endpoint());
-        command.env("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "true").env("CERTGEN_ALLOW_HTTP_ENDPOINT", "true");
-        let output = timeout(DEADLINE, command.output()).await.expect("a command ends by its own deadlines").unwrap();
-        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let mut command = Command::new(program);
+            command.args(arguments).env_clear().kill_on_drop(true).stdout(Stdio::null()).stderr(Stdio::piped());
+            command.envs([("AWS_REGION", REGION), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_ACCESS_KEY_ID", name)]);
+            command.env("AWS_ENDPOINT_URL", self.aws.endpoint());
+            command.env("BOOTSTRAP_ALLOW_HTTP_ENDPOINT", "true").env("CERTGEN_ALLOW_HTTP_ENDPOINT", "true");
+            let output =
+                timeout(DEADLINE, command.output()).await.expect("a command ends by its own deadlines").unwrap();
+            if output.status.success() {
+                return;
+            }
+            self.go_on(deadline, &format!("{name}: {}", String::from_utf8_lossy(&output.stderr))).await;
+        }
     }
 
     /// Stops what still runs, and tells what was asked for.
