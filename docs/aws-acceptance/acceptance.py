@@ -136,7 +136,8 @@ class Context:
         return self.resources[logical]
 
     def service(self, node):
-        found = self.call("ecs", "describe_services", cluster=self.id("Cluster"), services=[self.id(f"Node{node}Service")])
+        services = [self.id(f"Node{node}Service")]
+        found = self.call("ecs", "describe_services", cluster=self.id("Cluster"), services=services)
         return found["services"][0]
 
     def tasks(self, node, status="RUNNING"):
@@ -149,7 +150,8 @@ class Context:
         return self.call("ecs", "describe_tasks", cluster=self.id("Cluster"), tasks=arns)["tasks"]
 
     def scale(self, node, count):
-        self.call("ecs", "update_service", cluster=self.id("Cluster"), service=self.id(f"Node{node}Service"), desiredCount=count)
+        where = {"cluster": self.id("Cluster"), "service": self.id(f"Node{node}Service")}
+        self.call("ecs", "update_service", **where, desiredCount=count)
 
     def wait_until_healthy(self, node, within=15 * MINUTE):
         def healthy():
@@ -164,6 +166,11 @@ class Context:
             return tasks and tasks[0]["lastStatus"] == "STOPPED" and tasks[0]
 
         return self.until("the task is stopped", stopped, within)[0]
+
+    def is_stopped(self, arn, status):
+        """Whether a task is forgotten, or its `lastStatus` or `desiredStatus` says so."""
+        tasks = self.describe([arn])
+        return not tasks or tasks[0][status] == "STOPPED"
 
     def start(self, node, subnet=None, definition=None):
         """A task of a node beside its service, which is to have none. Gives its ARN."""
@@ -201,8 +208,9 @@ class Context:
                 return sorted(times)
 
     def wait_for_line(self, node, container, text, since, task=None, within=5 * MINUTE):
-        look = lambda: self.logged(node, container, text, since, task)  # noqa: E731
-        found, _ = self.until(f"`{text}` in the log", look, within)
+        found, _ = self.until(
+            f"`{text}` in the log", lambda: self.logged(node, container, text, since, task), within
+        )
         return found[0] if found else None
 
     def variant(self, node, change):
@@ -244,8 +252,10 @@ class Context:
         namespace = self.call("servicediscovery", "get_namespace", Id=self.id("Namespace"))["Namespace"]
         return namespace["Properties"]["DnsProperties"]["HostedZoneId"]
 
-    def entries(self):
-        found = self.call("servicediscovery", "list_instances", ServiceId=self.id("ClientService"))
+    def entries(self, service=None):
+        """The ids of the instances of a service, of the one for clients if none is given."""
+        service = service or self.id("ClientService")
+        found = self.call("servicediscovery", "list_instances", ServiceId=service)
         return [instance["Id"] for instance in found["Instances"]]
 
 
@@ -451,7 +461,8 @@ def start(context):
     needs=other_user,
 )
 def owner(context):
-    point = context.call("efs", "describe_access_points", AccessPointId=context.id("Node1DataAccessPoint"))["AccessPoints"][0]
+    found = context.call("efs", "describe_access_points", AccessPointId=context.id("Node1DataAccessPoint"))
+    point = found["AccessPoints"][0]
     task = context.wait_until_healthy(1)
     facts = {"container": context.assembly.uid(), "access_point": point["PosixUser"]["Uid"]}
     return bool(task) and point["PosixUser"]["Uid"] == 1000, {**facts, "healthy": bool(task)}
@@ -468,7 +479,7 @@ def names(context):
     entries = context.entries()
     sets = context.call("route53", "list_resource_record_sets", HostedZoneId=context.zone(), MaxItems="100")
     soa = [s for s in sets["ResourceRecordSets"] if s["Type"] == "SOA"]
-    # name server, mailbox, serial, refresh, retry, expire, minimum: a resolver takes the smaller of minimum and TTL (RFC 2308).
+    # Its last number is the minimum; a resolver takes the smaller one of that and the TTL (RFC 2308).
     minimum = soa[0]["ResourceRecords"][0]["Value"].split()[-1] if soa else None
     facts = {"entries": entries, "soa_ttl": soa[0]["TTL"] if soa else None, "soa_minimum": minimum}
     return len(entries) == context.assembly.nodes and bool(soa) and soa[0]["TTL"] == 5, facts
@@ -567,7 +578,7 @@ def grace(context):
 
     service = context.service(1)
     where = {"cluster": context.id("Cluster"), "service": context.id("Node1Service")}
-    before = {"taskDefinition": service["taskDefinition"], "healthCheckGracePeriodSeconds": service["healthCheckGracePeriodSeconds"]}
+    before = {key: service[key] for key in ("taskDefinition", "healthCheckGracePeriodSeconds")}
     variant = context.variant(1, unhealthy)
     try:
         context.call("ecs", "update_service", **where, taskDefinition=variant)
@@ -578,7 +589,10 @@ def grace(context):
         task, _ = context.until("the task is unhealthy", is_unhealthy, 15 * MINUTE)
         if not task:
             return False, {"unhealthy": False}
-        gone = lambda: not context.describe([task[0]["taskArn"]]) or context.describe([task[0]["taskArn"]])[0]["lastStatus"] == "STOPPED"  # noqa: E731
+
+        def gone():
+            return context.is_stopped(task[0]["taskArn"], "lastStatus")
+
         _, within = context.until("it is stopped (it is not to be)", gone, 5 * MINUTE)
         context.call("ecs", "update_service", **where, healthCheckGracePeriodSeconds=0)
         _, without = context.until("it is stopped", gone, 10 * MINUTE)
@@ -591,7 +605,7 @@ def grace(context):
 
 def two_subnets(assembly):
     found = [r for r in assembly.resources.values() if r["Type"] == "AWS::EFS::MountTarget"]
-    return None if len(found) > 1 else "the file system has one mount target at most in these stacks; use a new network with two zones"
+    return None if len(found) > 1 else "the stacks have one mount target at most; use a new network with two zones"
 
 
 def subnets(context):
@@ -620,6 +634,20 @@ class Alone:
         self.tasks.append(self.context.start(1, subnet, definition))
         return self.tasks[-1]
 
+    def name(self, arn):
+        """Gives a task the node's name, as ECS does for tasks of the service: its peers look for it there."""
+        context = self.context
+
+        def address():
+            details = [d for t in context.describe([arn]) for a in t["attachments"] for d in a["details"]]
+            return next((d["value"] for d in details if d["name"] == "privateIPv4Address"), None)
+
+        found, _ = context.until("the task has an address", address, 5 * MINUTE)
+        service, attributes = context.id("Node1Discovery"), {"AWS_INSTANCE_IPV4": found or "127.0.0.1"}
+        context.call(
+            "servicediscovery", "register_instance", ServiceId=service, InstanceId=NAMED, Attributes=attributes
+        )
+
     def __exit__(self, *_):
         for arn in self.tasks:
             try:
@@ -627,10 +655,14 @@ class Alone:
                 self.context.wait_until_stopped(arn)
             except ClientError as error:
                 say(f"    {arn}: {error}")
+        service = self.context.id("Node1Discovery")
+        if NAMED in self.context.entries(service) or not self.context.account.is_real:
+            self.context.call("servicediscovery", "deregister_instance", ServiceId=service, InstanceId=NAMED)
         self.context.scale(1, 1)
         self.context.wait_until_healthy(1)
 
 
+NAMED = "acceptance"
 HELD = "waiting for the lock on"
 
 
@@ -638,14 +670,16 @@ def two_guards(context, alone, here, there, definition=None):
     """One task that has the data and one that waits for it."""
     since = now_ms()
     holder = alone.start(here["SubnetId"], definition)
+    alone.name(holder)
     context.wait_for_line(1, "Bootstrap", "the server is ready", since, holder, 15 * MINUTE)
     waiting = alone.start(there["SubnetId"])
     held = context.wait_for_line(1, "EventStore", HELD, since, waiting, 10 * MINUTE)
     return holder, waiting, held is not None
 
 
-def server_started(context, since, task):
-    """When the sidecar of a task sees its server."""
+def server_started(context, alone, since, task):
+    """When the sidecar of a task that takes over sees its server."""
+    alone.name(task)
     return context.wait_for_line(1, "Bootstrap", "the server is ready", since, task, 15 * MINUTE)
 
 
@@ -665,7 +699,7 @@ def clean_stop(context):
         context.stop(holder)
         ended = context.wait_until_stopped(holder)
         silent = context.logged(1, "EventStore", "did not sign off", since, waiting)
-        ready = server_started(context, since, waiting)
+        ready = server_started(context, alone, since, waiting)
         after = seconds(ended and ms(ended.get("stoppedAt")), ready)
         facts = {"second_waited": held, "second_ready_after_end_s": after, "waited_for_silence": len(silent)}
         return held and ready is not None and not silent, facts
@@ -684,8 +718,8 @@ def partition(context):
     with Alone(context) as alone:
         holder, waiting, held = two_guards(context, alone, here, there)
         with Cut(context, here) as cut:
-            killed = context.wait_for_line(1, "EventStore", "may be lost, the server was killed", cut.since, holder, 5 * MINUTE)
-            ready = server_started(context, cut.since, waiting)
+            killed = context.wait_for_line(1, "EventStore", "may be lost, the server was killed", cut.since, holder)
+            ready = server_started(context, alone, cut.since, waiting)
         facts = {
             "second_waited": held,
             "killed_after_cut_s": seconds(cut.since, killed),
@@ -717,7 +751,7 @@ def hard_kill(context):
                 context.stop(holder)
                 ended = context.wait_until_stopped(holder, 10 * MINUTE)
                 silent = context.wait_for_line(1, "EventStore", "did not sign off", cut.since, waiting, 10 * MINUTE)
-                ready = server_started(context, cut.since, waiting)
+                ready = server_started(context, alone, cut.since, waiting)
             stopped = ended and ms(ended.get("stoppedAt"))
             facts = {
                 "second_waited": held,
@@ -778,7 +812,10 @@ def protection(context):
         return False, {"healthy": False}
     arn = task["taskArn"]
     _, protected = context.until("the task is protected", lambda: context.is_protected(arn), 5 * MINUTE)
-    stopped = lambda: (context.describe([arn]) or [{"desiredStatus": "STOPPED"}])[0]["desiredStatus"] == "STOPPED"  # noqa: E731
+
+    def stopped():
+        return context.is_stopped(arn, "desiredStatus")
+
     where = {"cluster": cluster, "service": context.id("Node1Service")}
     context.scale(1, 0)
     _, scaled = context.until("it is stopped (it is not to be)", stopped, 3 * MINUTE)
@@ -838,8 +875,12 @@ def protect_one(context):
         return False
     tasks = context.tasks(1)
     context.scale(context.assembly.nodes, 0)
-    protected, _ = context.until("a task is protected", lambda: tasks and context.is_protected(tasks[0]["taskArn"]), 5 * MINUTE)
-    return bool(protected)
+
+    def protected():
+        return tasks and context.is_protected(tasks[0]["taskArn"])
+
+    found, _ = context.until("a task is protected", protected, 5 * MINUTE)
+    return bool(found)
 
 
 @step(
