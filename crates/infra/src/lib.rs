@@ -81,6 +81,7 @@ pub use config::{Config, ConfigErrors, Mistake, TEMPLATE, reference, schema};
 pub use consumer::{Connections, ConsumerError, Destination, FargateService, Port, SecretField};
 pub use exports::Export;
 pub use image::ImageReference;
+pub use lower::{Grant, Privilege, Role, privileges};
 pub use model::{
     ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Mount, Node,
     PASSWORD_LENGTH, Program, Task, Value, Volume,

@@ -289,8 +289,7 @@ fn statements(template: &Value, role: &str) -> Vec<(String, Vec<String>, bool)> 
     statements.unwrap().iter().map(statement).collect()
 }
 
-/// Exactly the calls of `bootstrap/src/aws.rs` and `certgen/src/aws/`, what Cloud Map does in its caller's name (aws-contract §3.2), and the
-/// mount. For every resource only what takes none.
+/// What the programs really call is held against it in `testkit/tests/privileges`. For every resource only what takes none.
 #[test]
 fn the_task_role_allows_what_the_programs_call() {
     let template = template("EventStore");
@@ -304,12 +303,9 @@ fn the_task_role_allows_what_the_programs_call() {
              secretsmanager:PutSecretValue secretsmanager:UpdateSecretVersionStage",
             false,
         ),
-        (
-            "RegisterNode",
-            "servicediscovery:DeregisterInstance servicediscovery:GetInstance servicediscovery:ListInstances \
-             servicediscovery:RegisterInstance",
-            false,
-        ),
+        ("RegisterNode", "servicediscovery:DeregisterInstance servicediscovery:RegisterInstance", false),
+        // The condition names the service.
+        ("LookAtRegistrations", "servicediscovery:GetInstance servicediscovery:ListInstances", true),
         ("FollowRegistration", "servicediscovery:GetOperation", true),
         ("WriteDnsRecords", "route53:ChangeResourceRecordSets route53:GetHostedZone", false),
         ("FindHostedZone", "route53:ListHostedZonesByName", true),
@@ -322,8 +318,9 @@ fn the_task_role_allows_what_the_programs_call() {
     ]
     .map(|(sid, actions, all)| (sid, actions.to_owned(), all));
     assert_eq!(granted, expected);
-    let mount = &template["Resources"]["Node1TaskRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"][0];
-    assert!(mount["Condition"]["StringEquals"]["elasticfilesystem:AccessPointArn"].is_object());
+    let role = &template["Resources"]["Node1TaskRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"];
+    assert!(role[0]["Condition"]["StringEquals"]["elasticfilesystem:AccessPointArn"].is_object());
+    assert!(role[3]["Condition"]["StringEquals"]["servicediscovery:ServiceArn"].is_object());
 }
 
 #[test]

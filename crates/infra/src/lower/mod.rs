@@ -11,6 +11,7 @@ mod flow_logs;
 mod license;
 mod network;
 mod notifications;
+mod privileges;
 mod pull_through;
 mod repositories;
 mod roles;
@@ -30,6 +31,7 @@ use crate::model::{Deployment, Program};
 use crate::values::Login;
 
 pub(crate) use self::consumer::consumer;
+pub use self::privileges::{Grant, Privilege, Role, privileges};
 pub(crate) use self::repositories::{repositories, repositories_stack};
 pub(crate) use self::task::built_repository;
 

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::privileges::{self as may, when};
 use super::service::Shared;
 use super::task::reference_arn;
 use super::{
-    elastic_file_system_arn, encryption, extra, file_system_arn, license, policy, pull_through, secret_arn, statement,
-    sub, trust,
+    elastic_file_system_arn, encryption, extra, file_system_arn, license, policy, pull_through, secret_arn, sub, trust,
 };
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
@@ -24,7 +24,7 @@ pub(super) fn execution(
     log_groups: &[LogicalId],
 ) -> LogicalId {
     let groups: Vec<_> = log_groups.iter().map(|group| group.attribute("Arn")).collect();
-    let mut statements = vec![statement("WriteLogs", &["logs:CreateLogStream", "logs:PutLogEvents"], &json!(groups))];
+    let mut statements = vec![may::WRITE_LOGS.on(&json!(groups))];
     let ours = task.containers.iter().filter_map(|container| shared.repository_arn(&container.image));
     let theirs = task.extra.containers.iter().filter_map(|container| reference_arn(&container.image));
     let mut repositories = Vec::new();
@@ -37,16 +37,17 @@ pub(super) fn execution(
     if !repositories.is_empty() {
         statements.extend(pull(&json!(repositories)));
     }
-    let references = task.containers.iter().filter_map(|container| match &container.image {
+    let ours = task.containers.iter().filter_map(|container| match &container.image {
         Image::Reference(reference) => Some(reference),
         Image::OwnRegistry(_) | Image::Built(_) => None,
     });
-    statements.extend(pull_through::fill(shared.deployment, references));
+    let theirs = task.extra.containers.iter().map(|container| &container.image);
+    statements.extend(pull_through::fill(shared.deployment, ours.chain(theirs)));
     let passwords = task.containers.iter().flat_map(|container| &container.passwords);
     let secrets: Vec<_> = passwords.map(|(_, user)| secret_arn(shared.deployment, user.as_str())).collect();
     if !secrets.is_empty() {
-        statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
-        statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
+        statements.push(may::READ_FIRST_PASSWORDS.on(&json!(secrets)));
+        statements.extend(use_key_of_secrets(shared.deployment, &may::DECRYPT_FIRST_PASSWORDS.actions()));
     }
     statements.extend(license::statements(shared.deployment));
     statements.extend(extra::read_secrets(&task.extra));
@@ -55,12 +56,7 @@ pub(super) fn execution(
 
 /// What ECS needs to pull images from repositories of ECR.
 pub(super) fn pull(repositories: &Value) -> [Value; 2] {
-    let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
-    [
-        statement("PullImages", &pull, repositories),
-        // It takes no resource.
-        statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")),
-    ]
+    [may::PULL_IMAGES.on(repositories), may::LOG_IN_TO_REGISTRY.on(&json!("*"))]
 }
 
 /// What the programs in the task call. One role serves all containers of a task.
@@ -71,33 +67,17 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, node:
     let secrets: Vec<_> = deployment.logins().map(|login| secret_arn(deployment, login)).collect();
     let has_vote = matches!(node, NodeId::Voter(_));
     if !secrets.is_empty() {
-        let (look, change) = (
-            ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:ListSecretVersionIds"],
-            ["secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"],
-        );
         // Beside a read-only replica nobody leads, and only the leader's sidecar changes a password.
-        statements.push(if has_vote {
-            statement("KeepCredentials", &[look.as_slice(), &change].concat(), &json!(secrets))
-        } else {
-            statement("LookAtCredentials", &look, &json!(secrets))
-        });
+        let may = if has_vote { may::KEEP_CREDENTIALS } else { may::LOOK_AT_CREDENTIALS };
+        statements.push(may.on(&json!(secrets)));
     }
     if has_vote {
         statements.extend(of_a_voter(shared));
     }
     if deployment.ca_secret_name().is_some() {
-        statements.push(statement(
-            "ShareAuthority",
-            &[
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:PutSecretValue",
-                "secretsmanager:UpdateSecretVersionStage",
-            ],
-            &deployment.import(&Export::CaSecretArn),
-        ));
+        statements.push(may::SHARE_AUTHORITY.on(&deployment.import(&Export::CaSecretArn)));
     }
-    statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt", "kms:GenerateDataKey"]));
+    statements.extend(use_key_of_secrets(shared.deployment, &may::USE_KEY_OF_SECRETS.actions()));
     role(shared, template, id, "what the node's containers call", ("node", &trust_of_tasks()), &statements)
 }
 
@@ -107,30 +87,20 @@ fn of_a_voter(shared: &Shared<'_>) -> Vec<Value> {
         "arn:${AWS::Partition}:route53:::hostedzone/${Zone}",
         {"Zone": shared.hosted_zone},
     ]});
+    let client_service = shared.client_service.attribute("Arn");
     let mut statements = vec![
-        statement(
-            "RegisterNode",
-            &[
-                "servicediscovery:DeregisterInstance",
-                "servicediscovery:GetInstance",
-                "servicediscovery:ListInstances",
-                "servicediscovery:RegisterInstance",
-            ],
-            &shared.client_service.attribute("Arn"),
-        ),
-        // Operations have no ARN.
-        statement("FollowRegistration", &["servicediscovery:GetOperation"], &json!("*")),
-        // Cloud Map writes the records with the rights of its caller (aws-contract §3.2).
-        statement("WriteDnsRecords", &["route53:ChangeResourceRecordSets", "route53:GetHostedZone"], &zone),
-        statement("FindHostedZone", &["route53:ListHostedZonesByName"], &json!("*")),
+        may::REGISTER_NODE.on(&client_service),
+        when(may::LOOK_AT_REGISTRATIONS.on(&json!("*")), "servicediscovery:ServiceArn", &client_service),
+        may::FOLLOW_REGISTRATION.on(&json!("*")),
+        may::WRITE_DNS_RECORDS.on(&zone),
+        may::FIND_HOSTED_ZONE.on(&json!("*")),
     ];
     if shared.deployment.nodes().len() > 1 {
-        // The agent asks ECS with this role. A task's own ARN is known only once it runs.
         let tasks = json!({"Fn::Sub": [
             "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
             {"Cluster": shared.cluster.reference()},
         ]});
-        statements.push(statement("ProtectTask", &["ecs:UpdateTaskProtection"], &tasks));
+        statements.push(may::PROTECT_TASK.on(&tasks));
     }
     statements
 }
@@ -146,23 +116,17 @@ fn mount(shared: &Shared<'_>, node: NodeId) -> Value {
     } else {
         access_point(Volume::Data)
     };
-    let mut mount = statement(
-        "MountOwnData",
-        &["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
-        &file_system_arn(&deployment.import(&Export::FileSystemId)),
-    );
-    mount["Condition"] = json!({"StringEquals": {"elasticfilesystem:AccessPointArn": access_points}});
-    mount
+    let mount = may::MOUNT_OWN_DATA.on(&file_system_arn(&deployment.import(&Export::FileSystemId)));
+    when(mount, "elasticfilesystem:AccessPointArn", &access_points)
 }
 
 /// Secrets Manager asks KMS in the name of its caller; the account's own key for it needs no grant.
 pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> Option<Value> {
     let secured = deployment.secured()?;
     let key = encryption::imported_key(deployment, &secured.encryption)?;
-    let mut statement = statement("UseKeyOfSecrets", actions, &key);
+    let statement = super::statement(may::USE_KEY_OF_SECRETS.sid, actions, &key);
     let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
-    statement["Condition"] = json!({"StringEquals": {"kms:ViaService": service}});
-    Some(statement)
+    Some(when(statement, "kms:ViaService", &service))
 }
 
 /// On behalf of ECS in this region of this account, as AWS has it in "Amazon ECS task IAM role". It names the key for this role

@@ -4,6 +4,7 @@
 //! rules, `RegisterInstance` is an upsert, and Cloud Map's operations take their time. What it does not implement is
 //! refused loudly. Signatures are not checked.
 
+mod asked;
 mod cloud_map;
 mod lag;
 mod secrets;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+pub use asked::{Asked, service_arn};
 pub(crate) use cloud_map::Resolution;
 pub use cloud_map::{CloudMap, RegisteredInstance};
 pub use lag::Lag;
@@ -56,6 +58,8 @@ pub struct Call {
     pub operation: String,
     /// The secret, instance or operation it was about.
     pub subject: String,
+    /// What the caller must be allowed for it.
+    pub asked: Asked,
     /// The id of the access key that signed it.
     pub access_key: Option<String>,
     /// AWS's error code, if it was refused.
