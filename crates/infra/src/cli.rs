@@ -276,12 +276,23 @@ fn read(path: &Path) -> Result<Deployment, Error> {
     Ok(deployment)
 }
 
+/// What a template may have that is no object in a bucket (AWS, "CloudFormation quotas").
+const INLINE_BYTES: usize = 51_200;
+
 fn synth(path: &Path, out: &Path) -> Result<String, Error> {
     let deployment = read(path)?;
     let failed = |source| Error::Assembly { out: out.to_owned(), source };
-    assembly(&deployment, build_context(path, &deployment, Some(out))?).map_err(failed)?.write(out).map_err(failed)?;
+    let assembly = assembly(&deployment, build_context(path, &deployment, Some(out))?).map_err(failed)?;
+    assembly.write(out).map_err(failed)?;
     let (name, shown) = (deployment.name(), out.display());
-    Ok(format!("wrote {name}-StatefulResources and {name}-EventStore to {shown}; next: cdk deploy --app {shown} --all"))
+    let bootstrap = if assembly.files().any(|(_, text)| text.len() > INLINE_BYTES) {
+        "cdk bootstrap, once for account and region, for a template is larger than CloudFormation takes without a bucket; then "
+    } else {
+        ""
+    };
+    Ok(format!(
+        "wrote {name}-StatefulResources and {name}-EventStore to {shown}; next: {bootstrap}cdk deploy --app {shown} --all"
+    ))
 }
 
 fn assembly(deployment: &Deployment, context: Option<BuildContext>) -> Result<Assembly, AssemblyError> {

@@ -47,6 +47,8 @@ fn by_default_every_node_password_and_file_system_is_watched() {
     let built_in = ["AdminSecretAgeAlarm", "OpsSecretAgeAlarm", "ThroughputAlarm"].map(str::to_owned);
     for nodes in [1, 3] {
         let mut expected: Vec<_> = (1..=nodes).flat_map(of_node).chain(built_in.clone()).collect();
+        // A cluster is backed up by default, and one of its nodes is stopped for that.
+        expected.extend((nodes > 1).then(|| "BackupMachineAlarm".to_owned()));
         expected.sort();
         assert_eq!(ids(&named(&format!("cluster.nodes = {nodes}"))), expected);
     }
@@ -355,7 +357,8 @@ fn the_page_lists_every_alarm_and_every_rule() {
         let template = template(&text_of(scenario), "EventStore");
         for kind in ["AWS::CloudWatch::Alarm", "AWS::Events::Rule"] {
             for (id, _) in of_type(&template, kind) {
-                let node = id.strip_prefix("Node").and_then(|rest| rest.split_at_checked(1));
+                let node = id.strip_prefix("Node").or_else(|| id.strip_prefix("Replica"));
+                let node = node.and_then(|rest| rest.split_at_checked(1));
                 let user = id.strip_prefix("UserSecret").map(|_| "UserSecret<login>AgeAlarm".to_owned());
                 let listed = user.or(node.map(|(_, what)| format!("Node<n>{what}"))).unwrap_or(id.to_owned());
                 assert!(page.contains(&format!("`{listed}`")), "{scenario}: {id}");

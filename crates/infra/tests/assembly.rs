@@ -108,7 +108,10 @@ fn what_holds_state_is_retained_under_ids_that_never_change() {
         ("existing", of_three.to_vec()),
         ("encrypted", [&own_key[..], &of_three, &["OpsSecret"]].concat()),
         ("alarms", [&built_in[..1], &["BackupVault"], &built_in[1..]].concat()),
-        ("endpoints", [&["AdminSecret", "CaSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat()),
+        (
+            "endpoints",
+            [&["AdminSecret", "BackupVault", "CaSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat(),
+        ),
         (
             "article",
             vec![

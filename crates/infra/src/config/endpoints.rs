@@ -3,8 +3,8 @@
 use super::section::Section;
 use super::{Images, OwnImages};
 use crate::image::ImageReference;
-use crate::model::{EndpointGroup, WayOut};
-use crate::values::{PrefixListId, SecurityGroupId};
+use crate::model::{EndpointGroup, Extra, WayOut};
+use crate::values::{PrefixListId, RepositoryPrefix, SecurityGroupId};
 
 /// What prints the id of the list.
 const PREFIX_LIST_COMMAND: &str = "aws ec2 describe-managed-prefix-lists --region REGION --filters \
@@ -73,13 +73,7 @@ pub(super) fn images(section: &Section<'_>, images: &Images) {
             continue;
         };
         if let Some(prefix) = image.pulled_through(&images.pull_through) {
-            section.mistake(
-                key,
-                format!(
-                    "`{image}` is of a pull-through cache (`{prefix}` in images.pull_through), whose first pull needs a way to \
-                     the internet; copy the image to a repository of its own and name that"
-                ),
-            );
+            section.mistake(key, of_a_cache(image, prefix));
         }
         let (first, of) = *region.get_or_insert((key, repository.region));
         if of != repository.region {
@@ -93,6 +87,25 @@ pub(super) fn images(section: &Section<'_>, images: &Images) {
             );
         }
     }
+}
+
+/// Refuses images of the user's own containers that could not be pulled either, each with its key.
+pub(super) fn extra(root: &Section<'_>, images: &Images, extra: &Extra) {
+    for container in &extra.containers {
+        let (key, image) = (format!("containers[{}].image", container.place), &container.image);
+        if image.ecr_repository().is_none() {
+            root.mistake(&key, not_in_ecr(image));
+        } else if let Some(prefix) = image.pulled_through(&images.pull_through) {
+            root.mistake(&key, of_a_cache(image, prefix));
+        }
+    }
+}
+
+fn of_a_cache(image: &ImageReference, prefix: &RepositoryPrefix) -> String {
+    format!(
+        "`{image}` is of a pull-through cache (`{prefix}` in images.pull_through), whose first pull needs a way to the internet; \
+         copy the image to a repository of its own and name that"
+    )
 }
 
 fn not_in_ecr(image: &ImageReference) -> String {

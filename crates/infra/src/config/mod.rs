@@ -363,6 +363,9 @@ fn read(root: &Section<'_>) -> Option<Config> {
         deploy: deploy.as_ref(),
     };
     let extra = containers::read(root, &surroundings);
+    if closed && let Some(extra) = &extra {
+        endpoints::extra(root, &images, extra);
+    }
     let tags = tags::read(root);
     root.finish();
     let (data, backup) = storage?;

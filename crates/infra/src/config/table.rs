@@ -276,7 +276,7 @@ static CLUSTER: Table = Table {
             "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
          writes while more than half of its nodes live. Decide before the first deployment: the subnets of one node and of a\n\
          cluster lie differently. Services are made and updated one after the other (`deploy.update`).\n\
-         Five or seven nodes make a template that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
+         The template of a cluster is one that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
         ),
         key(
             "read_only_replicas",
@@ -284,7 +284,7 @@ static CLUSTER: Table = Table {
             Or(Sample::Integer(0)),
             "Nodes of a cluster besides, 0 to 8, that copy the database for readers and have no vote: `replica-1`, … in one zone each in\n\
              turn. Clients do not find them under <name>.<namespace>, but through the cluster's gossip (nodePreference=readOnlyReplica) or\n\
-             under their own names, <name>-replica-1.<namespace>. Five tasks together need `cdk bootstrap`, as five nodes do.",
+             under their own names, <name>-replica-1.<namespace>.",
         ),
     ],
 };

@@ -14,6 +14,7 @@ const BOOTSTRAP: &str = "eventstore-fargate";
 const CONTAINER_INSIGHTS: &str = "ECS/ContainerInsights";
 const ECS: &str = "AWS/ECS";
 const EFS: &str = "AWS/EFS";
+const STATES: &str = "AWS/States";
 
 const MINUTE: u32 = 60;
 /// bootstrap tells its numbers at least so often, in seconds.
@@ -31,6 +32,7 @@ pub(super) fn lower(template: &mut Template, shared: &Shared<'_>) {
     }
     made.passwords();
     made.file_system();
+    made.backup();
 }
 
 /// How a number becomes an alarm.
@@ -186,6 +188,10 @@ impl Made<'_> {
         if node.is_read_only_replica() {
             return;
         }
+        // One that stands still for its backup is missed when it should be back.
+        let pause = self.deployment().backup_pause().filter(|pause| node.id().number() == pause.node);
+        let pause = pause.map_or(0, |pause| pause.minutes);
+        let minutes = (u32::from(self.watch.unregistered_minutes) + pause).min(DAY / MINUTE);
         let alarm = self.on(
             &format!("clients do not find {}", node.name()),
             registered,
@@ -194,12 +200,29 @@ impl Made<'_> {
                 comparison: BELOW,
                 threshold: json!(1),
                 period: TOLD_EVERY,
-                periods: u32::from(self.watch.unregistered_minutes).div_ceil(TOLD_EVERY / MINUTE),
+                periods: minutes.div_ceil(TOLD_EVERY / MINUTE),
                 missing: BREACHING,
             },
         );
         // Before the service there would be nothing but missing numbers: an alarm at once.
         self.template.add(format!("{}RegisteredAlarm", node.id()), alarm.after(service));
+    }
+
+    /// Whether the machine that stops a node for its backup came to a good end.
+    fn backup(&mut self) {
+        if self.deployment().backup_pause().is_none() {
+            return;
+        }
+        let machine = LogicalId::new("BackupMachine".to_owned());
+        let of_machine = dimensions(&[("StateMachineArn", machine.reference())]);
+        let states = |name| Metric { namespace: STATES, name, dimensions: of_machine.clone() };
+        let alarm = self.on_expression(
+            "a node was stopped for its backup, and something did not go as it should",
+            "failed+stopped",
+            [("failed", &states("ExecutionsFailed"), "Sum"), ("stopped", &states("ExecutionsTimedOut"), "Sum")],
+            &When { comparison: ABOVE, threshold: json!(0), period: HOUR, periods: 1, missing: FINE },
+        );
+        self.template.add("BackupMachineAlarm", alarm);
     }
 
     /// Of users whose passwords bootstrap replaces by age, a day after that.
