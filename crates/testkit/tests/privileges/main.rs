@@ -30,6 +30,7 @@ rotate_every = "30d"
 login = "orders"
 "#;
 const CLUSTER: &str = "name = \"es\"\ncluster.nodes = 3\n";
+const REPLICAS: &str = "name = \"es\"\n[cluster]\nnodes = 3\nread_only_replicas = 1\n";
 const INSECURE: &str = "name = \"es\"\nserver.insecure = true\n";
 const INSECURE_CLUSTER: &str = "name = \"es\"\nserver.insecure = true\ncluster.nodes = 3\n";
 
@@ -132,6 +133,34 @@ async fn insecure(programs: &Programs) -> Shown {
     scene.end().await
 }
 
+/// What a read-only replica is granted in place of what the others are: held to what it asks for by a test of its own, because
+/// its role is another one.
+const OF_REPLICAS: &str = "LookAtCredentials";
+
+/// Only the leader's sidecar changes a password, and a replica never leads: it looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_replica_asks_for_what_it_is_granted_and_changes_nothing() {
+    let programs = Programs::beside_this_test();
+    let (deployment, aws, root) = (deployment(REPLICAS), Aws::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let mut scene = Scene::set(&deployment, &aws, &programs, root.path(), None).await;
+    scene.start_all().await;
+    let looks = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"];
+    let has_looked = |scene: &Scene<'_>| {
+        let (asked, role) = scene.replica();
+        let grants = |one: &&Statement, asked: &Asked| one.sid == OF_REPLICAS && one.allows(asked);
+        let used =
+            |action| asked.iter().any(|asked| asked.action == action && role.iter().any(|one| grants(&one, asked)));
+        looks.into_iter().all(used)
+    };
+    scene.until("the replica looks at the credentials", has_looked).await;
+    let (asked, role) = scene.replica();
+    for asked in asked {
+        assert!(role.iter().any(|statement| statement.allows(&asked)), "a read-only replica: {asked:?} is not granted");
+    }
+    assert!(role.iter().all(|statement| statement.sid != "KeepCredentials" && statement.sid != "RegisterNode"));
+    scene.end().await;
+}
+
 /// What is asked for and not granted by every node's role, in words.
 fn not_granted(kind: &str, shown: &Shown) -> Vec<String> {
     let allows = |asked| shown.task_roles.iter().all(|role| role.iter().any(|statement| statement.allows(asked)));
@@ -204,7 +233,8 @@ async fn what_the_programs_ask_for_is_granted_and_what_is_granted_is_asked_for()
             users.entry((sid, action)).or_default().extend(by);
         }
     }
-    let claimed: BTreeMap<_, _> = table_of_tasks.iter().map(|(what, grant)| (*what, callers(grant))).collect();
+    let told = table_of_tasks.iter().filter(|((sid, _), _)| *sid != OF_REPLICAS);
+    let claimed: BTreeMap<_, _> = told.map(|(what, grant)| (*what, callers(grant))).collect();
     assert_eq!(
         users, claimed,
         "who asks for what, and what the table says; every statement of it is in one of the kinds"

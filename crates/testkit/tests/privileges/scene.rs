@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use infra::{Assembly, Config, ContainerName, Deployment};
+use infra::{Assembly, Config, ContainerName, Deployment, Node};
 use serde_json::Value;
 use testkit::aws::{ACCOUNT, Asked, Aws, REGION, service_arn};
 use testkit::cluster::{Cluster, Ground};
@@ -22,6 +22,8 @@ use crate::policy::{Statement, statements};
 const DEADLINE: Duration = Duration::from_mins(4);
 const LOOK: Duration = Duration::from_millis(50);
 const KEPT_LINES: usize = 2000;
+/// Who signs the calls of a read-only replica.
+const REPLICA: &str = "replica";
 /// The name of the harness's ECS cluster.
 const CLUSTER: &str = "testkit";
 
@@ -75,7 +77,8 @@ fn environment(root: &Path, aws: &Aws) -> Vec<(String, String)> {
 }
 
 impl<'a> Scene<'a> {
-    /// What the stacks make, and no task yet. Every container signs its calls with its own name.
+    /// What the stacks make, and no task yet. Every container signs its calls with its own name, those of read-only replicas with
+    /// [`REPLICA`].
     pub(crate) async fn set(
         deployment: &'a Deployment,
         aws: &'a Aws,
@@ -86,7 +89,8 @@ impl<'a> Scene<'a> {
         let (events, received) = unbounded_channel();
         let names = [ContainerName::Certgen, ContainerName::Guard, ContainerName::EventStore, ContainerName::Bootstrap];
         let key = |name: ContainerName| (name, "AWS_ACCESS_KEY_ID".to_owned(), name.as_str().to_owned());
-        let mut environment_of: Vec<_> = names.map(key).into();
+        let replicas: Vec<_> = deployment.members().filter(|node| node.is_read_only_replica()).collect();
+        let mut environment_of: Vec<_> = if replicas.is_empty() { names.map(key).into() } else { Vec::new() };
         // bootstrap wants the model's validity, so that what the init container issued is due at once.
         environment_of.push((ContainerName::Certgen, "CERTGEN_VALIDITY".to_owned(), "1h".to_owned()));
         let mut environment = environment(root, aws);
@@ -94,7 +98,14 @@ impl<'a> Scene<'a> {
             environment.push(("BOOTSTRAP_SCAVENGE_AT".to_owned(), time.to_owned()));
         }
         let ground = Ground { deployment, aws, programs, root, environment, environment_of, events };
-        let cluster = Cluster::deploy(ground).await.unwrap();
+        let mut cluster = Cluster::deploy(ground).await.unwrap();
+        if !replicas.is_empty() {
+            // Beside replicas nobody asks which container of another node it was.
+            for node in deployment.members() {
+                let name = if node.is_read_only_replica() { REPLICA } else { ContainerName::Bootstrap.as_str() };
+                cluster.set(node.name(), "AWS_ACCESS_KEY_ID", name);
+            }
+        }
         Self { deployment, aws, cluster, events: received, lines: VecDeque::new(), protected: Record::new() }
     }
 
@@ -122,7 +133,8 @@ impl<'a> Scene<'a> {
 
     /// The first thing that is not as it is to be.
     fn finding(&self) -> Option<String> {
-        let expected: Vec<_> = self.cluster.names().into_iter().filter(|node| self.cluster.has_task(node)).collect();
+        let voters: Vec<_> = self.deployment.nodes().iter().map(Node::name).collect();
+        let expected: Vec<_> = voters.into_iter().filter(|node| self.cluster.has_task(node)).collect();
         let found = self.registered();
         if found != expected {
             return Some(format!("registered are {found:?} instead of {expected:?}"));
@@ -215,6 +227,14 @@ impl<'a> Scene<'a> {
         self.cluster.kill(node).await.unwrap();
     }
 
+    /// What the first read-only replica asked for so far, and what its role lets it do.
+    pub(crate) fn replica(&self) -> (Vec<Asked>, Vec<Statement>) {
+        let calls = self.aws.calls().into_iter().filter(|call| call.access_key.as_deref() == Some(REPLICA));
+        let template = template(self.deployment);
+        let role = statements(&template["Resources"]["Replica1TaskRole"], &|name| self.value(name));
+        (calls.map(|call| call.asked).collect(), role)
+    }
+
     /// Whether an operation was called so far by a container.
     pub(crate) fn was_asked(&self, operation: &str) -> bool {
         let is =
@@ -272,9 +292,8 @@ impl<'a> Scene<'a> {
         }
         let template = template(self.deployment);
         let roles = |kind: &str| {
-            let role = |number| &template["Resources"][format!("Node{number}{kind}")];
-            let values = |name: &str| self.value(name);
-            (1..=self.deployment.nodes().len()).map(|number| statements(role(number), &values)).collect()
+            let nodes = (1..=self.deployment.nodes().len()).map(|number| format!("Node{number}{kind}"));
+            nodes.map(|id| statements(&template["Resources"][id], &|name| self.value(name))).collect()
         };
         Shown { tasks, operators, task_roles: roles("TaskRole"), execution_roles: roles("ExecutionRole") }
     }
