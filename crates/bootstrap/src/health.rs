@@ -250,6 +250,49 @@ mod tests {
         }
     }
 
+    /// CloudFormation makes and updates the services of a cluster one after the other and waits for the health of each. A node's
+    /// name resolves as soon as it has a task; its server is ready once as many run as a cluster needs.
+    fn chain(nodes: usize, quorum: usize) -> Result<(), String> {
+        let rules = Rules { quorum, has_vote: true, patience: PATIENCE };
+        let (needed, start) = (nodes / 2 + 1, Instant::now());
+        let mut states: Vec<State> = Vec::new();
+        let seen = |running: usize| if running >= needed { Ready } else { Waiting { peers: running - 1 } };
+        for node in 1..=nodes {
+            states.push(State::Closed);
+            for state in &mut states {
+                *state = state.next(seen(node), rules, start);
+            }
+            if !states.iter().all(|state| state.is_healthy()) {
+                return Err(format!("the deployment waits for node {node} of {nodes} for ever"));
+            }
+        }
+        for (node, state) in (1..).zip(&mut states) {
+            *state = State::Closed;
+            for catching_up in [Absent, Present, Waiting { peers: nodes - 1 }] {
+                *state = state.next(catching_up, rules, start);
+                if state.is_healthy() {
+                    return Err(format!("node {node} of {nodes} is passed over while it catches up"));
+                }
+            }
+            *state = state.next(Ready, rules, start);
+        }
+        let all = states.iter().all(|state| state.is_healthy());
+        all.then_some(()).ok_or_else(|| "not all are healthy in the end".to_owned())
+    }
+
+    #[test]
+    fn the_services_of_a_cluster_come_up_and_are_updated_one_after_the_other() {
+        for nodes in [1, 3, 5, 7] {
+            assert_eq!(chain(nodes, nodes / 2 + 1), Ok(()));
+        }
+        for nodes in [3, 5, 7] {
+            let without_the_gate = chain(nodes, 0).unwrap_err();
+            assert_eq!(without_the_gate, format!("the deployment waits for node 1 of {nodes} for ever"));
+            let always_open = chain(nodes, usize::MAX).unwrap_err();
+            assert_eq!(always_open, format!("node 1 of {nodes} is passed over while it catches up"));
+        }
+    }
+
     /// Its peer gets an address before it runs, and may take hours to do so.
     #[test]
     fn whoever_waited_for_peers_stays_when_they_come() {

@@ -69,6 +69,7 @@ pub use ecs::Task;
 pub use error::Error;
 pub use health::check as check_health;
 pub use life::run;
+pub use metrics::names as metric_names;
 pub use password::{NoRandomness, Password};
 pub use registration::Registration;
 pub use resolver::Resolver;

@@ -18,6 +18,8 @@ Commands:
 
 Options of run:
   --data-dir DIR             Directory of the database, locked while the server runs [env: GUARD_DATA_DIR]
+  --restored RECOVERY_POINT  The directory was restored from it: before the server starts, and once for each recovery point, copy
+                             chaser.chk to truncate.chk [env: GUARD_RESTORED]
   --status-file FILE         Where guard's state is kept as JSON [env: GUARD_STATUS_FILE]
   --heartbeat-interval TIME  Time between two signs of life on the lock [env: GUARD_HEARTBEAT_INTERVAL] [default: 10s]
   --heartbeat-timeout TIME   Without a sign of life for so long the server is killed [env: GUARD_HEARTBEAT_TIMEOUT] [default: 60s]
@@ -30,7 +32,7 @@ Times have a unit: 500ms, 10s, 2m.
 Exit codes:
   0 the server ended with 0 after a signal, or a signal came while guard waited
   2 wrong command line
-  74 the directory cannot be locked, or the lock cannot be kept   75 the server ended itself too often
+  74 the directory cannot be locked, the lock cannot be kept, or a restored directory cannot be prepared   75 the server ended itself too often
   126 not executable   127 not found   128+n the server died of signal n   other: the server's own
 ";
 
@@ -62,6 +64,8 @@ pub(crate) enum Command {
 pub(crate) struct Settings {
     /// The directory to lock.
     pub(crate) data_dir: PathBuf,
+    /// What the directory was restored from, if it was; never empty.
+    pub(crate) restored: Option<String>,
     /// Where the state is kept, if anywhere.
     pub(crate) status_file: Option<PathBuf>,
     /// Between two signs of life.
@@ -78,12 +82,13 @@ pub(crate) struct Settings {
 pub(crate) const EXEC: &str = "exec";
 
 /// The options of `run`, each with its variable and default.
-const OPTIONS: [(&str, &str, Option<&str>); 5] = [
+const OPTIONS: [(&str, &str, Option<&str>); 6] = [
     ("--data-dir", "GUARD_DATA_DIR", None),
     ("--status-file", "GUARD_STATUS_FILE", None),
     ("--heartbeat-interval", "GUARD_HEARTBEAT_INTERVAL", Some("10s")),
     ("--heartbeat-timeout", "GUARD_HEARTBEAT_TIMEOUT", Some("60s")),
     ("--takeover-after", "GUARD_TAKEOVER_AFTER", Some("70s")),
+    ("--restored", "GUARD_RESTORED", None),
 ];
 
 /// Reads the arguments after the program's name.
@@ -148,9 +153,14 @@ fn run(
     if program.is_empty() {
         mistakes.push("no program to run; give it after `--`".to_owned());
     }
-    let [data_dir, status_file, interval, timeout, takeover] = values;
+    let [data_dir, status_file, interval, timeout, takeover, restored] = values;
     if data_dir.is_none() {
         mistakes.push("no data directory; give --data-dir or GUARD_DATA_DIR".to_owned());
+    }
+    // It is remembered as one line.
+    let restored = restored.map(|point| point.to_string_lossy().into_owned());
+    if let Some(point) = restored.as_ref().filter(|point| point.contains(char::is_control)) {
+        mistakes.push(format!("--restored: {point:?} is not the ARN of a recovery point"));
     }
     let mut time = |option: usize, value: Option<OsString>| {
         let text = value.unwrap_or_default().to_string_lossy().into_owned();
@@ -172,6 +182,7 @@ fn run(
     match data_dir {
         Some(data_dir) if mistakes.is_empty() => Ok(Command::Run(Settings {
             data_dir: data_dir.into(),
+            restored,
             status_file: status_file.map(PathBuf::from),
             heartbeat_interval: interval,
             heartbeat_timeout: timeout,
@@ -221,6 +232,9 @@ mod tests {
             (defaults.heartbeat_interval, defaults.takeover_after),
             (Duration::from_secs(10), Duration::from_secs(70))
         );
+        assert_eq!(defaults.restored, None);
+        assert_eq!(settings(&["--restored", "arn:a"], Some("/a")).restored.as_deref(), Some("arn:a"));
+        assert!(parse(&["run", "--restored=a\nb", "--", "server"], Some("/a")).unwrap_err().contains("--restored"));
         assert_eq!(settings(&["--data-dir", "/b"], Some("/a")).data_dir, PathBuf::from("/b"));
         assert_eq!(
             settings(&["--data-dir=/c", "--heartbeat-interval=1s"], None).heartbeat_interval,

@@ -7,6 +7,9 @@
 //! Two servers on one directory both become leader, both accept writes, and the database never opens again (observed
 //! §6); ECS overlaps tasks.
 //!
+//! With `--restored` the directory is one that a backup was restored to: before the server starts, and once for each recovery
+//! point, `truncate.chk` becomes a copy of `chaser.chk`. `.guard.restored` in the directory remembers for which it was done.
+//!
 //! The AWS credentials of the task are taken out of the server's environment. That is hardening, not a wall: the server
 //! can still reach the endpoint that gives them out.
 //!
@@ -16,7 +19,7 @@
 //! |---|---|
 //! | 0 | the server ended with 0 after a signal, or a signal came while guard waited for the lock |
 //! | 2 | the command line or a `GUARD_*` variable is wrong |
-//! | 74 | the data directory cannot be locked, or the lock cannot be kept: the server was killed; `install` could not write |
+//! | 74 | the data directory cannot be locked, or the lock cannot be kept: the server was killed; a restored directory cannot be prepared; `install` could not write |
 //! | 75 | the server ended itself with 0 more than 5 times in 10 minutes |
 //! | 126, 127 | the server's program cannot be executed, does not exist |
 //! | 128+n | the server died of signal n |
@@ -40,6 +43,7 @@ mod install;
 mod lock;
 mod record;
 mod restarts;
+mod restore;
 mod run;
 mod signals;
 mod status;

@@ -16,6 +16,7 @@ use crate::identity;
 use crate::lock::{Heartbeat, LockError, LockFile};
 use crate::record::Record;
 use crate::restarts::{LIMIT, Restarts, WINDOW};
+use crate::restore::{self, RestoreError};
 use crate::signals::{Signals, asks_for_the_end};
 use crate::status::{State, Status, now};
 use crate::utc::Utc;
@@ -25,7 +26,7 @@ const LOCK_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// ECS kills what has not ended 120 s after SIGTERM, and the server may take 31 s of them (lines §D).
 const SIGN_OFF_PATIENCE: Duration = Duration::from_secs(5);
 
-const CANNOT_LOCK: u8 = 74;
+const CANNOT_USE: u8 = 74;
 const ENDED_TOO_OFTEN: u8 = 75;
 const NOT_STARTED: u8 = 126;
 
@@ -74,10 +75,12 @@ pub(crate) fn pause() -> ExitCode {
 fn report(outcome: io::Result<u8>) -> ExitCode {
     ExitCode::from(outcome.unwrap_or_else(|error| {
         say!("error: {error}");
-        if let Some(hint) = error.get_ref().and_then(|error| error.downcast_ref::<LockError>()?.hint()) {
+        let cause = error.get_ref();
+        let hint = cause.and_then(|error| error.downcast_ref::<LockError>()?.hint());
+        if let Some(hint) = hint.or_else(|| cause.and_then(|error| error.downcast_ref::<RestoreError>()?.hint())) {
             say!("hint: {hint}");
         }
-        CANNOT_LOCK
+        CANNOT_USE
     }))
 }
 
@@ -91,6 +94,10 @@ fn supervise(settings: &Settings, status: &mut Status) -> io::Result<u8> {
         status.enter(State::Ended);
         return Ok(0);
     };
+    if let Err(error) = prepare(settings) {
+        sign_off(&heartbeat);
+        return Err(error);
+    }
     let mut restarts = Restarts::default();
     loop {
         if asked_already(&signals)? {
@@ -115,7 +122,7 @@ fn supervise(settings: &Settings, status: &mut Status) -> io::Result<u8> {
                 // Not signed off: whoever comes next waits until the heartbeat has stood still.
                 say!("error: the lock on {} may be lost, the server was killed: {reason}", settings.data_dir.display());
                 status.enter(State::Ended);
-                return Ok(CANNOT_LOCK);
+                return Ok(CANNOT_USE);
             }
         };
         let again = !asked && end == End::Code(0) && restarts.allow(Instant::now());
@@ -136,6 +143,16 @@ fn supervise(settings: &Settings, status: &mut Status) -> io::Result<u8> {
         }
         return Ok(end.exit_code());
     }
+}
+
+/// What a restored directory needs, before its server starts for the first time.
+fn prepare(settings: &Settings) -> io::Result<()> {
+    let Some(recovery_point) = &settings.restored else { return Ok(()) };
+    if restore::prepare(&settings.data_dir, recovery_point).map_err(io::Error::other)? {
+        let directory = settings.data_dir.display();
+        say!("guard: {directory} was restored from {recovery_point}: the server begins where chaser.chk ends");
+    }
+    Ok(())
 }
 
 /// Only when no server runs.

@@ -536,3 +536,74 @@ fn guard_installs_itself_whatever_was_left_there() {
     assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
     assert_eq!(Command::new(env!("CARGO_BIN_EXE_guard")).arg("install").status().unwrap().code(), Some(2));
 }
+
+const RECOVERY_POINT: &str = "arn:aws:backup:eu-west-1:123456789012:recovery-point:0A";
+
+/// A guard over a directory that was restored.
+fn restored(data: &Path, script: &str) -> Command {
+    let mut command = command(data, script);
+    command.env("GUARD_RESTORED", RECOVERY_POINT).env("DATA", data);
+    command
+}
+
+/// The server truncates at its start and goes on from there; what it has written since must not be cut off by the next start.
+#[test]
+fn a_restored_database_is_truncated_once_before_its_server_starts() {
+    let data = tempfile::tempdir().unwrap();
+    fs::write(data.path().join("chaser.chk"), "old\n").unwrap();
+    let script = "[ -z \"$GUARD_RESTORED\" ] || exit 9; cat $DATA/truncate.chk >> $DATA/seen; rm $DATA/truncate.chk; \
+                  echo new > $DATA/chaser.chk; exit 3";
+    for attempt in 1..=2 {
+        let output = restored(data.path(), script).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert_eq!(stderr(&output).contains(RECOVERY_POINT), attempt == 1, "{}", stderr(&output));
+        assert_eq!(fs::read_to_string(data.path().join("seen")).unwrap(), "old\n", "start {attempt}");
+    }
+    let other = restored(data.path(), script).env("GUARD_RESTORED", "another").output().unwrap();
+    assert!(stderr(&other).contains("restored from another"), "{}", stderr(&other));
+    assert_eq!(fs::read_to_string(data.path().join("seen")).unwrap(), "old\nnew\n");
+}
+
+#[test]
+fn a_restored_directory_without_a_database_is_refused_and_the_next_guard_does_not_wait() {
+    let data = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        // Had the first not signed off, the second would wait for longer than this test.
+        let mut refused = restored(data.path(), "exit 0");
+        refused.env("GUARD_TAKEOVER_AFTER", "1440m");
+        let output = refused.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(74), "{said}");
+        assert!(said.contains("could not read `") && said.contains("chaser.chk`"), "{said}");
+        assert!(said.lines().last().unwrap().starts_with("hint: there is no database"), "{said}");
+    }
+    let untouched = Guard::start("exit 5");
+    assert_eq!(untouched.end().status.code(), Some(5), "without the variable nothing is asked of a directory");
+}
+
+/// Killed at any moment, again and again, it ends in the same as if it had never been killed.
+#[test]
+fn a_guard_that_is_killed_while_it_prepares_is_finished_by_the_next() {
+    let data = tempfile::tempdir().unwrap();
+    fs::write(data.path().join("chaser.chk"), "checkpoint\n").unwrap();
+    for delay in 0..12 {
+        let mut killed = Running(restored(data.path(), "exec sleep 60").spawn().unwrap());
+        // Not a wait for anything: each one is killed a little later than the one before.
+        std::thread::sleep(Duration::from_micros(delay * 500));
+        killed.kill().unwrap();
+        killed.end();
+        // The next one would wait for its silence.
+        let _ = fs::remove_file(data.path().join(".guard.lock"));
+        for name in ["truncate.chk", ".guard.restored"] {
+            let found = fs::read_to_string(data.path().join(name)).unwrap_or_default();
+            let whole = if name == "truncate.chk" { "checkpoint\n".to_owned() } else { format!("{RECOVERY_POINT}\n") };
+            assert!(found.is_empty() || found == whole, "{name} is torn after kill {delay}: {found}");
+        }
+    }
+    let script = "cat $DATA/truncate.chk > $DATA/seen; exit 3";
+    let output = restored(data.path(), script).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(data.path().join("seen")).unwrap(), "checkpoint\n");
+    let left: Vec<_> = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("guard-new")), "{left:?}");
+}

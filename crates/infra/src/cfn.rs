@@ -217,14 +217,14 @@ impl Template {
 
 /// What a value refers to.
 #[derive(Default)]
-struct References {
+pub(crate) struct References {
     /// The logical ids in `Ref`, `Fn::GetAtt` and `Fn::Sub`, without CloudFormation's own names (`AWS::Region`).
-    ids: BTreeSet<String>,
+    pub(crate) ids: BTreeSet<String>,
     /// The names in `Fn::ImportValue`.
-    imports: BTreeSet<String>,
+    pub(crate) imports: BTreeSet<String>,
 }
 
-fn references(value: &Value) -> References {
+pub(crate) fn references(value: &Value) -> References {
     let mut found = References::default();
     collect(value, &mut found);
     found.ids.retain(|id| !id.contains(':'));

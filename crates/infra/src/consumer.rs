@@ -115,8 +115,10 @@ impl Deployment {
 /// A Fargate service in a stack of its own that uses the database of a deployment: in its VPC and in its cluster, with a
 /// security group, a log group and an execution role of its own.
 ///
-/// Its group lets out HTTPS, to AWS and to image registries, and what [`FargateService::connections`] opens. What the image may
-/// write, and as whom it runs, is its own matter.
+/// Its group lets out HTTPS, to AWS and to image registries, and what [`FargateService::connections`] opens. Where the
+/// deployment's nodes reach AWS through endpoints alone, so does it: its image must then be in ECR, in the region of the stack
+/// and in no pull-through cache, and AWS services without an endpoint in the VPC are not reached. What the image may write, and
+/// as whom it runs, is its own matter.
 #[derive(Clone, Debug)]
 pub struct FargateService<'a> {
     pub(crate) deployment: &'a Deployment,

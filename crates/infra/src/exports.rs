@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::cfn;
-use crate::model::{Deployment, Volume};
+use crate::model::{Deployment, NodeId, Volume};
 use crate::values::{DeploymentName, Login};
 
 /// A value that a stack of a deployment exports, as `<name of the deployment>:<value>`.
@@ -23,9 +23,13 @@ pub enum Export {
     ExternalTcpPort,
     /// `NodeSecurityGroupId`: the security group of the nodes, which consumers add their rules to.
     NodeSecurityGroupId,
+    /// `EndpointSecurityGroupId`: the security group of the endpoints for AWS, where HTTPS goes to them alone.
+    EndpointSecurityGroupId,
+    /// `S3PrefixListId`: the addresses of S3 in the region, to which HTTPS goes then as well.
+    S3PrefixListId,
     /// `VpcId`: the VPC.
     VpcId,
-    /// `PrivateSubnet<n>Id`: a subnet behind NAT that nodes are in, from 1; only in a new VPC that has such.
+    /// `PrivateSubnet<n>Id`: a private subnet that nodes are in, from 1; only in a new VPC that has such.
     PrivateSubnetId(usize),
     /// `PublicSubnet<n>Id`: a subnet that nodes are in with public addresses of their own, from 1.
     PublicSubnetId(usize),
@@ -44,6 +48,9 @@ pub enum Export {
     /// `CaSecretArn`: the secret with the certificate authority and its private key, for `certgen ca`. What clients are to
     /// trust is in their own secret.
     CaSecretArn,
+    /// `BackupRoleArn`: the role that AWS Backup copies the file system with, if a node is stopped for it; for the deployment's
+    /// own second stack.
+    BackupRoleArn,
     /// `KeyArn`: the deployment's own key, if anything is encrypted with it.
     KeyArn,
     /// `FileSystemId`: the file system with the database.
@@ -52,12 +59,21 @@ pub enum Export {
     DataAccessPointId(usize),
     /// `Node<n>LogsAccessPointId`: the same for the server's log files.
     LogsAccessPointId(usize),
+    /// `Replica<n>DataAccessPointId`: where the data of a read-only replica is, from 1.
+    ReplicaDataAccessPointId(usize),
+    /// `Replica<n>LogsAccessPointId`: the same for its log files.
+    ReplicaLogsAccessPointId(usize),
 }
 
 impl Export {
     /// The access point of one of a node's volumes.
-    pub(crate) fn access_point_id(node: usize, volume: Volume) -> Self {
-        if volume == Volume::Logs { Self::LogsAccessPointId(node) } else { Self::DataAccessPointId(node) }
+    pub(crate) fn access_point_id(node: NodeId, volume: Volume) -> Self {
+        match (node, volume) {
+            (NodeId::Voter(_), Volume::Logs) => Self::LogsAccessPointId(node.number()),
+            (NodeId::Voter(_), _) => Self::DataAccessPointId(node.number()),
+            (NodeId::Replica(_), Volume::Logs) => Self::ReplicaLogsAccessPointId(node.number()),
+            (NodeId::Replica(_), _) => Self::ReplicaDataAccessPointId(node.number()),
+        }
     }
 
     /// The name of the export.
@@ -72,6 +88,8 @@ impl Export {
             Self::Port => "Port for HTTP and gRPC",
             Self::ExternalTcpPort => "Port for the old TCP protocol",
             Self::NodeSecurityGroupId => "Security group of the nodes",
+            Self::EndpointSecurityGroupId => "Security group of the endpoints for AWS",
+            Self::S3PrefixListId => "Addresses of S3 in the region",
             Self::VpcId => "VPC of the deployment",
             Self::PrivateSubnetId(_) | Self::PublicSubnetId(_) => "Subnet of the nodes",
             Self::ClusterName => "ECS cluster",
@@ -80,10 +98,11 @@ impl Export {
             Self::ClientServiceArn => "ARN of the Cloud Map service that clients look up",
             Self::SecretArn(login) => return format!("Secret with the credentials of {login}"),
             Self::CaSecretArn => "Secret with the certificate authority",
+            Self::BackupRoleArn => "Role that AWS Backup copies the file system with",
             Self::KeyArn => "Key of the deployment",
             Self::FileSystemId => "File system with the database",
-            Self::DataAccessPointId(_) => "Access point of the node's data",
-            Self::LogsAccessPointId(_) => "Access point of the node's logs",
+            Self::DataAccessPointId(_) | Self::ReplicaDataAccessPointId(_) => "Access point of the node's data",
+            Self::LogsAccessPointId(_) | Self::ReplicaLogsAccessPointId(_) => "Access point of the node's logs",
         };
         text.to_owned()
     }
@@ -97,12 +116,15 @@ impl fmt::Display for Export {
             Self::Port => "Port",
             Self::ExternalTcpPort => "ExternalTcpPort",
             Self::NodeSecurityGroupId => "NodeSecurityGroupId",
+            Self::EndpointSecurityGroupId => "EndpointSecurityGroupId",
+            Self::S3PrefixListId => "S3PrefixListId",
             Self::VpcId => "VpcId",
             Self::ClusterName => "ClusterName",
             Self::NamespaceId => "NamespaceId",
             Self::ClientServiceId => "ClientServiceId",
             Self::ClientServiceArn => "ClientServiceArn",
             Self::CaSecretArn => "CaSecretArn",
+            Self::BackupRoleArn => "BackupRoleArn",
             Self::KeyArn => "KeyArn",
             Self::FileSystemId => "FileSystemId",
             Self::PrivateSubnetId(number) => return write!(f, "PrivateSubnet{number}Id"),
@@ -110,6 +132,8 @@ impl fmt::Display for Export {
             Self::SecretArn(login) => return write!(f, "{}Arn", secret_id(login.as_str())),
             Self::DataAccessPointId(node) => return write!(f, "Node{node}DataAccessPointId"),
             Self::LogsAccessPointId(node) => return write!(f, "Node{node}LogsAccessPointId"),
+            Self::ReplicaDataAccessPointId(node) => return write!(f, "Replica{node}DataAccessPointId"),
+            Self::ReplicaLogsAccessPointId(node) => return write!(f, "Replica{node}LogsAccessPointId"),
         };
         f.write_str(text)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::values::ValueError;
+use crate::values::{RepositoryPrefix, ValueError};
 
 /// An image with a tag, a digest or both: `registry/name:1.2.3`, `registry/name@sha256:…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,11 @@ impl ImageReference {
         &self.0
     }
 
+    /// Whether it is the same image for ever; a tag can be given to another one.
+    pub(crate) fn has_digest(&self) -> bool {
+        self.0.contains('@')
+    }
+
     /// The repository, if it is in a private registry of ECR: `<account>.dkr.ecr.<region>.<suffix>/<name>` or, over
     /// IPv6 too, `<account>.dkr-ecr.<region>.<suffix>/<name>` (AWS, "Making requests to Amazon ECR registries").
     pub(crate) fn ecr_repository(&self) -> Option<EcrRepository<'_>> {
@@ -57,6 +62,14 @@ impl ImageReference {
         let (name, _) = split_tag(path.split('@').next()?);
         let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
         is_account.then_some(EcrRepository { account, region, name })
+    }
+
+    /// The prefix of the pull-through cache that the image is of.
+    pub(crate) fn pulled_through<'a>(&self, prefixes: &'a [RepositoryPrefix]) -> Option<&'a RepositoryPrefix> {
+        let name = self.ecr_repository()?.name;
+        let below =
+            |prefix: &&RepositoryPrefix| name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        prefixes.iter().find(below)
     }
 }
 

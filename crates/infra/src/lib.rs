@@ -42,11 +42,16 @@
 #![doc = include_str!("../examples/consumer.rs")]
 //! ```
 //!
+//! # What an update would do
+//!
+//! [`diff::Diff`] compares two assemblies resource by resource, and refuses what would lose data, passwords or names.
+//!
 //! # Exit codes of the program
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 | written, or printed |
+//! | 0 | written, printed, or compared and nothing refused |
+//! | 1 | `infra diff` refuses a change; every one is listed |
 //! | 2 | the command line is wrong |
 //! | 70 | a bug: the templates do not hold together |
 //! | 74 | a file could not be read or written |
@@ -59,11 +64,14 @@ pub mod cli;
 mod compose;
 mod config;
 mod consumer;
+pub mod diff;
 mod exports;
 mod image;
 mod lower;
 mod model;
+mod restore_plan;
 mod server;
+mod several;
 mod stacks;
 mod values;
 
@@ -73,10 +81,12 @@ pub use config::{Config, ConfigErrors, Mistake, TEMPLATE, reference, schema};
 pub use consumer::{Connections, ConsumerError, Destination, FargateService, Port, SecretField};
 pub use exports::Export;
 pub use image::ImageReference;
+pub use lower::{Grant, Privilege, Role, privileges};
 pub use model::{
-    ApplicationUser, Condition, Container, ContainerName, Deployment, HealthCheck, Image, Mount, Node, PASSWORD_LENGTH,
-    Program, Task, Value, Volume,
+    ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Mount, Node,
+    PASSWORD_LENGTH, Program, Task, Value, Volume,
 };
+pub use several::{Collision, collisions};
 pub use stacks::{OwnResources, Stack, Stacks};
 pub use values::{BuiltInUser, DeploymentName, FargateSize, Login, Namespace, ServerLine, ValueError};
 

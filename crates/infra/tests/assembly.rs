@@ -95,9 +95,23 @@ fn what_holds_state_is_retained_under_ids_that_never_change() {
         ("default", built_in.to_vec()),
         // With `data.retain = false` the file system goes with its stack.
         ("everything", vec!["AdminSecret", "OpsSecret", "UserSecretZ5AoeZ2Ev2Z5Fx", "UserSecretorderZ2Dservice"]),
-        ("cluster", [&["AdminSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat()),
+        ("cluster", [&["AdminSecret", "BackupVault", "FileSystem"], &of_three[..], &["OpsSecret"]].concat()),
+        (
+            "backup-stop",
+            [&["AdminSecret", "BackupVault", "CaSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat(),
+        ),
+        (
+            "backup-everything",
+            vec!["AdminSecret", "BackupVault", "CaSecret", "FileSystem", "Key", "Node1DataAccessPoint", "OpsSecret"],
+        ),
+        ("restore", [&["AdminSecret", "BackupVault", "CaSecret"], &of_three[..], &["OpsSecret"]].concat()),
         ("existing", of_three.to_vec()),
         ("encrypted", [&own_key[..], &of_three, &["OpsSecret"]].concat()),
+        ("alarms", [&built_in[..1], &["BackupVault"], &built_in[1..]].concat()),
+        (
+            "endpoints",
+            [&["AdminSecret", "BackupVault", "CaSecret", "FileSystem"], &of_three[..], &["OpsSecret"]].concat(),
+        ),
         (
             "article",
             vec![
@@ -278,8 +292,7 @@ fn statements(template: &Value, role: &str) -> Vec<(String, Vec<String>, bool)> 
     statements.unwrap().iter().map(statement).collect()
 }
 
-/// Exactly the calls of `bootstrap/src/aws.rs` and `certgen/src/aws/`, what Cloud Map does in its caller's name (aws-contract §3.2), and the
-/// mount. For every resource only what takes none.
+/// What the programs really call is held against it in `testkit/tests/privileges`. For every resource only what takes none.
 #[test]
 fn the_task_role_allows_what_the_programs_call() {
     let template = template("EventStore");
@@ -293,12 +306,9 @@ fn the_task_role_allows_what_the_programs_call() {
              secretsmanager:PutSecretValue secretsmanager:UpdateSecretVersionStage",
             false,
         ),
-        (
-            "RegisterNode",
-            "servicediscovery:DeregisterInstance servicediscovery:GetInstance servicediscovery:ListInstances \
-             servicediscovery:RegisterInstance",
-            false,
-        ),
+        ("RegisterNode", "servicediscovery:DeregisterInstance servicediscovery:RegisterInstance", false),
+        // The condition names the service.
+        ("LookAtRegistrations", "servicediscovery:GetInstance servicediscovery:ListInstances", true),
         ("FollowRegistration", "servicediscovery:GetOperation", true),
         ("WriteDnsRecords", "route53:ChangeResourceRecordSets route53:GetHostedZone", false),
         ("FindHostedZone", "route53:ListHostedZonesByName", true),
@@ -311,8 +321,9 @@ fn the_task_role_allows_what_the_programs_call() {
     ]
     .map(|(sid, actions, all)| (sid, actions.to_owned(), all));
     assert_eq!(granted, expected);
-    let mount = &template["Resources"]["Node1TaskRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"][0];
-    assert!(mount["Condition"]["StringEquals"]["elasticfilesystem:AccessPointArn"].is_object());
+    let role = &template["Resources"]["Node1TaskRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"];
+    assert!(role[0]["Condition"]["StringEquals"]["elasticfilesystem:AccessPointArn"].is_object());
+    assert!(role[3]["Condition"]["StringEquals"]["servicediscovery:ServiceArn"].is_object());
 }
 
 #[test]

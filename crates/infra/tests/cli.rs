@@ -13,9 +13,16 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// What is said of a configuration that is allowed stands before the error.
+fn without_warnings(output: &Output) -> String {
+    let said = stderr(output);
+    let lines: Vec<_> = said.lines().skip_while(|line| line.starts_with("warning: ")).collect();
+    lines.join("\n")
+}
+
 #[track_caller]
 fn refused(output: &Output, code: i32, error: &str, hint: &str) {
-    let said = stderr(output);
+    let said = without_warnings(output);
     assert_eq!(output.status.code(), Some(code), "{said}");
     assert!(said.starts_with("error: ") && said.contains(error), "{said}");
     assert!(said.lines().last().unwrap().starts_with("hint: ") && said.contains(hint), "{said}");
@@ -137,7 +144,7 @@ fn an_error_is_told_with_all_its_causes_on_one_line() {
     assert!(infra(directory.path(), &["init"]).status.success());
     let output = infra(directory.path(), &["synth", "--out", "none/cdk.out"]);
     assert_eq!(output.status.code(), Some(74));
-    let said = stderr(&output);
+    let said = without_warnings(&output);
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.starts_with("error: could not write the assembly to `none/cdk.out`: could not create"), "{said}");
     assert!(said.contains("No such file or directory"), "{said}");
@@ -163,4 +170,31 @@ fn an_unknown_option_is_a_usage_error() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(infra(directory.path(), &["synth", "--colour"]).status.code(), Some(2));
     assert_eq!(infra(directory.path(), &[]).status.code(), Some(2));
+}
+
+#[test]
+fn check_tells_what_two_deployments_both_take() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    let shared = "data.file_system = \"fs-01234567\"\ndata.security_group = \"sg-01234567\"\n";
+    write("a.toml", &format!("name = \"a\"\n{shared}"));
+    write("b.toml", &format!("name = \"b\"\n{shared}"));
+    write("c.toml", &format!("name = \"c\"\n{shared}data.root = \"/c\"\n"));
+    write("bad.toml", "name = \"A\"");
+    write("worse.toml", "name = \"B\"");
+    let output = infra(directory.path(), &["check", "a.toml", "b.toml", "c.toml"]);
+    refused(
+        &output,
+        78,
+        "a.toml and b.toml: data.root: on `fs-01234567` both have a node in `/node-1/data`",
+        "several",
+    );
+    assert_eq!(stderr(&output).matches("error: ").count(), 1, "{}", stderr(&output));
+    let output = infra(directory.path(), &["check", "a.toml", "c.toml"]);
+    assert!(output.status.success() && stderr(&output).contains("2 deployments"), "{}", stderr(&output));
+    assert!(infra(directory.path(), &["check", "a.toml"]).status.success());
+    let output = infra(directory.path(), &["check", "bad.toml", "a.toml", "worse.toml"]);
+    refused(&output, 78, "bad.toml: name: `A`", "infra init");
+    assert!(stderr(&output).contains("error: worse.toml: name: `B`"), "{}", stderr(&output));
+    assert_eq!(infra(directory.path(), &["check"]).status.code(), Some(2));
 }

@@ -245,10 +245,20 @@ fn nodes_reach_each_other_and_nobody_else_is_let_in() {
     }
 }
 
-/// A new cluster has no healthy node before it has a majority of nodes, so none may be made to wait for another.
+/// So an update goes node by node. A new cluster comes up all the same, even if health is waited for, because its first nodes are
+/// healthy while there cannot be one yet: `bootstrap` `health::tests::the_services_of_a_cluster_come_up_and_are_updated_one_after_the_other` plays it.
 #[test]
-fn no_service_waits_for_the_health_of_another() {
-    let template = template(&deployment(3, "24.10"), "EventStore");
+fn every_service_waits_for_the_one_before() {
+    for nodes in [1, 3, 5, 7] {
+        let template = template(&deployment(nodes, "24.10"), "EventStore");
+        assert!(template["Resources"]["Node1Service"]["DependsOn"].is_null(), "the first waits for none");
+        for node in 2..=nodes {
+            let service = &template["Resources"][format!("Node{node}Service")];
+            assert_eq!(service["DependsOn"], json!([format!("Node{}Service", node - 1)]), "node {node} of {nodes}");
+        }
+    }
+    let text = "name = \"es\"\ncluster.nodes = 3\ndeploy.update = \"all-at-once\"";
+    let template = template(&Deployment::new(Config::parse(text).unwrap()), "EventStore");
     for id in ["Node1Service", "Node2Service", "Node3Service"] {
         assert!(template["Resources"][id]["DependsOn"].is_null(), "{id}");
     }
@@ -271,6 +281,7 @@ fn what_holds_state_is_retained_for_every_node() {
         retained("StatefulResources"),
         [
             "AdminSecret",
+            "BackupVault",
             "FileSystem",
             "Node1DataAccessPoint",
             "Node2DataAccessPoint",
@@ -280,12 +291,13 @@ fn what_holds_state_is_retained_for_every_node() {
     );
 }
 
-/// Beyond it CloudFormation takes a template from a bucket only, so the account would have to be bootstrapped first.
+/// Beyond it CloudFormation takes a template from a bucket only, so the account would have to be bootstrapped first; that is
+/// asked of clusters alone.
 #[test]
-fn three_nodes_fit_into_a_template_that_needs_no_bucket() {
+fn one_node_fits_into_a_template_that_needs_no_bucket() {
     let name = "n".repeat(32);
     let text = format!(
-        "name = \"{name}\"\n[cluster]\nnodes = 3\n[certificates]\nca = \"files\"\nca_certificate = \"/c\"\nca_key = \"/k\""
+        "name = \"{name}\"\nbackup = {{ enabled = true, mode = \"stop\" }}\nalarms.emails = [\"a@example.com\"]"
     );
     let assembly = Assembly::new(&Deployment::new(Config::parse(&text).unwrap())).unwrap();
     for (file, content) in assembly.files() {

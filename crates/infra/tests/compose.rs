@@ -100,9 +100,15 @@ fn resolved(deployment: &Deployment, value: &Setting) -> String {
     }
 }
 
+/// The logical id of a node's task definition.
+fn task_id(node: &Node) -> String {
+    let (kind, number) = node.name().split_once('-').unwrap();
+    format!("{}{number}Task", if kind == "node" { "Node" } else { "Replica" })
+}
+
 /// The container of the task definition that is in the template.
-fn definition(template: &Value, number: usize, name: &str) -> Value {
-    let task = &template["Resources"][format!("Node{number}Task")]["Properties"];
+fn definition(template: &Value, node: &Node, name: &str) -> Value {
+    let task = &template["Resources"][task_id(node)]["Properties"];
     let containers = task["ContainerDefinitions"].as_array().unwrap();
     containers.iter().find(|container| container["Name"] == name).unwrap().clone()
 }
@@ -117,12 +123,14 @@ fn services_are_the_containers_of_the_task_definitions() {
         let deployment = deployment(&text);
         let (file, template) = (file(&deployment), template(&text, "EventStore"));
         let mut expected = BTreeSet::from(["aws".to_owned()]);
-        for (number, node) in (1..).zip(deployment.nodes()) {
+        for node in deployment.members() {
             expected.insert(node.name().to_owned());
+            // `tests/containers.rs` looks into them.
+            expected.extend(node.task().extra.containers().map(|container| format!("{}-{container}", node.name())));
             for container in &node.task().containers {
                 expected.insert(format!("{}-{}", node.name(), container.name.as_str()));
                 let (service, emitted) =
-                    (service(&file, node, container), definition(&template, number, container.name.as_str()));
+                    (service(&file, node, container), definition(&template, node, container.name.as_str()));
                 let place = format!("{name}: {} of {}", container.name.as_str(), node.name());
                 assert_eq!(service["command"], emitted["Command"], "{place}");
                 assert_eq!(service["entrypoint"], emitted["EntryPoint"], "{place}");
@@ -130,7 +138,7 @@ fn services_are_the_containers_of_the_task_definitions() {
                 assert_eq!(service["read_only"], emitted["ReadonlyRootFilesystem"], "{place}");
                 assert_eq!(service["cap_drop"], emitted["LinuxParameters"]["Capabilities"]["Drop"], "{place}");
                 assert_eq!(service["stop_grace_period"], seconds(&emitted["StopTimeout"]), "{place}");
-                let memory = &template["Resources"][format!("Node{number}Task")]["Properties"]["Memory"];
+                let memory = &template["Resources"][task_id(node)]["Properties"]["Memory"];
                 assert_eq!(service["mem_limit"], format!("{}m", memory.as_str().unwrap()), "{place}");
                 let restart = if emitted["Essential"] == true { "unless-stopped" } else { "no" };
                 assert_eq!(service["restart"], restart, "{place}");
@@ -173,11 +181,12 @@ fn variables_are_those_of_the_model_and_where_aws_is() {
     for (name, text) in all() {
         let deployment = deployment(&text);
         let file = file(&deployment);
-        for node in deployment.nodes() {
+        for node in deployment.members() {
             for container in &node.task().containers {
                 let place = format!("{name}: {} of {}", container.name.as_str(), node.name());
                 let mut left = service(&file, node, container)["environment"].as_object().unwrap().clone();
-                for (variable, value) in &container.environment {
+                // A volume of compose begins empty, whatever a file system was restored from.
+                for (variable, value) in container.environment.iter().filter(|(name, _)| name != "GUARD_RESTORED") {
                     let found = left.remove(variable).unwrap_or_else(|| panic!("{place}: no {variable}"));
                     assert_eq!(found, resolved(&deployment, value), "{place}: {variable}");
                 }
@@ -206,11 +215,13 @@ fn a_task_is_a_network_that_its_containers_join() {
     for (name, text) in all() {
         let deployment = deployment(&text);
         let file = file(&deployment);
-        for node in deployment.nodes() {
+        for node in deployment.members() {
             let pause = &file["services"][node.name()];
             assert_eq!((&pause["entrypoint"], &pause["command"]), (&json!(["/guard"]), &json!(["pause"])), "{name}");
             let aliases = &pause["networks"]["cluster"]["aliases"];
-            assert_eq!(*aliases, json!([node.host(), deployment.client_host()]), "{name}");
+            let client_host = (!node.is_read_only_replica()).then(|| deployment.client_host());
+            let names: Vec<_> = [node.host().to_owned()].into_iter().chain(client_host).collect();
+            assert_eq!(*aliases, json!(names), "{name}");
             assert!(pause["networks"]["ecs"].is_object() && pause["depends_on"].is_null(), "{name}");
             for container in &node.task().containers {
                 let service = service(&file, node, container);
@@ -236,12 +247,13 @@ fn a_task_is_a_network_that_its_containers_join() {
         let aws = &file["services"]["aws"];
         assert_eq!(aws["networks"]["ecs"]["ipv4_address"], "169.254.170.2", "{name}");
         for (service, found) in services(&file) {
-            assert_eq!(found["read_only"], true, "{name}: {service}");
+            let says_so = service == "node-1-log-shipper";
+            assert_eq!(found["read_only"], if says_so { Value::Null } else { json!(true) }, "{name}: {service}");
             assert_eq!(found["cap_drop"], json!(["ALL"]), "{name}: {service}");
             assert_eq!(found["security_opt"], json!(["no-new-privileges:true"]), "{name}: {service}");
         }
         let data = file["volumes"].as_object().unwrap().keys().filter(|volume| volume.ends_with("-data")).count();
-        assert_eq!(data, deployment.nodes().len(), "{name}: one writer each");
+        assert_eq!(data, deployment.members().count(), "{name}: one writer each");
     }
 }
 
@@ -296,7 +308,7 @@ fn our_programs_understand_every_variable() {
     for (name, text) in all() {
         let deployment = deployment(&text);
         let file = file(&deployment);
-        for node in deployment.nodes() {
+        for node in deployment.members() {
             for container in &node.task().containers {
                 let service = service(&file, node, container);
                 match container.name {
@@ -351,15 +363,17 @@ fn docker_compose_accepts_the_files() {
 #[test]
 fn every_node_has_a_port_of_this_machine() {
     for port in [2113_u16, 65_534, 65_535] {
-        let deployment = deployment(&format!("name = \"es\"\ncluster.nodes = 7\nserver.port = {port}"));
+        let deployment = deployment(&format!(
+            "name = \"es\"\ncluster.nodes = 7\ncluster.read_only_replicas = 8\nserver.port = {port}"
+        ));
         let file = file(&deployment);
-        let published = deployment.nodes().iter().map(|node| {
+        let published = deployment.members().map(|node| {
             let published = file["services"][node.name()]["ports"][0].as_str().unwrap();
             let (place, inner) = published.rsplit_once(':').unwrap();
             assert_eq!(inner, port.to_string());
             place.strip_prefix("127.0.0.1:").unwrap().parse::<u16>().unwrap()
         });
         let published: BTreeSet<_> = published.collect();
-        assert!(published.len() == 7 && !published.contains(&0), "{published:?}");
+        assert!(published.len() == 15 && !published.contains(&0), "{published:?}");
     }
 }

@@ -16,8 +16,8 @@ use support::{SCENARIOS, golden, is_update, templates, text_of};
 const PAGE: &str = include_str!("../../../docs/consumers.md");
 const README: &str = include_str!("../../../README.md");
 
-/// Everything that can be exported, in two deployments: subnets are of one kind or the other.
-const CONFIGURATIONS: [(&str, &str); 2] = [
+/// Everything that can be exported, in three deployments: subnets are of one kind or the other, and endpoints are there or not.
+const CONFIGURATIONS: [(&str, &str); 3] = [
     (
         "a cluster in private subnets with a key, users, log files and the old protocol",
         "name = \"orders\"\ncluster.nodes = 3\n[server]\nline = \"23.10\"\nexternal_tcp = true\nlog_volume = true\n\
@@ -26,6 +26,11 @@ const CONFIGURATIONS: [(&str, &str); 2] = [
     (
         "a single node in public subnets, insecure",
         "name = \"es\"\nserver.insecure = true\nserver.insecure_exposed = true\nnetwork.egress = \"public-ip\"\n",
+    ),
+    (
+        "a single node that reaches AWS through endpoints",
+        "name = \"es\"\nnetwork.egress = \"endpoints\"\nnetwork.s3_prefix_list = \"pl-6da54004\"\n\
+         images.server = \"123456789012.dkr.ecr.eu-west-1.amazonaws.com/mirror/server:24.10\"\n",
     ),
 ];
 

@@ -17,6 +17,13 @@ fn container(configuration: &str, name: ContainerName) -> Container {
     containers.find(|container| container.name == name).unwrap()
 }
 
+/// The same of every node and of every read-only replica.
+fn containers(configuration: &str, name: ContainerName) -> Vec<Container> {
+    let deployment = support::deployment(configuration);
+    let all = deployment.members().flat_map(|node| node.task().containers.clone());
+    all.filter(|container| container.name == name).collect()
+}
+
 /// certgen's plan for the first node. Variables are given as the flags they stand for: `CERTGEN_A_B` is `--a-b`.
 fn certgen_of(configuration: &str) -> Plan {
     let certgen = container(configuration, ContainerName::Certgen);
@@ -65,9 +72,17 @@ fn bootstrap_renews_what_certgen_publishes() {
     assert_eq!(files, [], "the authority's files are in certgen's image alone");
 }
 
-/// What bootstrap is told. Variables are given as the flags they stand for; the address and the name of the task come from ECS.
+/// What bootstrap beside the first node is told.
 fn bootstrap_of(configuration: &str) -> Result<bootstrap::cli::Command, std::process::ExitCode> {
-    let container = container(configuration, ContainerName::Bootstrap);
+    told(&container(configuration, ContainerName::Bootstrap))
+}
+
+fn told(container: &Container) -> Result<bootstrap::cli::Command, std::process::ExitCode> {
+    bootstrap::cli::parse(arguments(container))
+}
+
+/// What bootstrap is told. Variables are given as the flags they stand for; the address and the name of the task come from ECS.
+fn arguments(container: &Container) -> Vec<OsString> {
     let mut arguments = vec![OsString::from("bootstrap")];
     arguments.extend(container.command.iter().map(OsString::from));
     for (name, value) in &container.environment {
@@ -89,13 +104,15 @@ fn bootstrap_of(configuration: &str) -> Result<bootstrap::cli::Command, std::pro
     arguments.extend(
         ["--address=10.20.0.7", "--task-arn=arn:aws:ecs:eu-west-1:123456789012:task/es/0a"].map(OsString::from),
     );
-    bootstrap::cli::parse(arguments)
+    arguments
 }
 
 #[test]
 fn bootstrap_understands_its_container() {
     for scenario in SCENARIOS {
-        assert!(bootstrap_of(&text_of(scenario)).is_ok(), "{scenario}");
+        for container in containers(&text_of(scenario), ContainerName::Bootstrap) {
+            assert!(told(&container).is_ok(), "{scenario}");
+        }
     }
     for nodes in [1, 3] {
         let open = format!("name = \"es\"\n[server]\ninsecure = true\n[cluster]\nnodes = {nodes}");
@@ -106,4 +123,36 @@ fn bootstrap_understands_its_container() {
     let file = "--health-file=/run/task/bootstrap.json";
     let asked = ["bootstrap", "healthcheck", file].map(OsString::from);
     assert!(bootstrap::cli::parse(asked).is_ok());
+}
+
+/// Every time and window that one of both takes, the other takes too.
+#[test]
+fn bootstrap_scavenges_when_it_is_said() {
+    let times =
+        ["03:00", "03:00:30", "Sun 03:00", "wed  23:59:59", "3:00", "24:00", "Sunday 03:00", "03:00:00:00", "Sun", ""];
+    let windows = ["8h", "500ms", "1439m", "24h", "168h", "0s", "8", "8d", "-1h", "4294967296ms"];
+    let infra = |at: &str, window: &str| {
+        // Without a backup, which a window would meet.
+        let text = format!(
+            "name = \"es\"\ncluster.nodes = 3\nbackup.enabled = false\n[scavenge]\nat = \"{at}\"\nwindow = \"{window}\""
+        );
+        infra::Config::parse(&text).is_ok().then_some(text)
+    };
+    let told = |at: &str, window: &str| {
+        // Empty means never there, and nothing here.
+        let wanted = [&format!("--scavenge-at={at}"), &format!("--scavenge-window={window}")].map(OsString::from);
+        let mut all = arguments(&container(infra::TEMPLATE, ContainerName::Bootstrap));
+        all.extend(wanted);
+        !at.is_empty() && bootstrap::cli::parse(all).is_ok()
+    };
+    let mut taken = 0;
+    for (at, window) in times.iter().flat_map(|at| windows.iter().map(move |window| (*at, *window))) {
+        let text = infra(at, window);
+        assert_eq!(text.is_some(), told(at, window), "{at} {window}");
+        if let Some(text) = text {
+            taken += 1;
+            assert!(bootstrap_of(&text).is_ok(), "{at} {window}");
+        }
+    }
+    assert!(taken > 8, "{taken}");
 }

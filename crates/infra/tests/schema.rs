@@ -105,7 +105,8 @@ fn the_parser_knows_every_key_of_the_schema_and_no_other() {
     for (path, _) in &keys {
         let mut instance = json!({"a": {"b": 1}});
         for name in path.rsplit('.') {
-            instance = if name == "users" { json!({name: [instance]}) } else { json!({name: instance}) };
+            let list = ["users", "containers", "volumes", "mounts"].contains(&name);
+            instance = if list { json!({name: [instance]}) } else { json!({name: instance}) };
         }
         if path != "name" {
             instance["name"] = json!("a");

@@ -143,6 +143,8 @@ fn only_known_attributes_are_read() {
     let known = [
         "AWS::EC2::EIP.AllocationId",
         "AWS::EC2::SecurityGroup.GroupId",
+        "AWS::ECS::Service.Name",
+        "AWS::ECS::Cluster.Arn",
         "AWS::IAM::Role.Arn",
         "AWS::KMS::Key.Arn",
         "AWS::Logs::LogGroup.Arn",

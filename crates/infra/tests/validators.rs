@@ -19,12 +19,14 @@ fn write_all(directory: &Path) -> Vec<(PathBuf, Value)> {
         let named = ["StatefulResources", "EventStore"].map(|stack| format!("{scenario}-{stack}.json"));
         named.into_iter().zip(templates(&text_of(scenario)))
     });
-    all.map(|(name, template)| {
-        let path = directory.join(name);
-        fs::write(&path, template.to_string()).unwrap();
-        (path, template)
-    })
-    .collect()
+    let repositories = ("repositories.json".to_owned(), support::repositories());
+    all.chain([repositories])
+        .map(|(name, template)| {
+            let path = directory.join(name);
+            fs::write(&path, template.to_string()).unwrap();
+            (path, template)
+        })
+        .collect()
 }
 
 #[test]
@@ -39,7 +41,9 @@ fn cfn_lint_finds_nothing() {
 
 /// A key of one's own costs money and must be kept: who wants one says so with `kms_key`. Until then AWS's encrypt, and
 /// checkov asks for more.
-const NO_OWN_KEY: [(&str, &str, &str); 3] = [
+const NO_OWN_KEY: [(&str, &str, &str); 4] = [
+    // Neither CloudWatch nor EventBridge may use the key that AWS keeps for SNS.
+    ("CKV_AWS_26", "AWS::SNS::Topic", "KmsMasterKeyId"),
     ("CKV_AWS_149", "AWS::SecretsManager::Secret", "KmsKeyId"),
     ("CKV_AWS_158", "AWS::Logs::LogGroup", "KmsKeyId"),
     ("CKV_AWS_166", "AWS::Backup::BackupVault", "EncryptionKeyArn"),

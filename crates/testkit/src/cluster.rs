@@ -69,7 +69,7 @@ impl<'a> Cluster<'a> {
         let deployed = Deployed::create(ground.deployment, ground.aws);
         let dns = DnsServer::start(ground.aws).await?;
         let slot = |node| Slot { node, environment: Vec::new(), tasks_so_far: 0, running: None };
-        let nodes: Vec<_> = ground.deployment.nodes().iter().map(slot).collect();
+        let nodes: Vec<_> = ground.deployment.members().map(slot).collect();
         let image_files = authority_files(&nodes[0], ground.root)?;
         Ok(Self { ground, deployed, dns, image_files, nodes })
     }
@@ -109,8 +109,10 @@ impl<'a> Cluster<'a> {
         let identity = identity(slot.node, address);
         let volumes = ground.root.join(node);
         let mut environment = ground.environment.clone();
-        environment
-            .extend([("BOOTSTRAP_DNS".to_owned(), dns.to_string()), ("STANDIN_DNS".to_owned(), dns.to_string())]);
+        let line = ground.deployment.line().as_str();
+        let known =
+            [("BOOTSTRAP_DNS", dns.to_string()), ("STANDIN_DNS", dns.to_string()), ("STANDIN_LINE", line.into())];
+        environment.extend(known.map(|(name, value)| (name.to_owned(), value)));
         environment.extend(slot.environment.iter().cloned());
         let place = Place {
             root: &volumes.join(format!("task-{}", slot.tasks_so_far)),

@@ -56,7 +56,7 @@ impl Deployed {
             secrets: deployment.logins().map(secret).collect(),
             ca_secret: deployment.ca_secret_name().map(|name| aws.secrets(|secrets| secrets.create(&name, None))),
             client_service: service(deployment.name().as_str()),
-            node_services: deployment.nodes().iter().map(node_service).collect(),
+            node_services: deployment.members().map(node_service).collect(),
         }
     }
 
@@ -72,6 +72,20 @@ impl Deployed {
     /// If the deployment has no such node.
     pub fn node_service(&self, node: &str) -> &str {
         &self.node_services[node]
+    }
+
+    /// The ARN of a user's secret.
+    ///
+    /// # Panics
+    ///
+    /// If the deployment has no such user.
+    pub fn secret_arn(&self, login: &str) -> &str {
+        &self.secrets[login].1
+    }
+
+    /// The ARN of the secret of the certificate authority, if there is one.
+    pub fn ca_secret_arn(&self) -> Option<&str> {
+        self.ca_secret.as_deref()
     }
 
     fn resolve(&self, value: &Value) -> String {
@@ -177,7 +191,7 @@ pub struct RunningTask {
     node: String,
     containers: Vec<Running>,
     events: UnboundedSender<Event>,
-    _endpoints: TaskEndpoints,
+    endpoints: TaskEndpoints,
 }
 
 #[derive(Debug)]
@@ -218,7 +232,7 @@ impl RunningTask {
         let mut environment = place.environment.clone();
         environment.extend(endpoints.environment());
         let (node_name, events) = (node.name().to_owned(), place.events.clone());
-        let mut task = Self { node: node_name, containers: Vec::new(), events, _endpoints: endpoints };
+        let mut task = Self { node: node_name, containers: Vec::new(), events, endpoints };
         for container in &node.task().containers {
             for (dependency, condition) in &container.depends_on {
                 if *condition == Condition::Success {
@@ -229,6 +243,11 @@ impl RunningTask {
             task.containers.push(running);
         }
         Ok(task)
+    }
+
+    /// What ECS gives the task.
+    pub fn endpoints(&self) -> &TaskEndpoints {
+        &self.endpoints
     }
 
     /// Asks the health checks until each has succeeded once.
@@ -423,7 +442,7 @@ impl View<'_> {
         let programs = self.place.programs;
         let program = match text {
             "/guard" => Some(programs.guard()),
-            "/opt/eventstore/EventStore.ClusterNode" => Some(programs.standin()),
+            "/opt/eventstore/EventStore.ClusterNode" | "/opt/kurrentdb/KurrentDB" => Some(programs.standin()),
             _ => None,
         };
         if let Some(program) = program {

@@ -4,36 +4,34 @@
 use serde_json::{Map, Value, json};
 
 use super::Sample;
-
-/// Where CloudWatch has the metrics.
-const NAMESPACE: &str = "eventstore-fargate";
+use super::names::{CERTIFICATE_DAYS_LEFT, DEPLOYMENT, NAMESPACE, NODE, REGISTERED, ROTATION_AGE, USER};
 
 /// One line for the node, and one for each user: a line has one value for each dimension. `new_errors` is how many errors
 /// there were since the line before, `timestamp` is in milliseconds since 1970.
 pub(super) fn lines(sample: &Sample, new_errors: u64, timestamp: u64) -> String {
     let mut node = Line::new(sample);
     if let Some(registered) = sample.registered {
-        node.metric("Registered", "None", json!(u8::from(registered)));
+        node.metric(REGISTERED, "None", json!(u8::from(registered)));
     }
     node.metric("Errors", "Count", json!(new_errors));
     if let Some(days) = sample.certificate_days_left {
-        node.metric("CertificateDaysLeft", "None", json!(days));
+        node.metric(CERTIFICATE_DAYS_LEFT, "None", json!(days));
     }
     if let Some(restarts) = sample.server_restarts {
         node.metric("ServerRestarts", "Count", json!(restarts));
     }
-    node.property("Node", json!(sample.node));
+    node.property(NODE, json!(sample.node));
     if let Some(error) = &sample.last_error {
         node.property("LastErrorArea", json!(error.area.as_str()));
         node.property("LastErrorKind", json!(error.kind));
     }
-    let mut text = node.to_text(&["Deployment", "Node"], timestamp);
+    let mut text = node.to_text(&[DEPLOYMENT, NODE], timestamp);
     for (login, age) in &sample.rotation_ages {
         // The secret is the deployment's: all its nodes tell the same age.
         let mut user = Line::new(sample);
-        user.metric("RotationAge", "Seconds", json!(age));
-        user.property("User", json!(login));
-        text += &user.to_text(&["Deployment", "User"], timestamp);
+        user.metric(ROTATION_AGE, "Seconds", json!(age));
+        user.property(USER, json!(login));
+        text += &user.to_text(&[DEPLOYMENT, USER], timestamp);
     }
     text
 }
@@ -47,7 +45,7 @@ struct Line {
 impl Line {
     fn new(sample: &Sample) -> Self {
         let mut line = Self { members: Map::new(), metrics: Vec::new() };
-        line.property("Deployment", json!(sample.deployment));
+        line.property(DEPLOYMENT, json!(sample.deployment));
         line
     }
 

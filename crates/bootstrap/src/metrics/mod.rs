@@ -3,6 +3,7 @@
 
 mod emf;
 mod listen;
+pub mod names;
 mod prometheus;
 
 use std::cell::Cell;

@@ -20,6 +20,9 @@ pub(super) fn assets_file(stack: &str) -> String {
     format!("{stack}.assets.json")
 }
 
+/// In the place of a deployment's name, in the tag of what all share; no deployment can have it.
+const SHARED: &str = "@all";
+
 /// Artifacts in the order in which they are deployed, in which `cdk ls` shows them; an object of JSON has none.
 struct Artifacts(Vec<(String, Value)>);
 
@@ -54,17 +57,10 @@ pub(super) fn manifest(deployment: &Deployment, stacks: &[String], with_images: 
             // Without it the stack is deployed and no image is built (cloud-assembly §1).
             dependencies.push(assets);
         }
-        let mut artifact = json!({
-            "type": "aws:cloudformation:stack",
-            "environment": "aws://unknown-account/unknown-region",
-            "dependencies": dependencies,
-            "properties": {
-                "templateFile": template_file(stack),
-                "stackName": stack,
-                "terminationProtection": is_first,
-                "tags": {DEPLOYMENT_TAG: deployment.name().as_str()},
-            },
-        });
+        let mut artifact = stack_artifact(stack, &dependencies, is_first, deployment.name().as_str());
+        for (key, value) in &deployment.config().tags {
+            artifact["properties"]["tags"][key] = json!(value);
+        }
         let warnings = deployment.warnings();
         if is_first && !warnings.is_empty() {
             let shown = warnings.iter().map(|warning| json!({"type": "aws:cdk:warning", "data": warning.to_string()}));
@@ -73,6 +69,29 @@ pub(super) fn manifest(deployment: &Deployment, stacks: &[String], with_images: 
         artifacts.push((stack.clone(), artifact));
         previous = vec![stack.clone()];
     }
+    render(artifacts)
+}
+
+/// The manifest of one stack that belongs to no deployment and holds state.
+pub(super) fn shared(stack: &str) -> String {
+    render(vec![(stack.to_owned(), stack_artifact(stack, &[], true, SHARED))])
+}
+
+fn stack_artifact(stack: &str, dependencies: &[String], is_protected: bool, deployment: &str) -> Value {
+    json!({
+        "type": "aws:cloudformation:stack",
+        "environment": "aws://unknown-account/unknown-region",
+        "dependencies": dependencies,
+        "properties": {
+            "templateFile": template_file(stack),
+            "stackName": stack,
+            "terminationProtection": is_protected,
+            "tags": {DEPLOYMENT_TAG: deployment},
+        },
+    })
+}
+
+fn render(artifacts: Vec<(String, Value)>) -> String {
     let manifest = Manifest { version: SCHEMA_VERSION, artifacts: Artifacts(artifacts) };
     serde_json::to_string_pretty(&manifest).expect("texts are its only keys")
 }

@@ -12,14 +12,15 @@ use std::path::PathBuf;
 pub use self::context::{BuildContext, ContextError};
 use crate::cfn::TemplateError;
 use crate::lower::{self, BuiltImages};
-use crate::model::{Deployment, Program};
+use crate::model::{Deployment, Encryption, Program};
 use crate::stacks::Stacks;
+use crate::values::ValueError;
 
 /// Read by every CDK command line since 2.150 (mid 2024); nothing newer is needed.
 const SCHEMA_VERSION: &str = "36.0.0";
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// The tag of every stack of ours, by which an assembly of ours is known again.
-const DEPLOYMENT_TAG: &str = "eventstore-fargate:deployment";
+pub(crate) const DEPLOYMENT_TAG: &str = "eventstore-fargate:deployment";
 
 /// A cloud assembly in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,34 @@ impl Assembly {
     /// [`AssemblyError::Template`] only if there is a bug in this crate.
     pub fn with_context(deployment: &Deployment, context: BuildContext) -> Result<Self, AssemblyError> {
         Stacks::new(deployment).assembly_with_context(context)
+    }
+
+    /// The assembly of the repositories of certgen and bootstrap, which all deployments of an account and region share, encrypted
+    /// with the account's key for ECR or with that of an ARN.
+    ///
+    /// # Errors
+    ///
+    /// What is allowed, if `kms_key` is neither `aws` nor the ARN of a key.
+    ///
+    /// # Panics
+    ///
+    /// Never: the template is of our source.
+    pub fn repositories(kms_key: &str) -> Result<Self, ValueError> {
+        let encryption = match Encryption::parse(kms_key).map_err(ValueError::new)? {
+            Encryption::Own => {
+                let message =
+                    "`own` is a key of a deployment, and repositories belong to none; allowed are aws and an ARN";
+                return Err(ValueError::new(message.to_owned()));
+            }
+            encryption => encryption,
+        };
+        let stack = lower::repositories_stack();
+        let template = lower::repositories(&encryption).render(&BTreeSet::new()).expect("it refers to itself alone");
+        let files = BTreeMap::from([
+            (manifest::template_file(&stack), format!("{template}\n")),
+            (MANIFEST.to_owned(), format!("{}\n", manifest::shared(&stack))),
+        ]);
+        Ok(Self { files, context: None })
     }
 
     /// The assembly of a deployment's stacks, with what is beside and after them.

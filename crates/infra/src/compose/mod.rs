@@ -3,10 +3,13 @@
 //! A task is a `guard pause` container that owns network and name; the task's containers join it, so that each of them can be
 //! restarted. What ECS gives a container comes from where ECS has it, 169.254.170.2: who the task is, credentials, protection.
 
+mod extra;
 mod yaml;
 
 use self::yaml::{Yaml, list, map, text};
-use crate::model::{Condition, Container, ContainerName, Deployment, Image, Node, Program, Task, Value, Volume};
+use crate::model::{
+    Condition, Container, ContainerName, Deployment, HealthCheck, Image, Node, Program, RESTORED, Task, Value, Volume,
+};
 
 /// Where ECS's endpoints are for a container (aws-contract §4.1), and AWS here.
 const ENDPOINTS: &str = "169.254.170.2";
@@ -40,15 +43,15 @@ const HEADER: &str = "\
 pub fn compose(deployment: &Deployment) -> String {
     let mut services = vec![(AWS.to_owned(), aws(deployment))];
     let mut volumes = vec![(format!("{AWS}-state"), Yaml::NOTHING)];
-    for (number, node) in (0..).zip(deployment.nodes()) {
+    for (number, node) in (0..).zip(deployment.members()) {
         services.push((node.name().to_owned(), pause(deployment, node, number)));
         let task = node.task();
-        services.extend(
-            task.containers.iter().map(|container| {
-                (service_name(node, container.name), self::container(deployment, node, task, container))
-            }),
-        );
-        volumes.extend(mounted(task).map(|volume| (volume_name(node, volume), Yaml::NOTHING)));
+        services.extend(task.containers.iter().map(|container| {
+            (service_name(node, container.name.as_str()), self::container(deployment, node, task, container))
+        }));
+        services.extend(extra::services(node, task));
+        volumes.extend(mounted(task).map(|volume| (volume_name(node, volume.as_str()), Yaml::NOTHING)));
+        volumes.extend(extra::volumes(node, task));
     }
     let file = map([
         ("services", Yaml::Map(services)),
@@ -95,12 +98,12 @@ fn task_image(container: &Container) -> Yaml {
     }
 }
 
-fn service_name(node: &Node, container: ContainerName) -> String {
-    format!("{}-{}", node.name(), container.as_str())
+fn service_name(node: &Node, container: &str) -> String {
+    format!("{}-{container}", node.name())
 }
 
-fn volume_name(node: &Node, volume: Volume) -> String {
-    format!("{}-{}", node.name(), volume.as_str())
+fn volume_name(node: &Node, volume: &str) -> String {
+    format!("{}-{volume}", node.name())
 }
 
 /// The volumes that any container of the task mounts.
@@ -139,7 +142,7 @@ fn aws(deployment: &Deployment) -> Yaml {
     ];
     command.extend(deployment.logins().map(|login| format!("--secret={login}={}", deployment.secret_name(login))));
     command.extend(deployment.ca_secret_name().map(|name| format!("--empty-secret={name}")));
-    command.extend(deployment.nodes().iter().map(|node| format!("--task={}={}", node.name(), node.host())));
+    command.extend(deployment.members().map(|node| format!("--task={}={}", node.name(), node.host())));
     let mut service = vec![("image", image("AWS", &own_image("aws-double"))), ("command", literals(&command))];
     service.extend(hardened());
     service.extend([
@@ -166,10 +169,14 @@ fn pause(deployment: &Deployment, node: &Node, number: u16) -> Yaml {
         .find(|container| matches!(container.name, ContainerName::Certgen | ContainerName::Guard));
     let guard_image = certgen.map_or_else(|| image("CERTGEN", &own_image(Program::Certgen.as_str())), task_image);
     let port = deployment.port();
-    let aliases = list([text(node.host()), text(deployment.client_host())]);
+    let mut aliases = vec![text(node.host())];
+    if !node.is_read_only_replica() {
+        aliases.push(text(deployment.client_host()));
+    }
+    let aliases = list(aliases);
     let published = format!(
-        "127.0.0.1:${{PORT_NODE_{}:-{}}}:{port}",
-        number + 1,
+        "127.0.0.1:${{PORT_{}:-{}}}:{port}",
+        node.name().to_uppercase().replace('-', "_"),
         port.checked_add(number).unwrap_or(port - number)
     );
     let mut service = vec![
@@ -201,8 +208,11 @@ fn container(deployment: &Deployment, node: &Node, task: &Task, container: &Cont
     }
     service.push(("user", user(container.user)));
     service.extend(hardened());
-    let mounts =
-        container.mounts.iter().map(|mount| volume_mount(volume_name(node, mount.volume), mount.path, mount.read_only));
+    let own_mounts = container.mounts.iter();
+    let own_mounts =
+        own_mounts.map(|mount| volume_mount(volume_name(node, mount.volume.as_str()), mount.path, mount.read_only));
+    let is_init = matches!(container.name, ContainerName::Certgen | ContainerName::Guard);
+    let mounts = own_mounts.chain(extra::prepared(node, task).filter(|_| is_init));
     service.extend([
         ("network_mode", text(format!("service:{}", node.name()))),
         ("depends_on", depends_on(node, container)),
@@ -213,15 +223,7 @@ fn container(deployment: &Deployment, node: &Node, task: &Task, container: &Cont
         ("mem_limit", text(format!("{}m", task.size.memory_mib()))),
     ]);
     if let Some(check) = &container.health_check {
-        let test = ["CMD".to_owned()].into_iter().chain(check.command.iter().cloned()).collect::<Vec<_>>();
-        let check = map([
-            ("test", literals(&test)),
-            ("interval", seconds(check.interval)),
-            ("timeout", seconds(check.timeout)),
-            ("retries", Yaml::Number(check.retries.into())),
-            ("start_period", seconds(check.start_period)),
-        ]);
-        service.push(("healthcheck", check));
+        service.push(("healthcheck", health_check(check)));
     }
     if let Some(timeout) = container.stop_timeout {
         service.push(("stop_grace_period", seconds(timeout)));
@@ -229,6 +231,17 @@ fn container(deployment: &Deployment, node: &Node, task: &Task, container: &Cont
     // ECS would replace the task that an essential container leaves.
     service.push(("restart", text(if container.essential { "unless-stopped" } else { "no" })));
     map(service)
+}
+
+fn health_check(check: &HealthCheck) -> Yaml {
+    let test = ["CMD".to_owned()].into_iter().chain(check.command.iter().cloned()).collect::<Vec<_>>();
+    map([
+        ("test", literals(&test)),
+        ("interval", seconds(check.interval)),
+        ("timeout", seconds(check.timeout)),
+        ("retries", Yaml::Number(check.retries.into())),
+        ("start_period", seconds(check.start_period)),
+    ])
 }
 
 fn seconds(seconds: u16) -> Yaml {
@@ -247,7 +260,7 @@ fn depends_on(node: &Node, container: &Container) -> Yaml {
             Condition::Start => started,
             Condition::Success => "service_completed_successfully",
         };
-        (service_name(node, *name), condition)
+        (service_name(node, name.as_str()), condition)
     }));
     Yaml::Map(needed.into_iter().map(|(name, condition)| (name, map([("condition", text(condition))]))).collect())
 }
@@ -265,18 +278,26 @@ fn environment(deployment: &Deployment, node: &Node, container: &Container) -> Y
         Value::CaSecret => deployment.ca_secret_name().expect("a model that names the secret has it"),
         Value::ClientService => client_service(deployment),
     };
-    let mut environment: Vec<_> =
-        container.environment.iter().map(|(name, value)| (name.clone(), literal(&setting(value)))).collect();
+    // Its volumes begin empty, whatever a file system was restored from.
+    let own = container.environment.iter().filter(|(name, _)| name != RESTORED);
+    let mut environment: Vec<_> = own.map(|(name, value)| (name.clone(), literal(&setting(value)))).collect();
+    environment.extend(from_ecs(node));
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), text(value)));
-    // As ECS gives them to every container of a task.
-    let task = node.name();
-    set("ECS_CONTAINER_METADATA_URI_V4", format!("http://{ENDPOINTS}/v4/{task}"));
-    set("ECS_AGENT_URI", format!("http://{ENDPOINTS}/api/{task}"));
-    set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", format!("/v2/credentials/{task}"));
     if asks_aws(container) {
         set("AWS_ENDPOINT_URL", format!("http://{ENDPOINTS}"));
         let allow = if container.name == ContainerName::Bootstrap { "BOOTSTRAP" } else { "CERTGEN" };
         set(&format!("{allow}_ALLOW_HTTP_ENDPOINT"), "true".to_owned());
     }
     Yaml::Map(environment)
+}
+
+/// As ECS gives them to every container of a task.
+fn from_ecs(node: &Node) -> impl Iterator<Item = (String, Yaml)> {
+    let task = node.name();
+    let variables = [
+        ("ECS_CONTAINER_METADATA_URI_V4", format!("http://{ENDPOINTS}/v4/{task}")),
+        ("ECS_AGENT_URI", format!("http://{ENDPOINTS}/api/{task}")),
+        ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", format!("/v2/credentials/{task}")),
+    ];
+    variables.into_iter().map(|(name, value)| (name.to_owned(), text(value)))
 }

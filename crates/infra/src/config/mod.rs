@@ -1,6 +1,11 @@
 //! `eventstore.toml`: read as a whole, with every mistake in one run.
 
 mod access;
+mod alarms;
+mod backup;
+mod containers;
+mod endpoints;
+mod license;
 mod network;
 mod reference;
 mod schema;
@@ -8,21 +13,29 @@ mod section;
 mod server;
 mod storage;
 mod table;
+mod tags;
+mod upgrade;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use self::section::{Choice, Mistakes, Section};
 use crate::image::ImageReference;
-use crate::model::{Access, Backup, Data, Discovery, Encryption, FileSystem, InfrequentAccess, Network};
-use crate::server::ServerOption;
+use crate::model::{
+    Access, Alarms, Backup, Data, Discovery, Encryption, Extra, FileSystem, InfrequentAccess, Network, Scavenge,
+};
+use crate::server::{self as servers, ServerOption};
 use crate::values::{
-    BuildDirectory, ClusterSize, DeploymentName, FargateSize, Namespace, Qualifier, RoleArn, ServerLine,
+    BuildDirectory, CatchUp, ClusterSize, DeploymentName, FargateSize, JsonKey, KeyArn, Namespace, Qualifier,
+    RecoveryPointArn, RepositoryPrefix, RoleArn, SecretArn, ServerLine,
 };
 
 pub use self::reference::reference;
 pub use self::schema::schema;
 pub(crate) use self::section::nearest;
+#[cfg(test)]
+pub(crate) use self::table::is_key;
 
 /// The file that `infra init` writes: every key with its default and what it means. [`reference()`] makes it.
 pub const TEMPLATE: &str = include_str!("../eventstore.toml");
@@ -34,27 +47,53 @@ pub struct Config {
     pub(crate) namespace: Namespace,
     pub(crate) server: Server,
     pub(crate) nodes: ClusterSize,
+    pub(crate) read_only_replicas: u8,
     pub(crate) access: Access,
     pub(crate) network: Network,
     pub(crate) discovery: Discovery,
     pub(crate) data: Data,
     pub(crate) backup: Option<Backup>,
+    pub(crate) scavenge: Option<Scavenge>,
     pub(crate) images: Images,
+    pub(crate) extra: Extra,
     pub(crate) logs: Logs,
     pub(crate) deploy: Deploy,
+    /// Of the stacks, by key.
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) alarms: Alarms,
 }
 
 /// The server and its task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
     pub(crate) line: ServerLine,
+    pub(crate) upgrade: Option<Upgrade>,
     pub(crate) port: u16,
     pub(crate) size: FargateSize,
     /// uid and gid of the containers.
     pub(crate) uid: u32,
     pub(crate) external_tcp: bool,
     pub(crate) log_volume: bool,
+    pub(crate) license: Option<License>,
     pub(crate) options: Vec<ServerOption>,
+}
+
+/// Where the key of the vendor's licence is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct License {
+    pub(crate) secret: SecretArn,
+    /// Otherwise the secret is the key.
+    pub(crate) json_key: Option<JsonKey>,
+    /// What the secret is encrypted with; otherwise it is the account's own key for Secrets Manager.
+    pub(crate) kms_key: Option<KeyArn>,
+}
+
+/// That the data may have been opened by another line before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Upgrade {
+    pub(crate) from: ServerLine,
+    /// A backup that was made before.
+    pub(crate) recovery_point: Option<RecoveryPointArn>,
 }
 
 /// What containers are made from.
@@ -63,6 +102,8 @@ pub(crate) struct Images {
     /// Otherwise the vendor's.
     pub(crate) server: Option<ImageReference>,
     pub(crate) own: OwnImages,
+    /// What repositories of ECR begin with that fetch an image from elsewhere when it is first pulled.
+    pub(crate) pull_through: Vec<RepositoryPrefix>,
 }
 
 /// Where the images of our programs come from.
@@ -85,9 +126,28 @@ pub(crate) struct Logs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Deploy {
     pub(crate) platform_version: PlatformVersion,
+    /// How long a node may take before its health counts.
+    pub(crate) max_catch_up: CatchUp,
     /// Otherwise a new one for each node.
     pub(crate) execution_role: Option<RoleArn>,
+    /// Whether it may read the secrets of the user's own containers.
+    pub(crate) execution_role_reads_secrets: bool,
+    pub(crate) update: Update,
     pub(crate) cdk_qualifier: Qualifier,
+}
+
+/// In which order the services of a cluster are updated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Update {
+    /// Each when the one before is healthy.
+    NodeByNode,
+    /// None waits for another.
+    AllAtOnce,
+}
+
+impl Choice for Update {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("node-by-node", Self::NodeByNode), ("all-at-once", Self::AllAtOnce)];
 }
 
 /// A platform version of Fargate.
@@ -156,6 +216,12 @@ impl Config {
         Self { server: Server { port, ..self.server }, ..self }
     }
 
+    /// Whether ECS may go back to the tasks before when new ones do not become healthy.
+    pub(crate) fn may_be_rolled_back(&self) -> bool {
+        let jump = |upgrade: &Upgrade| servers::jump(upgrade.from, self.server.line, self.nodes.is_cluster());
+        self.server.upgrade.as_ref().is_none_or(|upgrade| jump(upgrade).may_be_rolled_back())
+    }
+
     /// What is allowed and yet should be known, each with its key.
     pub fn warnings(&self) -> Vec<Mistake> {
         let mut warnings = Vec::new();
@@ -164,6 +230,34 @@ impl Config {
         };
         if self.access == Access::Insecure {
             warn("server.insecure", "whoever reaches the server's port may read, write and delete everything");
+        }
+        if matches!(self.access, Access::Secured(_)) && !servers::has_first_passwords(self.server.line) {
+            warn(
+                "server.line",
+                "a new database of this line has its default passwords until bootstrap has replaced them, seconds after the \
+                 server is ready: whoever reaches the port may be faster",
+            );
+        }
+        if let Some(Upgrade { recovery_point: Some(point), .. }) = &self.server.upgrade
+            && !self.may_be_rolled_back()
+        {
+            warn(
+                "server.upgrade_from",
+                &format!(
+                    "ECS does not roll back by itself: tasks that do not become healthy stay away until somebody acts. The way back is \
+                     {}, so it must have been made with the nodes stopped",
+                    point.as_str()
+                ),
+            );
+        }
+        if self.server.license.is_some() && self.deploy.execution_role.is_some() {
+            warn(
+                "server.license_secret",
+                "the role in deploy.execution_role must be allowed to read it, and to use the key that it is encrypted with",
+            );
+        }
+        if !servers::was_watched(self.server.line) {
+            warn("server.line", "how this line behaves is known from its source alone");
         }
         if let FileSystem::New(file_system) = &self.data.file_system {
             if file_system.automatic_backups {
@@ -181,14 +275,25 @@ impl Config {
                 );
             }
         }
+        if self.alarms.unheard() {
+            warn(
+                "alarms.topic",
+                "alarms are made and nobody hears of them; name a topic, or addresses in alarms.emails",
+            );
+        }
         if !self.data.retain {
             warn("data.retain", "whoever deletes the stack deletes the database");
         }
-        if self.backup.is_some() {
+        backup::warnings(self, &mut warn);
+        if self.data.restored.is_some() {
             warn(
-                "backup.enabled",
-                "a recovery point is a copy of a running node, of which not every one can be opened",
+                "data.restored",
+                "take it out once `bootstrap status` is content and deploy again: while it is there bootstrap may set admin's \
+                 password with the node's certificate, and a cluster runs no more nodes than its majority",
             );
+        }
+        if let Some(message) = self.network.unseen() {
+            warn("network.vpc", message);
         }
         if matches!(self.discovery, Discovery::Existing { .. }) {
             warn(
@@ -197,6 +302,16 @@ impl Config {
                  still missing; 5 s are enough",
             );
         }
+        if let Some(image) = self.images.server.as_ref().filter(|image| !image.has_digest()) {
+            warnings.push(Mistake {
+                key: "images.server".to_owned(),
+                message: format!(
+                    "`{image}` has no digest: after a change of what is behind the tag, nodes that are deployed again run another \
+                     image; name:tag@sha256:… is always the same"
+                ),
+            });
+        }
+        warnings.extend(containers::warnings(&self.extra, &self.server));
         warnings
     }
 }
@@ -205,13 +320,20 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let name = root.text("name", DeploymentName::parse);
     let namespace = root.text("namespace", Namespace::parse);
     let (server, insecure) = root.section("server", server::read);
-    let nodes = root.section("cluster", |cluster| cluster.integer("nodes", ClusterSize::new));
+    let (nodes, read_only_replicas) = root.section("cluster", cluster);
+    upgrade::check(root, server.as_ref(), nodes);
     let access = access::read(root, insecure, nodes);
-    let network = root.section("network", |section| network::read(section, nodes));
+    let (network, closed) =
+        root.section("network", |section| (network::read(section, nodes), endpoints::wanted(section)));
     network::exposed(root, insecure, network.as_ref());
     let discovery = root.section("discovery", network::discovery);
-    let storage = storage::read(root);
-    let images = root.section("images", images);
+    let storage = storage::read(root, nodes);
+    let scavenge = root.section("scavenge", |section| backup::scavenge(section, insecure));
+    let planned = storage.as_ref().and_then(|(_, backup)| backup.as_ref());
+    backup::overlap(root.mistakes(), planned, scavenge.as_ref());
+    let file_system = storage.as_ref().map(|(data, _)| &data.file_system);
+    let alarms = root.section("alarms", |section| alarms::read(section, file_system));
+    let images = root.section("images", |section| images(section, closed));
     let logs = root.section("logs", |logs| {
         let retention_days = logs.number("retention_days");
         let encryption = logs.text("kms_key", Encryption::parse);
@@ -219,10 +341,32 @@ fn read(root: &Section<'_>) -> Option<Config> {
     });
     let deploy = root.section("deploy", |deploy| {
         let platform_version = deploy.choice("platform_version");
+        let max_catch_up = deploy.text("max_catch_up", CatchUp::parse);
         let execution_role = deploy.text("execution_role", RoleArn::parse);
+        let execution_role_reads_secrets = deploy.flag("execution_role_reads_secrets");
+        let update = deploy.choice("update");
         let cdk_qualifier = deploy.text("cdk_qualifier", Qualifier::parse);
-        Some(Deploy { platform_version: platform_version?, execution_role, cdk_qualifier: cdk_qualifier? })
+        Some(Deploy {
+            platform_version: platform_version?,
+            max_catch_up: max_catch_up?,
+            execution_role,
+            execution_role_reads_secrets: execution_role_reads_secrets?,
+            update: update?,
+            cdk_qualifier: cdk_qualifier?,
+        })
     });
+    let surroundings = containers::Surroundings {
+        server: server.as_ref(),
+        insecure: insecure.is_some_and(|insecure| insecure.wanted),
+        is_cluster: nodes.is_some_and(ClusterSize::is_cluster),
+        data: storage.as_ref().map(|(data, _)| data),
+        deploy: deploy.as_ref(),
+    };
+    let extra = containers::read(root, &surroundings);
+    if closed && let Some(extra) = &extra {
+        endpoints::extra(root, &images, extra);
+    }
+    let tags = tags::read(root);
     root.finish();
     let (data, backup) = storage?;
     Some(Config {
@@ -230,18 +374,39 @@ fn read(root: &Section<'_>) -> Option<Config> {
         namespace: namespace?,
         server: server?,
         nodes: nodes?,
+        read_only_replicas: read_only_replicas?,
         access: access?,
         network: network?,
         discovery: discovery?,
         data,
         backup,
+        scavenge,
         images,
+        extra: extra?,
         logs: logs?,
         deploy: deploy?,
+        tags: tags?,
+        alarms: alarms?,
     })
 }
 
-fn images(section: &Section<'_>) -> Images {
+fn cluster(section: &Section<'_>) -> (Option<ClusterSize>, Option<u8>) {
+    let nodes = section.integer("nodes", ClusterSize::new);
+    let replicas = section.number("read_only_replicas");
+    if let (Some(nodes), Some(replicas @ 1..)) = (nodes, replicas)
+        && !nodes.is_cluster()
+    {
+        section.mistake(
+            "read_only_replicas",
+            format!(
+                "`{replicas}` does not go with a single node, which nobody can replicate; allowed is 0, or more nodes"
+            ),
+        );
+    }
+    (nodes, replicas)
+}
+
+fn images(section: &Section<'_>, closed: bool) -> Images {
     let [server, certgen, bootstrap] =
         ["server", "certgen", "bootstrap"].map(|image| section.text(image, ImageReference::parse));
     let build = section.text("build", BuildDirectory::parse);
@@ -252,7 +417,12 @@ fn images(section: &Section<'_>) -> Images {
         Some(directory) => OwnImages::Built(directory),
         None => OwnImages::Pulled { certgen, bootstrap },
     };
-    Images { server, own }
+    let pull_through = section.texts("pull_through", RepositoryPrefix::parse).unwrap_or_default();
+    let images = Images { server, own, pull_through };
+    if closed {
+        endpoints::images(section, &images);
+    }
+    images
 }
 
 #[cfg(test)]
@@ -344,7 +514,7 @@ mod tests {
     #[test]
     fn messages_say_what_is_allowed() {
         let message = |text: &str| Config::parse(text).unwrap_err().to_string();
-        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 23.10, 24.10"));
+        assert!(message("name = \"a\"\n[server]\nline = \"20.6\"").contains("allowed are 21.10, 22.10"));
         assert!(message("name = \"a\"\n[server]\ncpu = 1000").contains("256, 512, 1024"));
         assert!(message("name = \"a\"\n[server]\ncpu = 256\nmemory = 4096").contains("2048"));
         assert!(message("name = \"a\"\n[network]\ncidr = \"10.20.1.0/16\"").contains("first address"));

@@ -1,18 +1,28 @@
 //! The network and the names in it.
 
+use super::endpoints;
 use super::section::{Choice, Section};
 use super::server::Insecure;
-use crate::model::{Discovery, Egress, Network, Vpc};
+use crate::model::{Discovery, Egress, FlowLogs, Network, Vpc};
 use crate::values::{AdminCidr, Cidr, ClusterSize, HostedZoneId, NamespaceId, SubnetId, VpcId};
 
 impl Choice for Egress {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("one-nat", Self::OneNat),
+        ("nat-per-zone", Self::NatPerZone),
+        ("public-ip", Self::PublicIp),
+        ("endpoints", Self::Endpoints),
+    ];
+}
+
+impl Choice for FlowLogs {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("one-nat", Self::OneNat), ("nat-per-zone", Self::NatPerZone), ("public-ip", Self::PublicIp)];
+        &[("rejected", Self::Rejected), ("all", Self::All), ("none", Self::Off)];
 }
 
 /// The keys that only make sense for a new VPC, and for one that is there.
-const NEW_VPC: [&str; 3] = ["cidr", "zones", "egress"];
-const EXISTING_VPC: [&str; 2] = ["subnets", "public_ip"];
+const NEW_VPC: [&str; 5] = ["cidr", "zones", "egress", "ecs_endpoints", "flow_logs"];
+const EXISTING_VPC: [&str; 3] = ["subnets", "public_ip", "endpoint_security_group"];
 /// With fewer, the loss of one may be the loss of the majority.
 const ZONES_OF_A_CLUSTER: usize = 3;
 
@@ -26,6 +36,8 @@ pub(super) fn read(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<
     let public_ip = section.flag("public_ip");
     let fewer = section.flag("allow_fewer_zones");
     let admin = section.text("admin_cidr", AdminCidr::parse);
+    let flow_logs = section.choice("flow_logs");
+    let way_out = endpoints::read(section);
 
     let existing = section.has("vpc");
     for key in NEW_VPC.iter().filter(|key| existing && section.says(key)) {
@@ -44,9 +56,9 @@ pub(super) fn read(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<
         Vpc::Existing { id: id?, subnets, public_ip: public_ip? }
     } else {
         let zones = if section.has("zones") { zones? } else { 2 + u8::from(cluster) };
-        Vpc::New { cidr: cidr?, zones, egress: egress? }
+        Vpc::New { cidr: cidr?, zones, egress: egress?, flow_logs: flow_logs? }
     };
-    let network = Network { vpc, admin };
+    let network = Network { vpc, way_out: way_out?, admin };
     if cluster && network.subnets() < ZONES_OF_A_CLUSTER && !fewer? {
         let key = if existing { "subnets" } else { "zones" };
         section.mistake(

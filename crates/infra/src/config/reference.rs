@@ -9,7 +9,7 @@ pub fn reference() -> String {
     let mut text = String::new();
     comment(&mut text, "", ROOT.doc);
     let (own, nested): (Vec<_>, Vec<_>) =
-        ROOT.keys.iter().partition(|key| !matches!(key.kind, Kind::Section(_) | Kind::Sections(_)));
+        ROOT.keys.iter().partition(|key| !matches!(key.kind, Kind::Section(_) | Kind::Sections(_) | Kind::Tags));
     for key in own {
         text.push('\n');
         line(&mut text, "", key);
@@ -18,6 +18,7 @@ pub fn reference() -> String {
         match &key.kind {
             Kind::Section(table) => section(&mut text, key.name, table),
             Kind::Sections(table) => sections(&mut text, key.name, table),
+            Kind::Tags => free(&mut text, key.name, key),
             _ => {}
         }
     }
@@ -33,13 +34,16 @@ fn comment(text: &mut String, prefix: &str, doc: &str) {
 }
 
 fn line(text: &mut String, prefix: &str, key: &Key) {
+    if matches!(key.kind, Kind::Refused) {
+        return;
+    }
     comment(text, prefix, key.doc);
     let (prefix, sample) = match &key.given {
         Given::Always(sample) | Given::Or(sample) => (prefix.to_owned(), sample),
         Given::Maybe(sample) => (if prefix.is_empty() { "# ".to_owned() } else { prefix.to_owned() }, sample),
         Given::Nested => return,
     };
-    let _ = writeln!(text, "{prefix}{} = {}", key.name, sample.to_value());
+    let _ = writeln!(text, "{prefix}{} = {sample}", key.name);
 }
 
 fn section(text: &mut String, name: &str, table: &Table) {
@@ -51,12 +55,17 @@ fn section(text: &mut String, name: &str, table: &Table) {
         line(text, "", key);
     }
     for key in options {
-        let (doc, examples): (Vec<_>, Vec<_>) = key.doc.lines().partition(|line| !line.contains(" = "));
-        text.push('\n');
-        comment(text, "", &doc.join("\n"));
-        let _ = writeln!(text, "[{name}.{}]", key.name);
-        comment(text, "", &examples.join("\n"));
+        free(text, &format!("{name}.{}", key.name), key);
     }
+}
+
+/// A section whose keys are not in the table, with examples from its comment.
+fn free(text: &mut String, path: &str, key: &Key) {
+    let (doc, examples): (Vec<_>, Vec<_>) = key.doc.lines().partition(|line| !line.contains(" = "));
+    text.push('\n');
+    comment(text, "", &doc.join("\n"));
+    let _ = writeln!(text, "[{path}]");
+    comment(text, "", &examples.join("\n"));
 }
 
 /// As an example, in a comment as a whole.
@@ -71,7 +80,10 @@ fn sections(text: &mut String, name: &str, table: &Table) {
 
 impl std::fmt::Display for Sample {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.to_value().fmt(f)
+        match self {
+            Self::Toml(text) => f.write_str(text),
+            other => other.to_value().fmt(f),
+        }
     }
 }
 

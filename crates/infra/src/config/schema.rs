@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::table::{Given, Integers, Key, Kind, ROOT, Sample, Table, Text};
+use super::table::{Given, Integers, Key, Kind, ROOT, Sample, Table, Text, Values};
+use super::tags::MOST_TAGS;
 use crate::server::{KNOWN, Use};
 
 /// JSON Schema 2020-12 of a configuration, for editors and for whoever writes one by program.
@@ -15,7 +16,8 @@ pub fn schema() -> Value {
 }
 
 fn table(table: &Table) -> Value {
-    let properties: Map<_, _> = table.keys.iter().map(|key| (key.name.to_owned(), property(key))).collect();
+    let known = table.keys.iter().filter(|key| !matches!(key.kind, Kind::Refused));
+    let properties: Map<_, _> = known.map(|key| (key.name.to_owned(), property(key))).collect();
     let required: Vec<_> =
         table.keys.iter().filter(|key| matches!(key.given, Given::Always(_))).map(|key| key.name).collect();
     let mut schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
@@ -41,7 +43,24 @@ fn property(key: &Key) -> Value {
         Kind::Texts(allowed) => json!({"type": "array", "uniqueItems": true, "items": text(allowed)}),
         Kind::Section(inner) => table(inner),
         Kind::Sections(inner) => json!({"type": "array", "items": table(inner)}),
+        Kind::Tags => json!({
+            "type": "object",
+            "maxProperties": MOST_TAGS,
+            "propertyNames": {"minLength": 1, "maxLength": 128},
+            "additionalProperties": {"type": ["string", "integer", "boolean"], "maxLength": 256},
+        }),
         Kind::Options => options(),
+        Kind::Arguments => json!({"type": "array", "items": {"type": "string"}}),
+        Kind::Map(names, values) => {
+            let values = match values {
+                Values::Settings => json!({"type": ["string", "integer", "boolean"]}),
+                Values::Texts(allowed) => text(allowed),
+            };
+            let names = json!({"pattern": format!("^(?:{names})$")});
+            json!({"type": "object", "propertyNames": names, "additionalProperties": values})
+        }
+        // It is not in the schema.
+        Kind::Refused => json!(false),
     };
     describe(&mut schema, key.doc);
     match &key.given {
@@ -65,6 +84,7 @@ fn sample(sample: &Sample) -> Value {
         Sample::Integer(number) => json!(number),
         Sample::Flag(flag) => json!(flag),
         Sample::Texts(texts) => json!(texts),
+        Sample::Toml(_) => json!(sample.to_value()),
     }
 }
 

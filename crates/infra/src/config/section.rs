@@ -32,6 +32,11 @@ impl<'a> Section<'a> {
         Self { path: String::new(), table, values, read: RefCell::default(), mistakes }
     }
 
+    /// Where mistakes are told that are not one section's.
+    pub(super) fn mistakes(&self) -> &'a Mistakes {
+        self.mistakes
+    }
+
     fn inner(&self, path: String, table: &'static Table, values: toml::Table) -> Section<'a> {
         Section { path, table, values, read: RefCell::default(), mistakes: self.mistakes }
     }
@@ -58,9 +63,19 @@ impl<'a> Section<'a> {
         self.values.get(key).is_some_and(|value| default.as_ref() != Some(value))
     }
 
+    /// Whether the file gives this word to this key.
+    pub(super) fn is(&self, key: &str, word: &str) -> bool {
+        self.has(key) && self.values.get(key).and_then(Value::as_str) == Some(word)
+    }
+
     /// Refuses every key of this section with which the file says something.
     pub(super) fn refuse_all(&self, message: &str) {
-        for key in self.table.keys.iter().filter(|key| self.says(key.name)) {
+        self.refuse_all_but("", message);
+    }
+
+    /// The same, but for one key.
+    pub(super) fn refuse_all_but(&self, but: &str, message: &str) {
+        for key in self.table.keys.iter().filter(|key| key.name != but && self.says(key.name)) {
             self.mistake(key.name, message);
         }
     }
@@ -179,6 +194,12 @@ impl<'a> Section<'a> {
         value
     }
 
+    /// `[name]`, if it is there.
+    pub(super) fn optional_section<T>(&self, name: &str, read: impl FnOnce(&Section<'_>) -> T) -> Option<T> {
+        self.entry(name);
+        self.has(name).then(|| self.section(name, read))
+    }
+
     fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -211,16 +232,38 @@ impl<'a> Section<'a> {
                 self.mistake(name, format!("it is of type {}; allowed are sections [[{name}]]", item.type_str()));
                 continue;
             };
-            let section = self.inner(format!("{name}[{index}]"), table, item);
+            let section = self.inner(format!("{}[{index}]", self.path_of(name)), table, item);
             values.push(read(&section));
             section.finish();
         }
         values
     }
 
+    /// A list of texts, in which one may stand twice; empty if it is not given.
+    pub(super) fn arguments(&self, name: &str) -> Option<Vec<String>> {
+        let items = match self.value(name) {
+            None => return Some(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.mistake(name, format!("it is of type {}; allowed is a list of strings", other.type_str()));
+                return None;
+            }
+        };
+        let read = |item: &Value| match item {
+            Value::String(text) if !text.contains('\0') => Ok(text.clone()),
+            Value::String(_) => Err("it holds a null character".to_owned()),
+            other => Err(format!("it holds something of type {}; allowed are strings", other.type_str())),
+        };
+        let items: Vec<_> = items.iter().map(|item| self.check(name, read(item))).collect();
+        items.into_iter().collect()
+    }
+
     /// `[name]` whose keys are not in the table: each that `parse` takes, with its value as a text.
     pub(super) fn options<T>(&self, name: &str, parse: impl Fn(&str, String) -> Result<T, String>) -> Option<Vec<T>> {
-        debug_assert!(matches!(self.entry(name).kind, Kind::Options), "`{name}` holds options in the table");
+        debug_assert!(
+            matches!(self.entry(name).kind, Kind::Options | Kind::Tags | Kind::Map(..)),
+            "`{name}` holds names with values in the table"
+        );
         self.entry(name);
         let read = |(option, value): (&String, &Value)| {
             let value = match value {
@@ -244,11 +287,17 @@ impl<'a> Section<'a> {
     ///
     /// If a key of the table was not read: it would mean nothing.
     pub(super) fn finish(&self) {
-        let known: Vec<_> = self.table.keys.iter().map(|key| key.name).collect();
+        let (refused, known): (Vec<_>, Vec<_>) =
+            self.table.keys.iter().partition(|key| matches!(key.kind, Kind::Refused));
+        for key in refused.iter().filter(|key| self.values.contains_key(key.name)) {
+            self.mistake(key.name, key.doc);
+        }
+        let known: Vec<_> = known.iter().map(|key| key.name).collect();
         let read = self.read.borrow();
         let forgotten: Vec<_> = known.iter().filter(|key| !read.contains(**key)).collect();
         assert!(forgotten.is_empty(), "nobody reads {forgotten:?} of [{}]", self.path);
-        for key in self.values.keys().filter(|key| !known.contains(&key.as_str())) {
+        let is_refused = |name: &str| refused.iter().any(|key| key.name == name);
+        for key in self.values.keys().filter(|key| !known.contains(&key.as_str()) && !is_refused(key)) {
             self.mistake(key, format!("it is not a known key; {}", nearest(key, &known)));
         }
     }
@@ -296,6 +345,10 @@ impl Sample {
             Self::Integer(number) => Value::from(*number),
             Self::Flag(flag) => Value::from(*flag),
             Self::Texts(texts) => Value::Array(texts.iter().map(|text| Value::from(*text)).collect()),
+            Self::Toml(text) => {
+                let table = format!("value = {text}").parse::<toml::Table>();
+                table.ok().and_then(|mut table| table.remove("value")).expect("the table holds TOML")
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The server, its task, and whether it is to be secured.
 
-use super::Server;
 use super::section::Section;
+use super::{Server, license, upgrade};
 use crate::server::{self, ServerOption};
 use crate::values::{FargateCpu, FargateSize, ServerLine};
 
@@ -15,6 +15,7 @@ pub(super) struct Insecure {
 /// Reads the section `server`.
 pub(super) fn read(section: &Section<'_>) -> (Option<Server>, Option<Insecure>) {
     let line = section.text("line", ServerLine::parse);
+    let upgrade = upgrade::read(section);
     let external_tcp = section.flag("external_tcp");
     if let (Some(line), Some(true)) = (line, external_tcp)
         && !server::knows_external_tcp(line)
@@ -41,8 +42,9 @@ pub(super) fn read(section: &Section<'_>) -> (Option<Server>, Option<Insecure>) 
         None => Ok(None),
     });
     let uid = section.number("uid");
-    let uid = if section.has("uid") { uid } else { line.map(server::uid) };
+    let uid = if section.has("uid") { uid } else { line.map(|line| server::image(line).uid) };
     let log_volume = section.flag("log_volume");
+    let license = license::read(section, line);
     let options = section.options("options", |name, value| ServerOption::parse(line, name, value));
     let (wanted, exposed) = (section.flag("insecure"), section.flag("insecure_exposed"));
     if let (Some(false), Some(true)) = (wanted, exposed) {
@@ -52,11 +54,13 @@ pub(super) fn read(section: &Section<'_>) -> (Option<Server>, Option<Insecure>) 
     let server = || {
         Some(Server {
             line: line?,
+            upgrade,
             port: port?,
             size: memory??,
             uid: uid?,
             external_tcp: external_tcp?,
             log_volume: log_volume?,
+            license,
             options: options?,
         })
     };

@@ -1,8 +1,9 @@
-//! The file system and its backup.
+//! The file system.
 
+use super::backup;
 use super::section::{Choice, Section};
-use crate::model::{Backup, Data, Encryption, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
-use crate::values::{DataRoot, FileSystemId, ResourceName, SecurityGroupId, TimeOfDay, VaultName};
+use crate::model::{Backup, Data, Encryption, FileSystem, InfrequentAccess, NewFileSystem, Throughput};
+use crate::values::{ClusterSize, DataRoot, FileSystemId, RecoveryPointArn, RegionName, ResourceName, SecurityGroupId};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ThroughputMode {
@@ -33,7 +34,7 @@ impl Choice for InfrequentAccess {
 }
 
 /// What a file system that is there has already.
-const NEW_ONLY: [&str; 7] = [
+const NEW_ONLY: [&str; 8] = [
     "name",
     "performance_mode",
     "throughput",
@@ -41,12 +42,14 @@ const NEW_ONLY: [&str; 7] = [
     "infrequent_access",
     "automatic_backups",
     "kms_key",
+    "replicate_to",
 ];
 
 /// Reads the sections `data` and `backup`.
-pub(super) fn read(root: &Section<'_>) -> Option<(Data, Option<Backup>)> {
+pub(super) fn read(root: &Section<'_>, nodes: Option<ClusterSize>) -> Option<(Data, Option<Backup>)> {
     let (data, automatic) = root.section("data", |section| (data(section), section.flag("automatic_backups")));
-    let (backup, own) = root.section("backup", |section| (backup(section), section.flag("enabled")));
+    let (backup, own) =
+        root.section("backup", |section| (backup::read(section, nodes, automatic), section.flag("enabled")));
     if let (Some(true), Some(true)) = (automatic, own) {
         root.mistake("data.automatic_backups", "`true` does not go with backup.enabled; choose one of both");
     }
@@ -59,7 +62,14 @@ fn data(section: &Section<'_>) -> Option<Data> {
     let security_group = section.text("security_group", SecurityGroupId::parse);
     let root = section.text("root", DataRoot::parse);
     let retain = section.flag("retain");
+    let restored = section.text("restored", RecoveryPointArn::parse);
     let new = new_file_system(section);
+    if section.has("restored") && !existing {
+        section.mistake(
+            "restored",
+            "it does not go with a new file system, which is empty; add `file_system`, the one that AWS Backup restored to",
+        );
+    }
     if existing != section.has("security_group") {
         let (missing, given) =
             if existing { ("security_group", "file_system") } else { ("file_system", "security_group") };
@@ -73,7 +83,7 @@ fn data(section: &Section<'_>) -> Option<Data> {
     } else {
         FileSystem::New(new?)
     };
-    Some(Data { file_system, root: root?, retain: retain? })
+    Some(Data { file_system, root: root?, retain: retain?, restored })
 }
 
 fn new_file_system(section: &Section<'_>) -> Option<NewFileSystem> {
@@ -84,6 +94,7 @@ fn new_file_system(section: &Section<'_>) -> Option<NewFileSystem> {
     let infrequent_access = section.choice("infrequent_access");
     let automatic_backups = section.flag("automatic_backups");
     let encryption = section.text("kms_key", Encryption::parse);
+    let replicate_to = section.text("replicate_to", RegionName::parse);
     mode?;
     Some(NewFileSystem {
         name,
@@ -91,6 +102,7 @@ fn new_file_system(section: &Section<'_>) -> Option<NewFileSystem> {
         infrequent_access: infrequent_access?,
         automatic_backups: automatic_backups?,
         encryption: encryption?,
+        replicate_to,
     })
 }
 
@@ -117,46 +129,4 @@ fn throughput(section: &Section<'_>) -> Option<Throughput> {
         (ThroughputMode::Elastic, false) => Some(Throughput::Elastic),
         (ThroughputMode::Bursting, false) => Some(Throughput::Bursting),
     }
-}
-
-/// What is wrong was told.
-struct Told;
-
-fn backup(section: &Section<'_>) -> Result<Option<Backup>, Told> {
-    let enabled = section.flag("enabled");
-    let vault = section.text("vault", VaultName::parse);
-    let encryption = section.text("kms_key", Encryption::parse);
-    let daily_at = section.text("daily_at", TimeOfDay::parse);
-    let start_window = section.number::<u16>("start_window_minutes");
-    let completion_window = section.number::<u16>("completion_window_minutes");
-    let delete_after = section.number("delete_after_days");
-    if let (Some(start), Some(completion)) = (start_window, completion_window)
-        && completion <= start
-    {
-        section.mistake(
-            "completion_window_minutes",
-            format!(
-                "`{completion}` is not more than the {start} minutes of start_window_minutes; allowed are {} and more",
-                start + 1
-            ),
-        );
-    }
-    if section.says("vault") && section.says("kms_key") {
-        section.mistake("kms_key", "it is for a new vault and does not go with `vault`; take out one of both");
-    }
-    if !enabled.ok_or(Told)? {
-        section.refuse_all("it says nothing without enabled = true; set that, or take it out");
-        return Ok(None);
-    }
-    let backup = || {
-        let vault = if section.has("vault") { Vault::Existing(vault?) } else { Vault::New(encryption?) };
-        Some(Backup {
-            vault,
-            daily_at: daily_at?,
-            start_window: start_window?,
-            completion_window: completion_window?,
-            delete_after: delete_after?,
-        })
-    };
-    backup().map(Some).ok_or(Told)
 }

@@ -30,8 +30,16 @@ pub(crate) enum Kind {
     Section(&'static Table),
     /// `[[key]]`, any number of times.
     Sections(&'static Table),
+    /// `[key]` whose keys are tags, each with a text, an integer or true or false.
+    Tags,
     /// `[key]` whose keys are options of the server (`server::options`), each with a text, an integer or true or false.
     Options,
+    /// A list of texts, in which one may stand twice.
+    Arguments,
+    /// `[key]` whose keys are names that this regular expression matches as a whole.
+    Map(&'static str, Values),
+    /// People look for it, and it is never allowed: what it means says why and what to do.
+    Refused,
 }
 
 /// What a text may be.
@@ -40,6 +48,13 @@ pub(crate) enum Text {
     OneOf(&'static [&'static str]),
     /// What this regular expression matches as a whole; the parser may ask for more.
     Like(&'static str),
+}
+
+/// What stands behind the names of a [`Kind::Map`].
+pub(crate) enum Values {
+    /// A text, an integer or true or false.
+    Settings,
+    Texts(Text),
 }
 
 /// What an integer may be.
@@ -67,10 +82,12 @@ pub(crate) enum Sample {
     Integer(i64),
     Flag(bool),
     Texts(&'static [&'static str]),
+    /// As it stands there: a list of tables, or a table.
+    Toml(&'static str),
 }
 
 use Given::{Always, Maybe, Nested, Or};
-use Kind::{Flag, Integer, Options, Section, Sections};
+use Kind::{Arguments, Flag, Integer, Map, Options, Refused, Section, Sections};
 use Text::{Like, OneOf};
 
 const fn key(name: &'static str, kind: Kind, given: Given, doc: &'static str) -> Key {
@@ -85,6 +102,12 @@ const fn section(name: &'static str, table: &'static Table) -> Key {
     key(name, Section(table), Nested, "")
 }
 
+/// The server lines ([`crate::values::ServerLine`]).
+const LINES: &[&str] = &["21.10", "22.10", "23.10", "24.10", "25.0", "25.1", "26"];
+const fn refused(name: &'static str, why: &'static str) -> Key {
+    key(name, Refused, Nested, why)
+}
+
 /// The retention periods that `AWS::Logs::LogGroup` knows, in days.
 const RETENTION_DAYS: &[i64] =
     &[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
@@ -95,6 +118,7 @@ const SECRET_EXAMPLE: Sample = Sample::Text("arn:aws:secretsmanager:eu-west-1:12
 const KMS_KEY: Text = Like(r"aws|own|arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}");
 const IMAGE: Text = Like(r"\S{1,255}");
 const FILE: Text = Like(r"/[^\u0000-\u001f\u007f]*[^/\u0000-\u001f\u007f]");
+const REGION: Text = Like("[a-z0-9]+(-[a-z0-9]+){1,2}-[0-9]+");
 const AWS: Given = Or(Sample::Text("aws"));
 
 /// The file.
@@ -108,7 +132,7 @@ pub(crate) static ROOT: Table = Table {
             Always(Sample::Text("eventstore")),
             "Prefix of everything: stacks (<name>-StatefulResources, <name>-EventStore), secrets (<name>/admin, <name>/ops),\n\
              DNS names (<name>.<namespace> for clients). 1 to 32 lower-case letters, digits and inner hyphens, starting with a\n\
-             letter and not ending in -node-<number>.",
+             letter and not ending in -node-<number> or -replica-<number>.",
         ),
         text(
             "namespace",
@@ -125,16 +149,50 @@ pub(crate) static ROOT: Table = Table {
         section("discovery", &DISCOVERY),
         section("data", &DATA),
         section("backup", &BACKUP),
+        section("scavenge", &SCAVENGE),
         section("images", &IMAGES),
+        key("containers", Sections(&CONTAINER), Nested, ""),
+        key("volumes", Sections(&VOLUME), Nested, ""),
         section("logs", &LOGS),
         section("deploy", &DEPLOY),
+        key(
+            "tags",
+            Kind::Tags,
+            Nested,
+            "Tags of the stacks, at most 40. CloudFormation puts them on every resource that can have some, and ECS on the tasks.\n\
+             cost_centre = \"4711\"",
+        ),
+        section("alarms", &ALARMS),
     ],
 };
 
 static SERVER: Table = Table {
     doc: "",
     keys: &[
-        text("line", OneOf(&["23.10", "24.10"]), Or(Sample::Text("24.10")), "Server line: \"23.10\" or \"24.10\"."),
+        text(
+            "line",
+            OneOf(LINES),
+            Or(Sample::Text("24.10")),
+            "Server line: EventStoreDB \"21.10\", \"22.10\", \"23.10\", \"24.10\", or KurrentDB \"25.0\", \"25.1\", \"26\". Before 23.10 a new\n\
+             database has its default passwords until bootstrap has replaced them.",
+        ),
+        text(
+            "upgrade_from",
+            OneOf(LINES),
+            Maybe(Sample::Text("24.10")),
+            "The line that opened the data last, when `line` is changed. Between lines that were seen to open each other's data (22.10 with\n\
+             24.10 and 25.0, a single node only; 23.10, 24.10 and 25.0 with each other) ECS goes back by itself from tasks that do not\n\
+             become healthy. Between all others it does not, and `upgrade_recovery_point` must name a recovery point of AWS Backup that\n\
+             was made before, with the nodes stopped. The same line means nothing.",
+        ),
+        text(
+            "upgrade_recovery_point",
+            Like(r"arn:aws[a-z-]*:backup:[a-z0-9-]+:[0-9]{12}:recovery-point:[A-Za-z0-9-]{1,64}"),
+            Maybe(Sample::Text(
+                "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45",
+            )),
+            "",
+        ),
         key(
             "port",
             Integer(Integers::Between(1024, 65535)),
@@ -166,8 +224,8 @@ static SERVER: Table = Table {
             "log_volume",
             Flag,
             Or(Sample::Flag(false)),
-            "Let the server write log files as well, to a directory of the node on the file system, /var/log/eventstore. They are up\n\
-             to 31 times 1 GiB; what the server prints goes to CloudWatch Logs anyway.",
+            "Let the server write log files as well, to a directory of the node on the file system, /var/log/eventstore or, from 25.0,\n\
+             /var/log/kurrentdb. They are up to 31 times 1 GiB; what the server prints goes to CloudWatch Logs anyway.",
         ),
         key(
             "insecure",
@@ -181,11 +239,26 @@ static SERVER: Table = Table {
             Or(Sample::Flag(false)),
             "Allow `insecure` together with a public address or `network.admin_cidr`.",
         ),
+        text(
+            "license_secret",
+            SECRET,
+            Maybe(Sample::Text("arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/license-AbCdEf")),
+            "A secret with the key of the vendor's licence, which ECS gives the server when it starts it; 24.10 and later lines. Its ARN,\n\
+             with the six characters at its end; the name of the value, if the secret is JSON; and the ARN of the key that it is\n\
+             encrypted with, if that is another than the account's own for Secrets Manager: who starts the task must be able to use it.",
+        ),
+        text("license_json_key", Like("[A-Za-z0-9_.-]{1,128}"), Maybe(Sample::Text("key")), ""),
+        text(
+            "license_kms_key",
+            Like(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}"),
+            Maybe(Sample::Text("arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef")),
+            "",
+        ),
         key(
             "options",
             Options,
             Nested,
-            "Further options of the server, named as in its documentation without EVENTSTORE_. What infra sets itself, what this\n\
+            "Further options of the server, named as in its documentation without EVENTSTORE_ or KURRENTDB_. What infra sets itself, what this\n\
              server line does not know and what would put passwords or data at risk is refused.\n\
              RUN_PROJECTIONS = \"System\"\n\
              START_STANDARD_PROJECTIONS = true",
@@ -195,15 +268,25 @@ static SERVER: Table = Table {
 
 static CLUSTER: Table = Table {
     doc: "",
-    keys: &[key(
-        "nodes",
-        Integer(Integers::OneOf(&[1, 3, 5, 7])),
-        Or(Sample::Integer(1)),
-        "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
+    keys: &[
+        key(
+            "nodes",
+            Integer(Integers::OneOf(&[1, 3, 5, 7])),
+            Or(Sample::Integer(1)),
+            "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
          writes while more than half of its nodes live. Decide before the first deployment: the subnets of one node and of a\n\
-         cluster lie differently. An update of the tasks replaces all nodes at once; the cluster is away until they are back.\n\
-         Five or seven nodes make a template that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
-    )],
+         cluster lie differently. Services are made and updated one after the other (`deploy.update`).\n\
+         The template of a cluster is one that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
+        ),
+        key(
+            "read_only_replicas",
+            Integer(Integers::Between(0, 8)),
+            Or(Sample::Integer(0)),
+            "Nodes of a cluster besides, 0 to 8, that copy the database for readers and have no vote: `replica-1`, … in one zone each in\n\
+             turn. Clients do not find them under <name>.<namespace>, but through the cluster's gossip (nodePreference=readOnlyReplica) or\n\
+             under their own names, <name>-replica-1.<namespace>.",
+        ),
+    ],
 };
 
 static CERTIFICATES: Table = Table {
@@ -325,11 +408,32 @@ static NETWORK: Table = Table {
         ),
         text(
             "egress",
-            OneOf(&["one-nat", "nat-per-zone", "public-ip"]),
+            OneOf(&["one-nat", "nat-per-zone", "public-ip", "endpoints"]),
             Or(Sample::Text("one-nat")),
             "How tasks in the new VPC reach AWS and image registries: \"one-nat\", from private subnets through one NAT gateway for all\n\
              zones; \"nat-per-zone\", through one in each; \"public-ip\", from public subnets with a public address each and without\n\
-             a NAT gateway.",
+             a NAT gateway; \"endpoints\", not at all: from private subnets to endpoints in the VPC, so that all images come from\n\
+             the ECR of the region (docs/network.md). Endpoints in three zones cost more than a NAT gateway.",
+        ),
+        text(
+            "flow_logs",
+            OneOf(&["rejected", "all", "none"]),
+            Or(Sample::Text("rejected")),
+            "What is recorded of the traffic in the new VPC, in a log group with `logs.retention_days`: \"rejected\", what security groups\n\
+             refused, which is little; \"all\", which CloudWatch Logs charges by the GB and grows with the clients; or \"none\".",
+        ),
+        text(
+            "s3_prefix_list",
+            Like("pl-([0-9a-f]{8}|[0-9a-f]{17})"),
+            Maybe(Sample::Text("pl-6da54004")),
+            "For \"endpoints\" and `endpoint_security_group`: AWS's list of the addresses of S3 in the region, by its id, which differs by\n\
+             region. `aws ec2 describe-managed-prefix-lists` prints it, by the name com.amazonaws.REGION.s3.",
+        ),
+        key(
+            "ecs_endpoints",
+            Flag,
+            Or(Sample::Flag(false)),
+            "For \"endpoints\": those of ECS too, which Fargate needs in regions opened since 2023-12-23 and in no other.",
         ),
         text(
             "vpc",
@@ -350,6 +454,14 @@ static NETWORK: Table = Table {
             Or(Sample::Flag(false)),
             "Give tasks in the existing subnets, which then must be public, a public address.",
         ),
+        text(
+            "endpoint_security_group",
+            Like("sg-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("sg-0123456789abcdef0")),
+            "Security group of the endpoints in the existing VPC (docs/network.md lists which), to which the way from the nodes is opened:\n\
+             HTTPS of the nodes and consumers then goes to them and to `s3_prefix_list` alone, and all images come from ECR. Default:\n\
+             it goes to every address, and routes decide.",
+        ),
         key(
             "allow_fewer_zones",
             Flag,
@@ -362,6 +474,178 @@ static NETWORK: Table = Table {
             Maybe(Sample::Text("198.51.100.0/24")),
             "Range of addresses (an office, a VPN) from which people reach the server's port, and with it the admin UI. Default: nobody;\n\
              programs open the way in their own stacks.",
+        ),
+    ],
+};
+
+/// Names of containers and volumes.
+const PART: Text = Like("[a-z]([a-z0-9-]{0,30}[a-z0-9])?");
+const VARIABLE: &str = "[A-Za-z_][A-Za-z0-9_]{0,254}";
+const DIRECTORY: Text = Like(r"(/[^/:\u0000-\u001f\u007f]+)+");
+
+static CONTAINER: Table = Table {
+    doc: "A container of your own in the task of every node: a log router, a collector of metrics. Its root file system is read-only, it\n\
+          has no capabilities, and what it prints goes to a log group. It shares the network with the server, which is at 127.0.0.1, and\n\
+          the task's role, with which it may do what bootstrap may: read and write the secrets of the deployment. Only run what you trust.\n\
+          The server waits for none of them; none may be named certgen, guard, eventstore or bootstrap.",
+    keys: &[
+        text("name", PART, Always(Sample::Text("collector")), ""),
+        text("image", IMAGE, Always(Sample::Text("public.ecr.aws/aws-observability/aws-otel-collector:v0.43.3")), ""),
+        key(
+            "essential",
+            Flag,
+            Or(Sample::Flag(false)),
+            "With true the task, and so the server, ends with this container.",
+        ),
+        key("entry_point", Arguments, Maybe(Sample::Texts(&["/collector"])), "Default: the image's."),
+        key("command", Arguments, Maybe(Sample::Texts(&["--config=/etc/collector.yaml"])), ""),
+        text(
+            "user",
+            Like("[0-9]{1,5}(:[0-9]{1,5})?"),
+            Maybe(Sample::Text("4317:4317")),
+            "uid, or uid:gid. Default: the image's. With the server's uid it could read the node's private key in `certs`.",
+        ),
+        key(
+            "environment",
+            Map(VARIABLE, Values::Settings),
+            Maybe(Sample::Toml(r#"{ LOG_LEVEL = "info", PORT = 4318 }"#)),
+            "Variables. What must not be seen goes into `secrets`.",
+        ),
+        key(
+            "secrets",
+            Map(
+                VARIABLE,
+                Values::Texts(Like(
+                    r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}(:[^:\s]*:[^:\s]*:[^:\s]*)?",
+                )),
+            ),
+            Maybe(Sample::Toml(
+                r#"{ API_KEY = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:agent/api-AbCdEf:apiKey::" }"#,
+            )),
+            "Variables that ECS sets to a secret when it starts the task: its ARN, or `<ARN>:<key>::` for one value of a JSON secret.",
+        ),
+        text(
+            "secrets_kms_key",
+            Like(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}"),
+            Maybe(Sample::Text("arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef")),
+            "Key that these secrets are encrypted with, if it is not the account's own for Secrets Manager.",
+        ),
+        key(
+            "mounts",
+            Sections(&MOUNT),
+            Maybe(Sample::Toml(
+                r#"[{ volume = "spool", path = "/var/spool/collector" }, { volume = "certs", path = "/certs", read_only = true }]"#,
+            )),
+            "Volumes of [[volumes]]; and of ours, read-only, `certs` (ca/ has the certificates of the authority), `run` (the status files\n\
+             of guard and bootstrap) and, with server.log_volume, `logs`.",
+        ),
+        key(
+            "depends_on",
+            Map("[a-z]([a-z0-9-]{0,30}[a-z0-9])?", Values::Texts(OneOf(&["START", "COMPLETE", "SUCCESS", "HEALTHY"]))),
+            Maybe(Sample::Toml(r#"{ eventstore = "START" }"#)),
+            "Containers it waits for: \"START\", they run; \"COMPLETE\", they have ended; \"SUCCESS\", with exit code 0; \"HEALTHY\", their health\n\
+             check says so. Until all containers have started the task has not, and if one that is waited for fails, ECS stops it as a whole.",
+        ),
+        key(
+            "health_check",
+            Section(&HEALTH_CHECK),
+            Maybe(Sample::Toml(
+                r#"{ command = ["/healthcheck"], interval = 30, timeout = 5, retries = 3, start_period = 60 }"#,
+            )),
+            "Program and arguments that ECS runs in the container, without a shell; seconds between two checks (5 to 300), for one (2 to\n\
+             60), failures in a row that count (1 to 10), and seconds at the start in which they do not (0 to 300).",
+        ),
+        key(
+            "start_timeout",
+            Integer(Integers::Between(2, 120)),
+            Maybe(Sample::Integer(60)),
+            "Seconds until containers that wait for this one give up, and the whole task with them, 2 to 120.",
+        ),
+        key(
+            "stop_timeout",
+            Integer(Integers::Between(2, 120)),
+            Maybe(Sample::Integer(30)),
+            "Seconds between SIGTERM and SIGKILL, 2 to 120. Default: ECS's, 30.",
+        ),
+        key(
+            "read_only_root",
+            Flag,
+            Or(Sample::Flag(true)),
+            "With false the container may write to its root file system; better is a volume where the image writes.",
+        ),
+        key(
+            "capabilities_add",
+            Kind::Texts(OneOf(&["SYS_PTRACE"])),
+            Maybe(Sample::Texts(&["SYS_PTRACE"])),
+            "Fargate offers no other.",
+        ),
+        key(
+            "cpu",
+            Integer(Integers::Between(2, 16_384)),
+            Maybe(Sample::Integer(128)),
+            "CPU units of the task's that are its share, MiB that it may not exceed, and MiB that are kept for it. At least 2048 MiB must\n\
+             remain for the server.",
+        ),
+        key("memory", Integer(Integers::Between(6, MOST_MEMORY_MIB)), Maybe(Sample::Integer(512)), ""),
+        key("memory_reservation", Integer(Integers::Between(6, MOST_MEMORY_MIB)), Maybe(Sample::Integer(256)), ""),
+        refused("privileged", "Fargate has no privileged containers; take it out"),
+    ],
+};
+
+static MOUNT: Table = Table {
+    doc: "",
+    keys: &[
+        text("volume", PART, Always(Sample::Text("spool")), ""),
+        text("path", DIRECTORY, Always(Sample::Text("/var/spool/collector")), ""),
+        key("read_only", Flag, Or(Sample::Flag(false)), ""),
+    ],
+};
+
+static HEALTH_CHECK: Table = Table {
+    doc: "",
+    keys: &[
+        key("command", Arguments, Always(Sample::Texts(&["/healthcheck"])), ""),
+        key("interval", Integer(Integers::Between(5, 300)), Or(Sample::Integer(30)), ""),
+        key("timeout", Integer(Integers::Between(2, 60)), Or(Sample::Integer(5)), ""),
+        key("retries", Integer(Integers::Between(1, 10)), Or(Sample::Integer(3)), ""),
+        key("start_period", Integer(Integers::Between(0, 300)), Or(Sample::Integer(0)), ""),
+    ],
+};
+
+static VOLUME: Table = Table {
+    doc: "A volume for these containers, at most 8 that live as long as the task and can be written by every uid. With `file_system`, a place\n\
+          on a file system (EFS) of yours, which the tasks of all nodes share.",
+    keys: &[
+        text("name", PART, Always(Sample::Text("spool")), ""),
+        text(
+            "file_system",
+            Like("fs-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("fs-0fedcba9876543210")),
+            "A file system with mount targets in the nodes' zones, not the database's; and the security group of these, to which the way\n\
+             from the nodes is opened.",
+        ),
+        text("security_group", Like("sg-[0-9a-f]{8,17}"), Maybe(Sample::Text("sg-0fedcba9876543210")), ""),
+        text(
+            "access_point",
+            Like("fsap-[0-9a-f]{8,17}"),
+            Maybe(Sample::Text("fsap-0123456789abcdef0")),
+            "An access point of it, or a directory (default: its root), not both.",
+        ),
+        text("root_directory", DIRECTORY, Maybe(Sample::Text("/collector")), ""),
+        key("iam", Flag, Or(Sample::Flag(true)), "Mount it with the task's role, which is granted that."),
+        key(
+            "transit_encryption",
+            Flag,
+            Or(Sample::Flag(true)),
+            "Only true: what is read and written goes over the network.",
+        ),
+        refused(
+            "host_path",
+            "tasks on Fargate see no path of a host; take it out, and the volume lives as long as the task",
+        ),
+        refused(
+            "source_path",
+            "tasks on Fargate see no path of a host; take it out, and the volume lives as long as the task",
         ),
     ],
 };
@@ -439,20 +723,57 @@ static DATA: Table = Table {
             AWS,
             "Key that encrypts the file system: \"aws\", \"own\" or an ARN, as in `credentials`. It cannot be changed afterwards.",
         ),
+        text(
+            "replicate_to",
+            REGION,
+            Maybe(Sample::Text("eu-central-1")),
+            "Another region, in which EFS keeps a read-only copy of the file system up to date, within minutes: a copy of running nodes\n\
+             as of an online backup, with the same mistakes in it, and no replacement for one.",
+        ),
+        text(
+            "restored",
+            Like(r"arn:aws[a-z-]*:backup:[a-z0-9-]+:[0-9]{12}:recovery-point:[A-Za-z0-9-]{1,64}"),
+            Maybe(Sample::Text(
+                "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45",
+            )),
+            "The recovery point that `file_system` was restored from; `infra restore-plan` prints the whole way. With the directory in\n\
+             `root` the last node begins where the backup ends, once; the others of a cluster begin empty and copy from it. While the\n\
+             key is there, a cluster runs no more nodes than its majority, so that none can be elected without the restored one.",
+        ),
         key(
             "retain",
             Flag,
             Or(Sample::Flag(true)),
             "Keep the file system and the access points when the stack is deleted. With false they go with it, and the data with them.",
         ),
+        refused(
+            "access_point",
+            "every node has access points of its own, for a directory that two servers share is the end of the database; take it out, \
+             and set `root` to say where they are",
+        ),
     ],
 };
 
 static BACKUP: Table = Table {
-    doc: "A daily backup of the file system by AWS Backup. It copies the files of a running node one after the other, and of such\n\
-          copies not every one can be opened.",
+    doc: "A daily backup of the file system by AWS Backup, which copies file after file. Of copies of a running node 3 of 8 opened.",
     keys: &[
-        key("enabled", Flag, Or(Sample::Flag(false)), ""),
+        key(
+            "enabled",
+            Flag,
+            Maybe(Sample::Flag(true)),
+            "Default: true for a cluster (unless data.automatic_backups), false for a single node, for which `mode` must be decided.",
+        ),
+        text(
+            "mode",
+            OneOf(&["stop", "online"]),
+            Maybe(Sample::Text("stop")),
+            "\"stop\": one node, always the last, is stopped, and started again when the job has ended; only that node's directory is\n\
+             promised to open. A cluster goes on meanwhile with one node less; if the node is needed for the majority, it is not\n\
+             stopped and there is no backup that day. A single node is an outage until the job has ended. Whoever updates the stack\n\
+             meanwhile starts the node in the middle of its backup.\n\
+             \"online\": nothing stops, and nobody promises that a copy opens.\n\
+             Default: \"stop\" for a cluster. A single node has none.",
+        ),
         text(
             "vault",
             Like("[A-Za-z0-9_-]{2,50}"),
@@ -460,7 +781,25 @@ static BACKUP: Table = Table {
             "A vault that is there already. Default: a new one, <name>-backup, which is kept when the stack is deleted.",
         ),
         text("kms_key", KMS_KEY, AWS, "Key of the new vault: \"aws\", \"own\" or an ARN, as in `credentials`."),
-        text("daily_at", Like("([01][0-9]|2[0-3]):[0-5][0-9]"), Or(Sample::Text("02:00")), "When, UTC."),
+        key(
+            "vault_lock_days",
+            Integer(Integers::Between(1, 36500)),
+            Maybe(Sample::Integer(7)),
+            "Lock the new vault: nobody may delete a recovery point before this age, at most delete_after_days, except those who may\n\
+             take the lock off again (governance mode).",
+        ),
+        text(
+            "copy_to",
+            Like("arn:aws[a-z-]*:backup:[a-z0-9-]+:[0-9]{12}:backup-vault:[A-Za-z0-9_-]{2,50}"),
+            Maybe(Sample::Text("arn:aws:backup:eu-central-1:123456789012:backup-vault:orders-copies")),
+            "A vault in another region or account that every recovery point is copied to, for as many days.",
+        ),
+        text(
+            "daily_at",
+            Like("([01][0-9]|2[0-3]):[0-5][0-9]"),
+            Or(Sample::Text("02:00")),
+            "When, UTC: then the job may begin, or with \"stop\" the node is stopped, and the job begins as soon as it is down.",
+        ),
         key(
             "start_window_minutes",
             Integer(Integers::Between(60, 1440)),
@@ -473,6 +812,25 @@ static BACKUP: Table = Table {
             Integer(Integers::Between(1, 36500)),
             Or(Sample::Integer(35)),
             "Days after which a recovery point is deleted.",
+        ),
+    ],
+};
+
+static SCAVENGE: Table = Table {
+    doc: "The server gives up the space of what was deleted only when it scavenges.",
+    keys: &[
+        text(
+            "at",
+            Like("([A-Za-z]{3} )?([01][0-9]|2[0-3])(:[0-5][0-9]){1,2}"),
+            Maybe(Sample::Text("Sun 03:00")),
+            "When, UTC: a time of every day, \"03:00\", or of one day of the week, \"Sun 03:00\". In a cluster one node at a time begins, and\n\
+             the leader not at all. Not while a node may be down for its backup. Default: never.",
+        ),
+        text(
+            "window",
+            Like("[0-9]{1,9}(ms|s|m|h)"),
+            Or(Sample::Text("8h")),
+            "How long after that time a node may still begin; then it waits for the next. Shorter than the time from one to the next.",
         ),
     ],
 };
@@ -506,6 +864,13 @@ static IMAGES: Table = Table {
             "Instead of `certgen` and `bootstrap`, a directory with certgen.Dockerfile, bootstrap.Dockerfile and what they copy, seen from\n\
              this file: `cdk deploy` builds both and pushes them to the registry that `cdk bootstrap` made.",
         ),
+        key(
+            "pull_through",
+            Kind::Texts(Like("[a-z0-9]+([._/-][a-z0-9]+)*")),
+            Or(Sample::Texts(&["docker-hub", "ecr-public", "github", "kubernetes", "quay"])),
+            "What repositories of ECR begin with that are pull-through caches. The tasks' execution role may then fill them. A first pull\n\
+             needs a way to the internet, so with endpoints alone an image of such a repository is refused.",
+        ),
     ],
 };
 
@@ -532,17 +897,133 @@ static DEPLOY: Table = Table {
             "Platform version of Fargate: \"1.4.0\" or \"LATEST\".",
         ),
         text(
+            "max_catch_up",
+            Like("[0-9]{1,10}[smhd]"),
+            Or(Sample::Text("3h")),
+            "How long a node may take to open its database and to catch up before ECS judges its health: \"90m\", \"3h\", \"2d\". Shorter than\n\
+             a large database needs, and its task is replaced again and again.",
+        ),
+        text(
             "execution_role",
             Like("arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9/_+=,.@-]+"),
             Maybe(Sample::Text("arn:aws:iam::123456789012:role/ecs-execution")),
             "A role that is there already, with which ECS starts the tasks: pulls images, writes logs, reads the first passwords.\n\
              Default: a new one for each node.",
         ),
+        key(
+            "execution_role_reads_secrets",
+            Flag,
+            Or(Sample::Flag(false)),
+            "Say that `execution_role` may read the secrets of [[containers]]: infra grants nothing to a role of yours, and a task whose\n\
+             secrets cannot be read does not start.",
+        ),
+        text(
+            "update",
+            OneOf(&["node-by-node", "all-at-once"]),
+            Or(Sample::Text("node-by-node")),
+            "How the services of a cluster are updated: \"node-by-node\", the next when the one before runs again, and its task is kept until\n\
+             the others are a quorum; \"all-at-once\", for changes with which old and new nodes do not find or trust each other\n\
+             (server.port, server.insecure, namespace), and to mend a cluster of which no node comes up. The cluster is then away\n\
+             until its nodes are back.",
+        ),
         text(
             "cdk_qualifier",
             Like("[a-z0-9]{1,10}"),
             Or(Sample::Text("hnb659fds")),
             "Qualifier that the account was bootstrapped with, for `images.build`.",
+        ),
+        refused(
+            "desired_count",
+            "it is always 1: a second task would be a second server on one directory, which destroys the database; take it out, and \
+             for more nodes set cluster.nodes",
+        ),
+        refused(
+            "maximum_percent",
+            "it is always 100: with more ECS starts the new task beside the old one, and two servers on one directory destroy the \
+             database; take it out",
+        ),
+        refused(
+            "minimum_healthy_percent",
+            "it is always 0: the old task must be able to end before the new one starts; take it out",
+        ),
+        refused(
+            "az_rebalancing",
+            "it is always DISABLED: to balance zones ECS starts a second task first, two servers on one directory, and it does not \
+             go with a maximum of 100 %; take it out",
+        ),
+        refused(
+            "capacity_provider",
+            "it is always Fargate on demand: Spot takes a task away within two minutes, of several nodes at once; take it out",
+        ),
+        refused(
+            "execute_command",
+            "it is always off: our images have no shell and root file systems are read-only, which ECS Exec needs to write to; take \
+             it out",
+        ),
+    ],
+};
+
+static ALARMS: Table = Table {
+    doc: "Alarms of CloudWatch on nodes, passwords, certificates and the file system; docs/alarms.md lists them. Who is to hear of them is\n\
+          told of failed backups and deployments too, and when AWS is about to retire tasks.",
+    keys: &[
+        key("enabled", Flag, Or(Sample::Flag(true)), ""),
+        text(
+            "topic",
+            Like("arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}"),
+            Maybe(Sample::Text("arn:aws:sns:eu-west-1:123456789012:operations")),
+            "Who hears of them: a topic of SNS that is there, whose policy lets CloudWatch and EventBridge publish; or addresses, each of\n\
+             which must confirm a mail of AWS's, behind a new topic. Default: nobody.",
+        ),
+        key(
+            "emails",
+            Kind::Texts(Like(r"[^\s@]{1,64}@[^\s@]{1,189}")),
+            Maybe(Sample::Texts(&["operations@example.com"])),
+            "",
+        ),
+        text(
+            "kms_key",
+            Like(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]{36,64}"),
+            Maybe(Sample::Text("arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef")),
+            "Key that encrypts the new topic, whose policy lets CloudWatch and EventBridge use it; AWS's own key for SNS does not. Default:\n\
+             none. What the topic carries is names of alarms and events, no data of the database.",
+        ),
+        key(
+            "down_minutes",
+            Integer(Integers::Between(1, 1440)),
+            Or(Sample::Integer(15)),
+            "Minutes for which ECS may fail to run a task that it should run. An update takes a few.",
+        ),
+        key(
+            "unregistered_minutes",
+            Integer(Integers::Between(5, 1440)),
+            Or(Sample::Integer(60)),
+            "Minutes for which clients may not find a node, because it starts, catches up, is not secured or is away on purpose.",
+        ),
+        key(
+            "memory_percent",
+            Integer(Integers::Between(1, 100)),
+            Or(Sample::Integer(90)),
+            "Share of the task's memory above which there is an alarm, after 15 minutes.",
+        ),
+        key(
+            "certificate_days",
+            Integer(Integers::Between(1, 120)),
+            Or(Sample::Integer(30)),
+            "Days that a node's certificate must still be valid. bootstrap renews it when a third of its year is left.",
+        ),
+        key(
+            "file_system_percent",
+            Integer(Integers::Between(1, 100)),
+            Or(Sample::Integer(90)),
+            "Share of what the file system can do above which there is an alarm, after 15 minutes: of its throughput, and unless that is\n\
+             \"elastic\", of its operations.",
+        ),
+        key(
+            "burst_credit_gib",
+            Integer(Integers::Between(1, 2100)),
+            Or(Sample::Integer(500)),
+            "With throughput = \"bursting\", the credits in GiB that must be left. At full speed, 100 MiB/s, 352 go in an hour.",
         ),
     ],
 };
@@ -556,6 +1037,20 @@ impl Table {
     pub(crate) fn key(&self, name: &str) -> &'static Key {
         self.keys.iter().find(|key| key.name == name).unwrap_or_else(|| panic!("no key `{name}` in the table"))
     }
+}
+
+/// Whether there is such a key, with its sections: `data.kms_key`.
+#[cfg(test)]
+pub(crate) fn is_key(path: &str) -> bool {
+    let (sections, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let inner =
+        sections.split('.').filter(|section| !section.is_empty()).try_fold(&ROOT, |table, section| {
+            match table.keys.iter().find(|key| key.name == section)?.kind {
+                Section(inner) | Sections(inner) => Some(inner),
+                _ => None,
+            }
+        });
+    inner.is_some_and(|table| table.keys.iter().any(|key| key.name == name))
 }
 
 #[cfg(test)]

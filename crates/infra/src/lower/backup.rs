@@ -1,30 +1,16 @@
-//! The daily backup: vault, plan, and what it is a plan for.
+//! The daily backup: vault, role, and who begins it. AWS Backup's own plan does if nothing is stopped; otherwise `stop` does.
 
 use serde_json::{Value, json};
 
-use super::{encryption, file_system_arn, policy, statement, sub, trust};
+use super::{encryption, export, file_system_arn, policy, statement, sub, trust};
 use crate::cfn::{Resource, Template};
-use crate::model::{Backup, Deployment, Vault};
+use crate::exports::Export;
+use crate::model::{Backup, BackupMode, Deployment, Vault};
 
 pub(super) fn lower(template: &mut Template, deployment: &Deployment, file_system: &Value) {
     let Some(backup) = &deployment.config().backup else { return };
     let name = deployment.name().as_str();
     let (vault, key) = vault(template, deployment, backup);
-    let daily = json!({
-        "RuleName": "daily",
-        "TargetBackupVault": vault,
-        "ScheduleExpression": backup.daily_at.daily(),
-        "StartWindowMinutes": backup.start_window,
-        "CompletionWindowMinutes": backup.completion_window,
-        "Lifecycle": {"DeleteAfterDays": backup.delete_after},
-    });
-    let plan = template.add(
-        "BackupPlan",
-        Resource::new(
-            "AWS::Backup::BackupPlan",
-            json!({"BackupPlan": {"BackupPlanName": name, "BackupPlanRule": [daily]}}),
-        ),
-    );
     let mut role = json!({
         "Description": format!("{name}: backs up the file system"),
         "AssumeRolePolicyDocument": trust("backup.amazonaws.com"),
@@ -35,30 +21,77 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, file_syste
         let actions = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"];
         role["Policies"] = json!([policy("encrypt", &[statement("EncryptRecoveryPoints", &actions, &key)])]);
     }
-    let role = template.add("BackupRole", Resource::new("AWS::IAM::Role", role));
+    let role = template.add("BackupRole", Resource::new("AWS::IAM::Role", role)).attribute("Arn");
+    match backup.mode {
+        BackupMode::Stop => export(template, deployment, &Export::BackupRoleArn, role),
+        BackupMode::Online => plan(template, deployment, backup, file_system, &vault, &role),
+    }
+}
+
+fn plan(
+    template: &mut Template,
+    deployment: &Deployment,
+    backup: &Backup,
+    file_system: &Value,
+    vault: &Value,
+    role: &Value,
+) {
+    let name = deployment.name().as_str();
+    let mut daily = json!({
+        "RuleName": "daily",
+        "TargetBackupVault": vault,
+        "ScheduleExpression": backup.daily_at.daily(),
+        "StartWindowMinutes": backup.start_window,
+        "CompletionWindowMinutes": backup.completion_window,
+        "Lifecycle": lifecycle(backup),
+    });
+    if let Some(copies) = &backup.copy_to {
+        daily["CopyActions"] = json!([{"DestinationBackupVaultArn": copies.as_str(), "Lifecycle": lifecycle(backup)}]);
+    }
+    let plan = template.add(
+        "BackupPlan",
+        Resource::new(
+            "AWS::Backup::BackupPlan",
+            json!({"BackupPlan": {"BackupPlanName": name, "BackupPlanRule": [daily]}}),
+        ),
+    );
     // Without a selection a plan backs nothing up (production-review row 18).
     let selection = json!({
         "SelectionName": name,
-        "IamRoleArn": role.attribute("Arn"),
+        "IamRoleArn": role,
         "Resources": [file_system_arn(file_system)],
     });
     let properties = json!({"BackupPlanId": plan.reference(), "BackupSelection": selection});
     template.add("BackupSelection", Resource::new("AWS::Backup::BackupSelection", properties));
 }
 
-/// The vault's name, and the key of a new one.
-fn vault(template: &mut Template, deployment: &Deployment, backup: &Backup) -> (Value, Option<Value>) {
-    match &backup.vault {
-        Vault::Existing(name) => (json!(name.as_str()), None),
-        Vault::New(encryption) => {
-            // A name of one letter would be too short for a vault.
-            let mut properties = json!({"BackupVaultName": format!("{}-backup", deployment.name())});
-            let key = encryption::key(encryption);
-            if let Some(key) = &key {
-                properties["EncryptionKeyArn"] = key.clone();
-            }
-            let vault = Resource::new("AWS::Backup::BackupVault", properties).retained();
-            (template.add("BackupVault", vault).reference(), key)
-        }
+/// How long a recovery point is kept.
+pub(super) fn lifecycle(backup: &Backup) -> Value {
+    json!({"DeleteAfterDays": backup.delete_after})
+}
+
+/// The name of the vault.
+pub(super) fn vault_name(deployment: &Deployment, vault: &Vault) -> String {
+    match vault {
+        Vault::Existing(name) => name.as_str().to_owned(),
+        // A name of one letter would be too short for a vault.
+        Vault::New { .. } => format!("{}-backup", deployment.name()),
     }
+}
+
+/// A reference to the vault, and the key of a new one.
+fn vault(template: &mut Template, deployment: &Deployment, backup: &Backup) -> (Value, Option<Value>) {
+    let name = vault_name(deployment, &backup.vault);
+    let Vault::New { encryption, lock } = &backup.vault else { return (json!(name), None) };
+    let mut properties = json!({"BackupVaultName": name});
+    let key = encryption::key(encryption);
+    if let Some(key) = &key {
+        properties["EncryptionKeyArn"] = key.clone();
+    }
+    if let Some(days) = lock {
+        // With ChangeableForDays nobody could ever take it off again, not even AWS (AWS Backup, "Vault lock").
+        properties["LockConfiguration"] = json!({"MinRetentionDays": days});
+    }
+    let vault = Resource::new("AWS::Backup::BackupVault", properties).retained();
+    (template.add("BackupVault", vault).reference(), key)
 }

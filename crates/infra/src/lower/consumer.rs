@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::network::imported_subnets;
-use super::security::{HTTPS, egress, group_rule, ingress};
-use super::{encryption, policy, roles, statement, task, trust};
+use super::security::{egress, group_rule, ingress};
+use super::{encryption, endpoints, policy, pull_through, roles, statement, task, trust};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::consumer::FargateService;
 use crate::exports::Export;
@@ -26,7 +26,8 @@ impl Consumer<'_> {
     fn lower(&self, template: &mut Template) {
         let deployment = self.service.deployment;
         let group = self.group(template);
-        let rules = self.ways(template, &group);
+        let mut rules = self.ways(template, &group);
+        rules.extend(endpoints::from_consumer(template, deployment, &self.id("IntoEndpoints"), &group));
         let logs = self.log_group(template);
         let role = self.execution_role(template, &logs);
         let definition = self.definition(&logs, &role);
@@ -59,13 +60,7 @@ impl Consumer<'_> {
         let properties = json!({
             "GroupDescription": format!("{} of {}", self.service.id, self.stack),
             "VpcId": self.service.deployment.import(&Export::VpcId),
-            "SecurityGroupEgress": [{
-                "CidrIp": "0.0.0.0/0",
-                "Description": "HTTPS to AWS and to image registries",
-                "IpProtocol": "tcp",
-                "FromPort": HTTPS,
-                "ToPort": HTTPS,
-            }],
+            "SecurityGroupEgress": endpoints::consumer_egress(self.service.deployment),
         });
         template
             .add(self.id("SecurityGroup"), Resource::new("AWS::EC2::SecurityGroup", properties))
@@ -103,6 +98,7 @@ impl Consumer<'_> {
         if let Some(repository) = task::reference_arn(&self.service.image) {
             statements.extend(roles::pull(&json!([repository])));
         }
+        statements.extend(pull_through::fill(deployment, [&self.service.image]));
         let mut secrets: Vec<_> = self.service.secrets.iter().map(|(_, secret, _)| secret).collect();
         secrets.sort();
         secrets.dedup();

@@ -6,7 +6,9 @@ use super::network::Network;
 use super::{encryption, export, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{DATA_UID, Deployment, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Volume};
+use crate::model::{
+    DATA_UID, Deployment, FileSystem, InfrequentAccess, NewFileSystem, Node, NodeId, Throughput, Volume,
+};
 
 /// Gives the file system's id.
 pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &Network, group: &Value) -> Value {
@@ -20,18 +22,18 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         FileSystem::Existing { id, .. } => json!(id.as_str()),
     };
     export(template, deployment, &Export::FileSystemId, file_system.clone());
-    for (number, node) in (1..).zip(deployment.nodes()) {
-        access_point(template, deployment, &file_system, number, node.name(), Volume::Data);
+    for node in deployment.members() {
+        access_point(template, deployment, &file_system, node, Volume::Data);
         if deployment.config().server.log_volume {
-            access_point(template, deployment, &file_system, number, node.name(), Volume::Logs);
+            access_point(template, deployment, &file_system, node, Volume::Logs);
         }
     }
     file_system
 }
 
-fn access_point_name(number: usize, volume: Volume) -> String {
+fn access_point_name(node: NodeId, volume: Volume) -> String {
     let purpose = if volume == Volume::Logs { "Logs" } else { "Data" };
-    format!("Node{number}{purpose}AccessPoint")
+    format!("{node}{purpose}AccessPoint")
 }
 
 fn file_system(template: &mut Template, deployment: &Deployment, new: &NewFileSystem) -> LogicalId {
@@ -68,6 +70,9 @@ fn file_system(template: &mut Template, deployment: &Deployment, new: &NewFileSy
     if let Some(key) = encryption::key(&new.encryption) {
         set("KmsKeyId", key);
     }
+    if let Some(region) = &new.replicate_to {
+        set("ReplicationConfiguration", json!({"Destinations": [{"Region": region.as_str()}]}));
+    }
     template.add("FileSystem", kept(deployment, Resource::new("AWS::EFS::FileSystem", properties)))
 }
 
@@ -88,14 +93,8 @@ fn mount_targets(template: &mut Template, file_system: &Value, network: &Network
     }
 }
 
-fn access_point(
-    template: &mut Template,
-    deployment: &Deployment,
-    file_system: &Value,
-    number: usize,
-    node: &str,
-    volume: Volume,
-) {
+fn access_point(template: &mut Template, deployment: &Deployment, file_system: &Value, node: &Node, volume: Volume) {
+    let (id, node) = (node.id(), node.name());
     let uid = DATA_UID.to_string();
     let tag = if volume == Volume::Logs { format!("{node}-logs") } else { node.to_owned() };
     let directory = format!("{node}/{}", volume.as_str());
@@ -111,8 +110,8 @@ fn access_point(
             "AccessPointTags": name_tag(deployment, &tag),
         }),
     );
-    let id = template.add(access_point_name(number, volume), kept(deployment, access_point));
-    export(template, deployment, &Export::access_point_id(number, volume), id.reference());
+    let point = template.add(access_point_name(id, volume), kept(deployment, access_point));
+    export(template, deployment, &Export::access_point_id(id, volume), point.reference());
 }
 
 fn deny(sid: &str, action: &Value, condition: Option<Value>) -> Value {

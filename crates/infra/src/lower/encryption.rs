@@ -34,7 +34,7 @@ fn encrypted(deployment: &Deployment) -> impl Iterator<Item = &Encryption> {
         FileSystem::Existing { .. } => None,
     };
     let vault = config.backup.as_ref().and_then(|backup| match &backup.vault {
-        Vault::New(encryption) => Some(encryption),
+        Vault::New { encryption, .. } => Some(encryption),
         Vault::Existing(_) => None,
     });
     let secrets = deployment.secured().map(|secured| &secured.encryption);

@@ -1,14 +1,24 @@
 //! Deployment → templates; pure.
 
+mod alarms;
 mod backup;
 mod consumer;
 mod data;
 mod encryption;
+mod endpoints;
+mod extra;
+mod flow_logs;
+mod license;
 mod network;
+mod notifications;
+mod privileges;
+mod pull_through;
+mod repositories;
 mod roles;
 mod secrets;
 mod security;
 mod service;
+mod stop;
 mod task;
 
 use std::collections::BTreeMap;
@@ -21,6 +31,8 @@ use crate::model::{Deployment, Program};
 use crate::values::Login;
 
 pub(crate) use self::consumer::consumer;
+pub use self::privileges::{Grant, Privilege, Role, privileges};
+pub(crate) use self::repositories::{repositories, repositories_stack};
 pub(crate) use self::task::built_repository;
 
 /// The tags of images that whoever deploys builds.

@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{export, name_tag};
+use super::{export, flow_logs, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{Deployment, Egress, Vpc};
+use crate::model::{Deployment, Egress, FlowLogs, Vpc};
 use crate::values::Cidr;
+
+/// The route table of private subnets that share one.
+pub(super) const PRIVATE_ROUTE_TABLE: &str = "PrivateRouteTable";
 
 /// What others need of the network.
 pub(super) struct Network {
@@ -17,7 +20,9 @@ pub(super) struct Network {
 
 pub(super) fn lower(template: &mut Template, deployment: &Deployment) -> Network {
     let network = match &deployment.config().network.vpc {
-        Vpc::New { cidr, zones, egress } => new(&mut New { template, deployment, cidr: *cidr, zones: *zones }, *egress),
+        Vpc::New { cidr, zones, egress, flow_logs } => {
+            new(&mut New { template, deployment, cidr: *cidr, zones: *zones }, *egress, *flow_logs)
+        }
         Vpc::Existing { id, subnets, .. } => {
             Network { vpc: json!(id.as_str()), subnets: subnets.iter().map(|subnet| json!(subnet.as_str())).collect() }
         }
@@ -40,7 +45,7 @@ pub(super) fn imported_subnets(deployment: &Deployment) -> Vec<Value> {
 /// The export of a subnet of a new VPC that nodes are in, by its zone from 0.
 fn node_subnet(egress: Egress, zone: usize) -> Export {
     match egress {
-        Egress::OneNat | Egress::NatPerZone => Export::PrivateSubnetId(zone + 1),
+        Egress::OneNat | Egress::NatPerZone | Egress::Endpoints => Export::PrivateSubnetId(zone + 1),
         Egress::PublicIp => Export::PublicSubnetId(zone + 1),
     }
 }
@@ -78,7 +83,7 @@ struct New<'a> {
     zones: u8,
 }
 
-fn new(new: &mut New<'_>, egress: Egress) -> Network {
+fn new(new: &mut New<'_>, egress: Egress, flow_logs: FlowLogs) -> Network {
     let vpc = new.tagged(
         "Vpc",
         "AWS::EC2::VPC",
@@ -90,29 +95,19 @@ fn new(new: &mut New<'_>, egress: Egress) -> Network {
             "EnableDnsHostnames": true,
         }),
     );
-    let gateway = new.tagged("InternetGateway", "AWS::EC2::InternetGateway", "internet", json!({}));
-    let attachment = new.template.add(
-        "InternetGatewayAttachment",
-        Resource::new(
-            "AWS::EC2::VPCGatewayAttachment",
-            json!({"VpcId": vpc.reference(), "InternetGatewayId": gateway.reference()}),
-        ),
-    );
-    let table = new.route_table(&vpc, "PublicRouteTable", "public");
-    let route = default_route(&table, ("GatewayId", gateway.reference())).after(&attachment);
-    new.template.add("PublicDefaultRoute", route);
-    let tables = vec![table; usize::from(new.zones)];
-    let public = new.subnets(&vpc, &tables, Kind::Public);
-
+    flow_logs::lower(new.template, new.deployment, &vpc, flow_logs);
     let nodes = match egress {
-        Egress::PublicIp => public,
+        Egress::Endpoints => new.closed(&vpc),
+        Egress::PublicIp => new.public(&vpc).0,
         // One gateway for all zones. A single node runs in one of them at a time. A cluster goes on without it: its nodes
         // reach each other, but one that starts anew while the gateway's zone is away finds neither its image nor AWS.
         Egress::OneNat => {
+            let (public, attachment) = new.public(&vpc);
             let table = new.behind_nat(&vpc, &attachment, &public[0], "", "");
             new.subnets(&vpc, &vec![table; usize::from(new.zones)], Kind::Private)
         }
         Egress::NatPerZone => {
+            let (public, attachment) = new.public(&vpc);
             let mut tables = Vec::new();
             for (zone, subnet) in (1..).zip(&public) {
                 tables.push(new.behind_nat(&vpc, &attachment, subnet, &zone.to_string(), &format!("-{zone}")));
@@ -127,6 +122,31 @@ fn new(new: &mut New<'_>, egress: Egress) -> Network {
 }
 
 impl New<'_> {
+    /// Private subnets without a way to the internet. They and their table are called like those behind one NAT gateway, so
+    /// that a change from one to the other moves no node.
+    fn closed(&mut self, vpc: &LogicalId) -> Vec<LogicalId> {
+        let table = self.route_table(vpc, PRIVATE_ROUTE_TABLE, "private");
+        self.subnets(vpc, &vec![table; usize::from(self.zones)], Kind::Private)
+    }
+
+    /// Public subnets, and the attachment of the internet gateway to which they lead.
+    fn public(&mut self, vpc: &LogicalId) -> (Vec<LogicalId>, LogicalId) {
+        let gateway = self.tagged("InternetGateway", "AWS::EC2::InternetGateway", "internet", json!({}));
+        let attachment = self.template.add(
+            "InternetGatewayAttachment",
+            Resource::new(
+                "AWS::EC2::VPCGatewayAttachment",
+                json!({"VpcId": vpc.reference(), "InternetGatewayId": gateway.reference()}),
+            ),
+        );
+        let table = self.route_table(vpc, "PublicRouteTable", "public");
+        let route = default_route(&table, ("GatewayId", gateway.reference())).after(&attachment);
+        self.template.add("PublicDefaultRoute", route);
+        let tables = vec![table; usize::from(self.zones)];
+        let public = self.subnets(vpc, &tables, Kind::Public);
+        (public, attachment)
+    }
+
     fn tagged(&mut self, id: &str, kind: &'static str, tag: &str, mut properties: Value) -> LogicalId {
         properties["Tags"] = name_tag(self.deployment, tag);
         self.template.add(id, Resource::new(kind, properties))

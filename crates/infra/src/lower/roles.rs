@@ -2,11 +2,18 @@
 
 use serde_json::{Value, json};
 
+use super::privileges::{self as may, when};
 use super::service::Shared;
-use super::{elastic_file_system_arn, encryption, file_system_arn, policy, secret_arn, statement, trust};
+use super::task::reference_arn;
+use super::{
+    elastic_file_system_arn, encryption, extra, file_system_arn, license, policy, pull_through, secret_arn, sub, trust,
+};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{Deployment, Task, Volume};
+use crate::model::{Deployment, Image, NodeId, Task, Volume};
+
+/// Who assumes the roles of a task.
+const ECS_TASKS: &str = "ecs-tasks.amazonaws.com";
 
 /// What ECS itself needs to start the task.
 pub(super) fn execution(
@@ -17,124 +24,119 @@ pub(super) fn execution(
     log_groups: &[LogicalId],
 ) -> LogicalId {
     let groups: Vec<_> = log_groups.iter().map(|group| group.attribute("Arn")).collect();
-    let mut statements = vec![statement("WriteLogs", &["logs:CreateLogStream", "logs:PutLogEvents"], &json!(groups))];
-    // Two containers may be of one image.
-    let mut repositories: Vec<_> =
-        task.containers.iter().filter_map(|container| shared.repository_arn(&container.image)).collect();
-    repositories.dedup();
+    let mut statements = vec![may::WRITE_LOGS.on(&json!(groups))];
+    let ours = task.containers.iter().filter_map(|container| shared.repository_arn(&container.image));
+    let theirs = task.extra.containers.iter().filter_map(|container| reference_arn(&container.image));
+    let mut repositories = Vec::new();
+    for repository in ours.chain(theirs) {
+        // Several containers may be of one image.
+        if !repositories.contains(&repository) {
+            repositories.push(repository);
+        }
+    }
     if !repositories.is_empty() {
         statements.extend(pull(&json!(repositories)));
     }
+    let ours = task.containers.iter().filter_map(|container| match &container.image {
+        Image::Reference(reference) => Some(reference),
+        Image::OwnRegistry(_) | Image::Built(_) => None,
+    });
+    let theirs = task.extra.containers.iter().map(|container| &container.image);
+    statements.extend(pull_through::fill(shared.deployment, ours.chain(theirs)));
     let passwords = task.containers.iter().flat_map(|container| &container.passwords);
     let secrets: Vec<_> = passwords.map(|(_, user)| secret_arn(shared.deployment, user.as_str())).collect();
     if !secrets.is_empty() {
-        statements.push(statement("ReadFirstPasswords", &["secretsmanager:GetSecretValue"], &json!(secrets)));
-        statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt"]));
+        statements.push(may::READ_FIRST_PASSWORDS.on(&json!(secrets)));
+        statements.extend(use_key_of_secrets(shared.deployment, &may::DECRYPT_FIRST_PASSWORDS.actions()));
     }
-    role(shared, template, id, "starts the task", "start", &statements)
+    statements.extend(license::statements(shared.deployment));
+    statements.extend(extra::read_secrets(&task.extra));
+    role(shared, template, id, "starts the task", ("start", &trust(ECS_TASKS)), &statements)
 }
 
 /// What ECS needs to pull images from repositories of ECR.
 pub(super) fn pull(repositories: &Value) -> [Value; 2] {
-    let pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"];
-    [
-        statement("PullImages", &pull, repositories),
-        // It takes no resource.
-        statement("LogInToRegistry", &["ecr:GetAuthorizationToken"], &json!("*")),
-    ]
+    [may::PULL_IMAGES.on(repositories), may::LOG_IN_TO_REGISTRY.on(&json!("*"))]
 }
 
 /// What the programs in the task call. One role serves all containers of a task.
-pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, number: usize) -> LogicalId {
+pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, node: NodeId) -> LogicalId {
     let deployment = shared.deployment;
-    let mut statements = vec![mount(shared, number)];
+    let mut statements = vec![mount(shared, node)];
+    statements.extend(extra::mount(&deployment.config().extra));
     let secrets: Vec<_> = deployment.logins().map(|login| secret_arn(deployment, login)).collect();
+    let has_vote = matches!(node, NodeId::Voter(_));
     if !secrets.is_empty() {
-        statements.push(statement(
-            "KeepCredentials",
-            &[
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:ListSecretVersionIds",
-                "secretsmanager:PutSecretValue",
-                "secretsmanager:UpdateSecretVersionStage",
-            ],
-            &json!(secrets),
-        ));
+        // Beside a read-only replica nobody leads, and only the leader's sidecar changes a password.
+        let may = if has_vote { may::KEEP_CREDENTIALS } else { may::LOOK_AT_CREDENTIALS };
+        statements.push(may.on(&json!(secrets)));
     }
+    if has_vote {
+        statements.extend(of_a_voter(shared));
+    }
+    if deployment.ca_secret_name().is_some() {
+        statements.push(may::SHARE_AUTHORITY.on(&deployment.import(&Export::CaSecretArn)));
+    }
+    statements.extend(use_key_of_secrets(shared.deployment, &may::USE_KEY_OF_SECRETS.actions()));
+    role(shared, template, id, "what the node's containers call", ("node", &trust_of_tasks()), &statements)
+}
+
+/// What the sidecar of a node that votes does for it: it lists it for clients, and keeps ECS from stopping it at a bad time.
+fn of_a_voter(shared: &Shared<'_>) -> Vec<Value> {
     let zone = json!({"Fn::Sub": [
         "arn:${AWS::Partition}:route53:::hostedzone/${Zone}",
         {"Zone": shared.hosted_zone},
     ]});
-    statements.extend([
-        statement(
-            "RegisterNode",
-            &[
-                "servicediscovery:DeregisterInstance",
-                "servicediscovery:GetInstance",
-                "servicediscovery:ListInstances",
-                "servicediscovery:RegisterInstance",
-            ],
-            &shared.client_service.attribute("Arn"),
-        ),
-        // Operations have no ARN.
-        statement("FollowRegistration", &["servicediscovery:GetOperation"], &json!("*")),
-        // Cloud Map writes the records with the rights of its caller (aws-contract §3.2).
-        statement("WriteDnsRecords", &["route53:ChangeResourceRecordSets", "route53:GetHostedZone"], &zone),
-        statement("FindHostedZone", &["route53:ListHostedZonesByName"], &json!("*")),
-    ]);
-    if deployment.nodes().len() > 1 {
-        // The agent asks ECS with this role. A task's own ARN is known only once it runs.
+    let client_service = shared.client_service.attribute("Arn");
+    let mut statements = vec![
+        may::REGISTER_NODE.on(&client_service),
+        when(may::LOOK_AT_REGISTRATIONS.on(&json!("*")), "servicediscovery:ServiceArn", &client_service),
+        may::FOLLOW_REGISTRATION.on(&json!("*")),
+        may::WRITE_DNS_RECORDS.on(&zone),
+        may::FIND_HOSTED_ZONE.on(&json!("*")),
+    ];
+    if shared.deployment.nodes().len() > 1 {
         let tasks = json!({"Fn::Sub": [
             "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
             {"Cluster": shared.cluster.reference()},
         ]});
-        statements.push(statement("ProtectTask", &["ecs:UpdateTaskProtection"], &tasks));
+        statements.push(may::PROTECT_TASK.on(&tasks));
     }
-    if deployment.ca_secret_name().is_some() {
-        statements.push(statement(
-            "ShareAuthority",
-            &[
-                "secretsmanager:DescribeSecret",
-                "secretsmanager:GetSecretValue",
-                "secretsmanager:PutSecretValue",
-                "secretsmanager:UpdateSecretVersionStage",
-            ],
-            &deployment.import(&Export::CaSecretArn),
-        ));
-    }
-    statements.extend(use_key_of_secrets(shared.deployment, &["kms:Decrypt", "kms:GenerateDataKey"]));
-    role(shared, template, id, "what the node's containers call", "node", &statements)
+    statements
 }
 
 /// Through its own access points, and not as root.
-fn mount(shared: &Shared<'_>, number: usize) -> Value {
+fn mount(shared: &Shared<'_>, node: NodeId) -> Value {
     let deployment = shared.deployment;
     let access_point = |volume: Volume| {
-        elastic_file_system_arn("access-point", &deployment.import(&Export::access_point_id(number, volume)))
+        elastic_file_system_arn("access-point", &deployment.import(&Export::access_point_id(node, volume)))
     };
     let access_points = if deployment.config().server.log_volume {
         json!([access_point(Volume::Data), access_point(Volume::Logs)])
     } else {
         access_point(Volume::Data)
     };
-    let mut mount = statement(
-        "MountOwnData",
-        &["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
-        &file_system_arn(&deployment.import(&Export::FileSystemId)),
-    );
-    mount["Condition"] = json!({"StringEquals": {"elasticfilesystem:AccessPointArn": access_points}});
-    mount
+    let mount = may::MOUNT_OWN_DATA.on(&file_system_arn(&deployment.import(&Export::FileSystemId)));
+    when(mount, "elasticfilesystem:AccessPointArn", &access_points)
 }
 
 /// Secrets Manager asks KMS in the name of its caller; the account's own key for it needs no grant.
 pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> Option<Value> {
     let secured = deployment.secured()?;
     let key = encryption::imported_key(deployment, &secured.encryption)?;
-    let mut statement = statement("UseKeyOfSecrets", actions, &key);
+    let statement = super::statement(may::USE_KEY_OF_SECRETS.sid, actions, &key);
     let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
-    statement["Condition"] = json!({"StringEquals": {"kms:ViaService": service}});
-    Some(statement)
+    Some(when(statement, "kms:ViaService", &service))
+}
+
+/// On behalf of ECS in this region of this account, as AWS has it in "Amazon ECS task IAM role". It names the key for this role
+/// alone: not for the one that starts tasks, nor for that of a backup ("Cross-service confused deputy prevention" of AWS Backup speaks
+/// of topics), and a condition on a key that is not sent lets nobody in.
+fn trust_of_tasks() -> Value {
+    let mut trust = trust(ECS_TASKS);
+    let ecs = sub("arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:*");
+    trust["Statement"][0]["Condition"]["ArnLike"] = json!({"aws:SourceArn": ecs});
+    trust
 }
 
 fn role(
@@ -142,12 +144,12 @@ fn role(
     template: &mut Template,
     id: &str,
     purpose: &str,
-    name: &str,
+    (name, trust): (&str, &Value),
     statements: &[Value],
 ) -> LogicalId {
     let properties = json!({
         "Description": format!("{}: {purpose}", shared.deployment.name()),
-        "AssumeRolePolicyDocument": trust("ecs-tasks.amazonaws.com"),
+        "AssumeRolePolicyDocument": trust,
         "Policies": [policy(name, statements)],
     });
     template.add(id, Resource::new("AWS::IAM::Role", properties))

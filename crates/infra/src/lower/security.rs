@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::endpoints;
 use super::network::Network;
-use super::{export, name_tag};
+use super::{export, extra, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Deployment, FileSystem};
 use crate::server::REPLICATION_PORT;
 
-const NFS: u16 = 2049;
-pub(super) const HTTPS: u16 = 443;
+pub(super) const NFS: u16 = 2049;
 
 /// Gives the id of the group of the mount targets.
 pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &Network) -> Value {
@@ -29,8 +29,7 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         NFS,
     );
     ingress(template, "FileSystemFromNode", &file_system, &group_rule(&node, "Source"), "NFS from the nodes", NFS);
-    let everywhere = json!({"CidrIp": "0.0.0.0/0"});
-    egress(template, "NodeToAws", &node, &everywhere, "HTTPS to AWS and to image registries", HTTPS);
+    endpoints::way_out(template, deployment, network, &node);
     if config.nodes.is_cluster() {
         between_nodes(template, &node, config.server.port);
     }
@@ -38,6 +37,7 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, network: &
         let from = json!({"CidrIp": admin.to_string()});
         ingress(template, "NodeFromAdmin", &node, &from, "admin UI, HTTP and gRPC from people", config.server.port);
     }
+    extra::ways(template, &config.extra, &node);
     export(template, deployment, &Export::NodeSecurityGroupId, node);
     file_system
 }
@@ -51,7 +51,13 @@ fn between_nodes(template: &mut Template, node: &Value, port: u16) {
     ingress(template, "ReplicationFromNode", node, &from, "replication from the other nodes", REPLICATION_PORT);
 }
 
-fn group(template: &mut Template, deployment: &Deployment, network: &Network, kind: &str, description: &str) -> Value {
+pub(super) fn group(
+    template: &mut Template,
+    deployment: &Deployment,
+    network: &Network,
+    kind: &str,
+    description: &str,
+) -> Value {
     let properties = json!({
         "GroupDescription": description,
         "VpcId": network.vpc,

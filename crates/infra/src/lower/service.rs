@@ -4,18 +4,17 @@
 use serde_json::{Value, json};
 
 use super::network::imported_subnets;
-use super::{BuiltImages, encryption, export, roles, task};
+use super::{BuiltImages, alarms, encryption, export, roles, stop, task};
 use crate::cfn::{LogicalId, Resource, Template};
+use crate::config::Update;
 use crate::exports::Export;
-use crate::model::{ContainerName, Deployment, Discovery, Node};
+use crate::model::{ContainerName, Deployment, Discovery, Node, NodeId};
 use crate::server::EXTERNAL_TCP_PORT;
 
 /// How long a client may remember an address, in seconds.
 const DNS_TTL: u32 = 10;
 /// How long a resolver may remember that a name does not exist, in seconds (the namespace's SOA record).
 const NEGATIVE_DNS_TTL: u32 = 5;
-/// How long a large database may take to catch up before ECS judges the task's health, in seconds: 3 h.
-const MAX_CATCH_UP: u32 = 3 * 3600;
 
 /// What all nodes share.
 pub(super) struct Shared<'a> {
@@ -32,9 +31,13 @@ pub(super) struct Shared<'a> {
 pub(super) fn lower(deployment: &Deployment, built: &BuiltImages) -> Template {
     let mut template = Template::new(format!("{}: EventStoreDB on ECS Fargate", deployment.name()));
     let shared = Shared::new(&mut template, deployment, built);
-    for (number, node) in (1..).zip(deployment.nodes()) {
-        shared.node(&mut template, number, node);
+    let mut before = None;
+    for node in deployment.members() {
+        let service = shared.node(&mut template, node, before.as_ref());
+        before = (deployment.config().deploy.update == Update::NodeByNode).then_some(service);
     }
+    stop::lower(&mut template, &shared);
+    alarms::lower(&mut template, &shared);
     shared.exports(&mut template);
     template
 }
@@ -69,86 +72,98 @@ impl<'a> Shared<'a> {
         Self { deployment, built, cluster, namespace, hosted_zone, client_service }
     }
 
-    fn node(&self, template: &mut Template, number: usize, node: &Node) {
-        let id = |what: &str| format!("Node{number}{what}");
+    fn node(&self, template: &mut Template, node: &Node, before: Option<&LogicalId>) -> LogicalId {
+        let id = |what: &str| format!("{}{what}", node.id());
         let name = format!("{}-{}", self.deployment.name(), node.name());
         let registry = discovery(template, &id("Discovery"), &self.namespace, &name);
         let containers = &node.task().containers;
-        let groups: Vec<_> =
-            containers.iter().map(|container| self.log_group(template, number, container.name)).collect();
+        let mut groups: Vec<_> =
+            containers.iter().map(|container| self.log_group(template, node.id(), container.name)).collect();
+        groups.extend(
+            node.task()
+                .extra
+                .containers
+                .iter()
+                .map(|container| template.add(id(&format!("{}ContainerLogs", container.name.logical())), self.logs())),
+        );
         let execution_role = match &self.deployment.config().deploy.execution_role {
             Some(arn) => json!(arn.as_str()),
             None => roles::execution(self, template, &id("ExecutionRole"), node.task(), &groups).attribute("Arn"),
         };
-        let task_role = roles::task(self, template, &id("TaskRole"), number).attribute("Arn");
-        let definition = task::definition(self, node, number, &groups, &execution_role, &task_role);
+        let task_role = roles::task(self, template, &id("TaskRole"), node.id()).attribute("Arn");
+        let definition = task::definition(self, node, &groups, &execution_role, &task_role);
         let task = template.add(id("Task"), definition);
         let config = self.deployment.config();
-        // No service waits for another. So an update replaces all tasks at once, which costs a cluster the time of a restart
-        // and no data: each node keeps its directory, and guard keeps it to one writer. Health would allow a chain: the
-        // first nodes of a new cluster are healthy while there cannot be one yet.
-        template.add(
-            id("Service"),
-            Resource::new(
-                "AWS::ECS::Service",
-                json!({
-                    "Cluster": self.cluster.reference(),
-                    "TaskDefinition": task.reference(),
-                    "LaunchType": "FARGATE",
-                    "PlatformVersion": config.deploy.platform_version.as_str(),
-                    "DesiredCount": 1,
-                    // One writer per data directory: the old task ends before the new one starts, and no task is
-                    // started elsewhere only to balance zones.
-                    "DeploymentConfiguration": {
-                        "MinimumHealthyPercent": 0,
-                        "MaximumPercent": 100,
-                        "DeploymentCircuitBreaker": {"Enable": true, "Rollback": true},
+        let service = Resource::new(
+            "AWS::ECS::Service",
+            json!({
+                "Cluster": self.cluster.reference(),
+                "TaskDefinition": task.reference(),
+                "LaunchType": "FARGATE",
+                "PlatformVersion": config.deploy.platform_version.as_str(),
+                "DesiredCount": self.deployment.desired_count(node.id()),
+                // One writer per data directory: the old task ends before the new one starts, and no task is
+                // started elsewhere only to balance zones.
+                "DeploymentConfiguration": {
+                    "MinimumHealthyPercent": 0,
+                    "MaximumPercent": 100,
+                    "DeploymentCircuitBreaker": {"Enable": true, "Rollback": config.may_be_rolled_back()},
+                },
+                "AvailabilityZoneRebalancing": "DISABLED",
+                "HealthCheckGracePeriodSeconds": config.deploy.max_catch_up.seconds(),
+                "EnableECSManagedTags": true,
+                "EnableExecuteCommand": false,
+                "PropagateTags": "SERVICE",
+                "NetworkConfiguration": {
+                    "AwsvpcConfiguration": {
+                        "AssignPublicIp": if config.network.public_ip() { "ENABLED" } else { "DISABLED" },
+                        "SecurityGroups": [self.deployment.import(&Export::NodeSecurityGroupId)],
+                        "Subnets": self.subnets(node.id()),
                     },
-                    "AvailabilityZoneRebalancing": "DISABLED",
-                    "HealthCheckGracePeriodSeconds": MAX_CATCH_UP,
-                    "EnableECSManagedTags": true,
-                    "EnableExecuteCommand": false,
-                    "PropagateTags": "SERVICE",
-                    "NetworkConfiguration": {
-                        "AwsvpcConfiguration": {
-                            "AssignPublicIp": if config.network.public_ip() { "ENABLED" } else { "DISABLED" },
-                            "SecurityGroups": [self.deployment.import(&Export::NodeSecurityGroupId)],
-                            "Subnets": self.subnets(number),
-                        },
-                    },
-                    "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
-                }),
-            ),
+                },
+                "ServiceRegistries": [{"RegistryArn": registry.attribute("Arn")}],
+            }),
         );
+        // CloudFormation makes and updates a service when the one that it depends on is stable, and deletes them in reverse. That
+        // is at least a task that runs; with a minimum of 0 % it may be no more than that (aws-cloudformation/
+        // cloudformation-coverage-roadmap#619). It is enough for an update that goes node by node, because by then the sidecars of
+        // the others have their tasks protected until the one that was replaced has caught up (`bootstrap::protection`).
+        // And should health be waited for, a new cluster still comes up: its first nodes are healthy while there cannot be one
+        // yet (`bootstrap::health`), and the one that makes the quorum finds those before it by name.
+        template.add(id("Service"), before.into_iter().fold(service, Resource::after))
     }
 
     /// A single node may run wherever there is a subnet; each node of a cluster stays in its zone, so that no zone can get
     /// the majority.
-    fn subnets(&self, number: usize) -> Vec<Value> {
+    fn subnets(&self, node: NodeId) -> Vec<Value> {
         let config = self.deployment.config();
         let all = config.network.subnets();
-        let own = (number - 1) % all;
+        let own = (node.number() - 1) % all;
         let zones = (0..all).filter(|zone| !config.nodes.is_cluster() || *zone == own);
         let subnets = imported_subnets(self.deployment);
         zones.map(|zone| subnets[zone].clone()).collect()
     }
 
-    fn log_group(&self, template: &mut Template, number: usize, name: ContainerName) -> LogicalId {
+    fn log_group(&self, template: &mut Template, node: NodeId, name: ContainerName) -> LogicalId {
         let title = match name {
             ContainerName::Certgen => "Certgen",
             ContainerName::Guard => "Guard",
             ContainerName::EventStore => "EventStore",
             ContainerName::Bootstrap => "Bootstrap",
         };
+        let group = self.logs();
+        // What the database said is wanted most after somebody took it away (production-review row 13).
+        let group = if name == ContainerName::EventStore { group.retained() } else { group };
+        template.add(format!("{node}{title}Logs"), group)
+    }
+
+    fn logs(&self) -> Resource {
         let logs = &self.deployment.config().logs;
         let mut properties = json!({"RetentionInDays": logs.retention_days});
         if let Some(key) = encryption::imported_key(self.deployment, &logs.encryption) {
             properties["KmsKeyId"] = key;
         }
-        let group = Resource::new("AWS::Logs::LogGroup", properties);
-        // What the database said is wanted most after somebody took it away (production-review row 13).
-        let group = if name == ContainerName::EventStore { group.retained() } else { group };
-        template.add(format!("Node{number}{title}Logs"), group)
+        Resource::new("AWS::Logs::LogGroup", properties)
     }
 
     /// For consumers in other stacks.

@@ -3,25 +3,33 @@
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{secret_arn, sub};
+use super::{extra, license, secret_arn, sub};
 use crate::cfn::{LogicalId, Resource};
 use crate::exports::Export;
 use crate::image::{EcrRepository, ImageReference};
-use crate::model::{Condition, Container, ContainerName, Image, Node, PASSWORD_KEY, Task, Value as Setting, Volume};
+use crate::model::{
+    Condition, Container, ContainerName, HealthCheck, Image, Node, NodeId, PASSWORD_KEY, Task, Value as Setting, Volume,
+};
 use crate::values::{BuiltInUser, Qualifier};
 
 /// A node's task definition; `log_groups` are those of its containers, in their order.
 pub(super) fn definition(
     shared: &Shared<'_>,
     node: &Node,
-    number: usize,
     log_groups: &[LogicalId],
     execution_role: &Value,
     task_role: &Value,
 ) -> Resource {
     let task = node.task();
-    let containers: Vec<_> =
-        task.containers.iter().zip(log_groups).map(|(container, group)| shared.container(container, group)).collect();
+    let (own_groups, extra_groups) = log_groups.split_at(task.containers.len());
+    let mut containers: Vec<_> =
+        task.containers.iter().zip(own_groups).map(|(container, group)| shared.container(container, group)).collect();
+    let extras = task.extra.containers.iter().zip(extra_groups);
+    containers.extend(extras.map(|(container, group)| extra::container(container, group)));
+    // The first container is the init container.
+    if let Some(Value::Array(mounts)) = containers.first_mut().map(|init| &mut init["MountPoints"]) {
+        mounts.extend(extra::prepared(&task.extra));
+    }
     Resource::new(
         "AWS::ECS::TaskDefinition",
         json!({
@@ -33,14 +41,14 @@ pub(super) fn definition(
             "Memory": task.size.memory_mib().to_string(),
             "ExecutionRoleArn": execution_role,
             "TaskRoleArn": task_role,
-            "Volumes": shared.volumes(number, task),
+            "Volumes": shared.volumes(node.id(), task),
             "ContainerDefinitions": containers,
         }),
     )
 }
 
 impl Shared<'_> {
-    fn volumes(&self, number: usize, task: &Task) -> Value {
+    fn volumes(&self, node: NodeId, task: &Task) -> Value {
         let mounted = |volume: &Volume| {
             task.containers.iter().flat_map(|container| &container.mounts).any(|mount| mount.volume == *volume)
         };
@@ -51,14 +59,14 @@ impl Shared<'_> {
                     "FilesystemId": self.deployment.import(&Export::FileSystemId),
                     "TransitEncryption": "ENABLED",
                     "AuthorizationConfig": {
-                        "AccessPointId": self.deployment.import(&Export::access_point_id(number, volume)),
+                        "AccessPointId": self.deployment.import(&Export::access_point_id(node, volume)),
                         "IAM": "ENABLED",
                     },
                 });
             }
             declared
         };
-        Value::Array(Volume::ALL.into_iter().filter(mounted).map(volume).collect())
+        Volume::ALL.into_iter().filter(mounted).map(volume).chain(extra::volumes(&task.extra)).collect()
     }
 
     fn container(&self, container: &Container, log_group: &LogicalId) -> Value {
@@ -68,20 +76,23 @@ impl Shared<'_> {
             json!({"SourceVolume": mount.volume.as_str(), "ContainerPath": mount.path, "ReadOnly": mount.read_only})
         });
         let depends_on = container.depends_on.iter().map(|(name, condition)| {
-            let condition = match condition {
+            let until = match condition {
                 Condition::Start => "START",
                 Condition::Success => "SUCCESS",
             };
-            json!({"ContainerName": name.as_str(), "Condition": condition})
+            self::condition(name.as_str(), until)
         });
         let mut definition = json!({
             "Name": container.name.as_str(),
             "Image": self.image(&container.image),
+            // A tag is looked up once for each deployment of the service, so that a task which is replaced runs the same image.
+            "VersionConsistency": VERSION_CONSISTENCY,
             "Essential": container.essential,
             "User": format!("{0}:{0}", container.user),
             "Environment": environment.collect::<Vec<_>>(),
             "MountPoints": mounts.collect::<Vec<_>>(),
             "ReadonlyRootFilesystem": true,
+            // No InitProcessEnabled: guard is the server's parent and reaps all that it leaves, the others have no children.
             "LinuxParameters": {"Capabilities": {"Drop": ["ALL"]}},
             "LogConfiguration": log_configuration(log_group),
         });
@@ -95,10 +106,12 @@ impl Shared<'_> {
         if !container.command.is_empty() {
             set("Command", json!(container.command));
         }
-        if !container.passwords.is_empty() {
-            let passwords =
-                container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
-            set("Secrets", Value::Array(passwords.collect()));
+        let passwords =
+            container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
+        let license = license::variable(self.deployment).filter(|_| container.name == ContainerName::EventStore);
+        let secrets: Vec<_> = passwords.chain(license).collect();
+        if !secrets.is_empty() {
+            set("Secrets", Value::Array(secrets));
         }
         if !container.ports.is_empty() {
             let ports = container.ports.iter().map(|port| json!({"ContainerPort": port, "Protocol": "tcp"}));
@@ -111,15 +124,7 @@ impl Shared<'_> {
             set("StopTimeout", json!(seconds));
         }
         if let Some(check) = &container.health_check {
-            let command: Vec<_> = ["CMD"].into_iter().chain(check.command.iter().map(String::as_str)).collect();
-            let check = json!({
-                "Command": command,
-                "Interval": check.interval,
-                "Timeout": check.timeout,
-                "Retries": check.retries,
-                "StartPeriod": check.start_period,
-            });
-            set("HealthCheck", check);
+            set("HealthCheck", health_check(check));
         }
         if container.name == ContainerName::EventStore {
             set("Ulimits", json!([{"Name": "nofile", "SoftLimit": 65535, "HardLimit": 65535}]));
@@ -175,6 +180,22 @@ impl Shared<'_> {
     }
 }
 
+/// A dependency on another container of the task.
+pub(super) fn condition(container: &str, until: &str) -> Value {
+    json!({"ContainerName": container, "Condition": until})
+}
+
+pub(super) fn health_check(check: &HealthCheck) -> Value {
+    let command: Vec<_> = ["CMD"].into_iter().chain(check.command.iter().map(String::as_str)).collect();
+    json!({
+        "Command": command,
+        "Interval": check.interval,
+        "Timeout": check.timeout,
+        "Retries": check.retries,
+        "StartPeriod": check.start_period,
+    })
+}
+
 /// The repository of an image, if it is in ECR.
 pub(super) fn reference_arn(image: &ImageReference) -> Option<Value> {
     let EcrRepository { account, region, name } = image.ecr_repository()?;
@@ -183,8 +204,16 @@ pub(super) fn reference_arn(image: &ImageReference) -> Option<Value> {
 
 /// One value of a secret that is JSON, for ECS (AWS, "Pass Secrets Manager secrets through environment variables").
 pub(super) fn secret_value(arn: &Value, key: &str) -> Value {
-    json!({"Fn::Join": ["", [arn, format!(":{key}::")]]})
+    json!({"Fn::Join": ["", [arn, value_of(key)]]})
 }
+
+/// What follows the ARN of the secret.
+pub(super) fn value_of(key: &str) -> String {
+    format!(":{key}::")
+}
+
+/// It is ECS's default, and a change of that would change what runs.
+pub(super) const VERSION_CONSISTENCY: &str = "enabled";
 
 /// A container does not wait for its log; under pressure lines may be lost.
 pub(super) fn log_configuration(group: &LogicalId) -> Value {
@@ -201,7 +230,7 @@ pub(super) fn log_configuration(group: &LogicalId) -> Value {
 }
 
 /// Where our own images are, in the account and region of the stack.
-const OWN_REPOSITORIES: &str = "eventstore-fargate";
+pub(super) const OWN_REPOSITORIES: &str = "eventstore-fargate";
 
 /// Where `cdk bootstrap` has images pushed that whoever deploys builds (cloud-assembly §4).
 pub(crate) fn built_repository(qualifier: &Qualifier) -> String {

@@ -1,7 +1,7 @@
-//! Where the database is kept, and how it is backed up.
+//! Where the database is kept.
 
 use super::encryption::Encryption;
-use crate::values::{DataRoot, FileSystemId, ResourceName, SecurityGroupId, TimeOfDay, VaultName};
+use crate::values::{DataRoot, FileSystemId, RecoveryPointArn, RegionName, ResourceName, SecurityGroupId};
 
 /// The file system with the nodes' directories.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(crate) struct Data {
     pub(crate) root: DataRoot,
     /// Whether file system and access points are kept when the stack is deleted.
     pub(crate) retain: bool,
+    /// What the nodes' directories were restored from.
+    pub(crate) restored: Option<RecoveryPointArn>,
 }
 
 /// The file system.
@@ -30,6 +32,8 @@ pub(crate) struct NewFileSystem {
     pub(crate) infrequent_access: InfrequentAccess,
     pub(crate) automatic_backups: bool,
     pub(crate) encryption: Encryption,
+    /// Where EFS keeps a read-only copy of it up to date.
+    pub(crate) replicate_to: Option<RegionName>,
 }
 
 /// How fast a file system is.
@@ -47,24 +51,4 @@ pub(crate) enum InfrequentAccess {
     Never,
     /// After so many days without access.
     AfterDays(u16),
-}
-
-/// A daily backup of the file system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Backup {
-    pub(crate) vault: Vault,
-    pub(crate) daily_at: TimeOfDay,
-    /// Minutes in which it must have begun.
-    pub(crate) start_window: u16,
-    /// Minutes in which it must be complete; more than those to begin.
-    pub(crate) completion_window: u16,
-    /// Days after which a recovery point is deleted.
-    pub(crate) delete_after: u16,
-}
-
-/// Where recovery points are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Vault {
-    New(Encryption),
-    Existing(VaultName),
 }

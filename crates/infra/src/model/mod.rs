@@ -1,9 +1,15 @@
 //! What a deployment is: typed intent, from which both the templates and the local runs are made.
 
 mod access;
+mod alarms;
+mod backup;
 mod data;
 mod encryption;
+mod endpoints;
+mod extra;
+mod flow_logs;
 mod network;
+mod node;
 mod task;
 
 use crate::config::{Config, Mistake, OwnImages};
@@ -11,54 +17,44 @@ use crate::values::{DeploymentName, Namespace, ServerLine};
 
 pub use self::access::ApplicationUser;
 pub(crate) use self::access::{Access, CaSource, Secret, Secured};
-pub(crate) use self::data::{Backup, Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput, Vault};
+pub(crate) use self::alarms::{Alarms, Notify, Watch};
+pub(crate) use self::backup::{Backup, BackupMode, BackupPause, LATE, SLACK, STOP_DEADLINE, Scavenge, Vault};
+pub(crate) use self::data::{Data, FileSystem, InfrequentAccess, NewFileSystem, Throughput};
 pub(crate) use self::encryption::Encryption;
+pub(crate) use self::endpoints::{EndpointGroup, WayOut};
+pub use self::extra::Extra;
+pub(crate) use self::extra::{
+    Capability, Efs, ExtraContainer, ExtraMount, ExtraVolume, PREPARED, Peer, Place, Readable, Source, Until,
+};
+pub(crate) use self::flow_logs::FlowLogs;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
+pub use self::node::Node;
+pub(crate) use self::node::NodeId;
+pub(crate) use self::task::RESTORED;
 pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
-
-/// One node of the deployment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
-    name: String,
-    host: String,
-    task: Task,
-}
-
-impl Node {
-    /// `node-1`: the instance id in Cloud Map, and the node's directory on the file system.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The node's own DNS name, which it advertises.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// What runs it.
-    pub fn task(&self) -> &Task {
-        &self.task
-    }
-}
 
 /// A whole deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
     config: Config,
     nodes: Vec<Node>,
+    replicas: Vec<Node>,
 }
 
 impl Deployment {
     /// The deployment that a configuration describes.
     pub fn new(config: Config) -> Self {
-        let names: Vec<_> = config.nodes.numbers().map(|number| format!("node-{number}")).collect();
-        let hosts: Vec<_> = names.iter().map(|name| format!("{}-{name}.{}", config.name, config.namespace)).collect();
-        let nodes = names.into_iter().zip(&hosts).map(|(name, host)| {
-            let others: Vec<_> = hosts.iter().filter(|other| *other != host).cloned().collect();
-            let task = task::task(&config, &name, host, &others);
-            Node { name, host: host.clone(), task }
-        });
-        Self { nodes: nodes.collect(), config }
+        let host = |id: NodeId| format!("{}-{}.{}", config.name, id.name(), config.namespace);
+        let voters: Vec<_> = config.nodes.numbers().map(NodeId::Voter).collect();
+        let node = |id: NodeId| {
+            // What everybody is told of: those that vote.
+            let others: Vec<_> = voters.iter().filter(|other| **other != id).map(|other| host(*other)).collect();
+            let task = task::task(&config, id, &host(id), &others);
+            Node { id, name: id.name(), host: host(id), task }
+        };
+        let nodes = voters.iter().copied().map(node).collect();
+        let replicas = (1..=config.read_only_replicas).map(NodeId::Replica).map(node).collect();
+        Self { config, nodes, replicas }
     }
 
     /// The prefix of everything.
@@ -91,9 +87,14 @@ impl Deployment {
         self.config.server.uid
     }
 
-    /// The nodes.
+    /// The nodes that vote, which are all but read-only replicas.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The nodes, and after them the read-only replicas: everything that has a task.
+    pub fn members(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().chain(&self.replicas)
     }
 
     /// The users of applications.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Access, ApplicationUser, CaSource, Secret, Secured};
+use super::{Access, ApplicationUser, CaSource, Extra, NodeId, Secret, Secured};
 use crate::config::{Config, OwnImages};
 use crate::image::ImageReference;
 use crate::server::{self, EXTERNAL_TCP_PORT, Member, REPLICATION_PORT};
@@ -82,6 +82,9 @@ pub enum ContainerName {
 }
 
 impl ContainerName {
+    /// All of them; no task has both of the init containers.
+    pub(crate) const ALL: [Self; 4] = [Self::Certgen, Self::Guard, Self::EventStore, Self::Bootstrap];
+
     /// The name in the task definition.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -190,11 +193,15 @@ pub struct Task {
     pub size: FargateSize,
     /// The containers.
     pub containers: Vec<Container>,
+    /// Containers and volumes of the user's own.
+    pub extra: Extra,
 }
 
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
 const STATUS_FILE: &str = "/run/task/bootstrap-status.json";
 const GUARD_STATUS_FILE: &str = "/run/task/guard.json";
+/// What guard has the directory begin from; there is no such directory but on EFS.
+pub(crate) const RESTORED: &str = "GUARD_RESTORED";
 
 /// The name of a secret of the deployment, or the ARN of one that is there already.
 pub(super) fn secret_name(config: &Config, name: &str, secret: &Secret) -> String {
@@ -208,18 +215,26 @@ pub(super) fn client_host(config: &Config) -> String {
     format!("{}.{}", config.name, config.namespace)
 }
 
-pub(super) fn task(config: &Config, node: &str, host: &str, others: &[String]) -> Task {
-    let containers = match &config.access {
+/// The task of a node; `others` are the names of all other nodes that vote.
+pub(super) fn task(config: &Config, node: NodeId, host: &str, others: &[String]) -> Task {
+    let mut containers = match &config.access {
         Access::Secured(secured) => vec![
-            certgen(config, secured, host),
-            eventstore(config, host, others),
+            certgen(config, secured, node, host),
+            eventstore(config, node, host, others),
             bootstrap(config, node, host, others),
         ],
         Access::Insecure => {
-            vec![guard(config), eventstore(config, host, others), bootstrap(config, node, host, others)]
+            vec![guard(config), eventstore(config, node, host, others), bootstrap(config, node, host, others)]
         }
     };
-    Task { size: config.server.size, containers }
+    // The directory of the last one is the one that a backup promises to open.
+    let is_last = config.nodes.numbers().map(NodeId::Voter).last() == Some(node);
+    if let Some(recovery_point) = config.data.restored.as_ref().filter(|_| is_last) {
+        for server in containers.iter_mut().filter(|container| container.name == ContainerName::EventStore) {
+            server.environment.extend(variables([(RESTORED, recovery_point.as_str().to_owned())]));
+        }
+    }
+    Task { size: config.server.size, containers, extra: config.extra.clone() }
 }
 
 fn texts(items: &[&str]) -> Vec<String> {
@@ -254,7 +269,7 @@ fn own_image(config: &Config, program: Program) -> Image {
 
 /// What certgen publishes and bootstrap renews. Both read it with certgen's parser, for two opinions would replace each
 /// other's certificates.
-fn certificates(config: &Config, secured: &Secured, host: &str) -> Vec<(String, Value)> {
+fn certificates(config: &Config, secured: &Secured, node: NodeId, host: &str) -> Vec<(String, Value)> {
     let mut environment = match &secured.ca {
         CaSource::Secret(_) => {
             let mut environment = variables([("CERTGEN_CA_SOURCE", "secret".to_owned())]);
@@ -270,15 +285,20 @@ fn certificates(config: &Config, secured: &Secured, host: &str) -> Vec<(String, 
             ("CERTGEN_CA_KEY", key.to_string()),
         ]),
     };
+    let names = match node {
+        NodeId::Voter(_) => format!("{host},{}", client_host(config)),
+        // Clients do not find it under their name.
+        NodeId::Replica(_) => host.to_owned(),
+    };
     environment.extend(variables([
-        ("CERTGEN_DNS_NAMES", format!("{host},{}", client_host(config))),
+        ("CERTGEN_DNS_NAMES", names),
         ("CERTGEN_SERVER_LINE", config.server.line.as_str().to_owned()),
     ]));
     environment
 }
 
-fn certgen(config: &Config, secured: &Secured, host: &str) -> Container {
-    let mut environment = certificates(config, secured, host);
+fn certgen(config: &Config, secured: &Secured, node: NodeId, host: &str) -> Container {
+    let mut environment = certificates(config, secured, node, host);
     if matches!(secured.ca, CaSource::Secret(_)) {
         environment.push(("AWS_REGION".to_owned(), Value::Region));
     }
@@ -318,15 +338,18 @@ fn init(config: &Config, name: ContainerName) -> Container {
     }
 }
 
-fn eventstore(config: &Config, host: &str, others: &[String]) -> Container {
+fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> Container {
     let server = &config.server;
     let insecure = config.access == Access::Insecure;
+    let built = server::image(server.line);
     let mut environment =
-        variables([("GUARD_DATA_DIR", server::DATA.to_owned()), ("GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned())]);
+        variables([("GUARD_DATA_DIR", built.data.to_owned()), ("GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned())]);
     let member = Member {
         host,
         port: server.port,
-        others,
+        voters: config.nodes.count(),
+        seeds: others,
+        is_read_only_replica: matches!(node, NodeId::Replica(_)),
         insecure,
         external_tcp: server.external_tcp,
         log_files: server.log_volume,
@@ -341,23 +364,22 @@ fn eventstore(config: &Config, host: &str, others: &[String]) -> Container {
     if !others.is_empty() {
         ports.push(REPLICATION_PORT);
     }
-    let mut mounts = vec![mount(Volume::Data, server::DATA)];
+    let mut mounts = vec![mount(Volume::Data, built.data)];
     if server.log_volume {
-        mounts.push(mount(Volume::Logs, server::LOGS));
+        mounts.push(mount(Volume::Logs, built.logs));
     }
     mounts.extend([
         Mount { volume: Volume::Certs, path: "/certs", read_only: true },
         mount(Volume::Tmp, "/tmp"),
         mount(Volume::Run, "/run/task"),
     ]);
-    let image =
-        config.images.server.clone().unwrap_or_else(|| ImageReference::new_unchecked(server::image(server.line)));
+    let image = config.images.server.clone().unwrap_or_else(|| ImageReference::new_unchecked(built.reference));
     Container {
         name: ContainerName::EventStore,
         image: Image::Reference(image),
         essential: true,
         user: server.uid,
-        entry_point: Some(texts(&["/certs/guard", "run", "--", server::PROGRAM])),
+        entry_point: Some(texts(&["/certs/guard", "run", "--", built.program])),
         command: Vec::new(),
         environment,
         // A new database never has a default password; guard takes these from a server that has one. An insecure server
@@ -395,7 +417,8 @@ fn credentials(config: &Config, secured: &Secured) -> Vec<(String, Value)> {
     if let RotationPeriod::Days(days) = secured.rotate_every {
         environment.extend(variables([("BOOTSTRAP_ROTATE_EVERY", format!("{days}d"))]));
     }
-    if secured.recover_with_node_certificate {
+    // The passwords in a backup may be older than any that the secrets remember.
+    if secured.recover_with_node_certificate || config.data.restored.is_some() {
         environment.extend(variables([("BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", "true".to_owned())]));
     }
     if !secured.users.is_empty() {
@@ -408,10 +431,10 @@ fn credentials(config: &Config, secured: &Secured) -> Vec<(String, Value)> {
     environment
 }
 
-fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Container {
+fn bootstrap(config: &Config, node: NodeId, host: &str, others: &[String]) -> Container {
     let port = config.server.port;
     let mut environment =
-        variables([("BOOTSTRAP_NODE_NAME", node.to_owned()), ("BOOTSTRAP_SERVER", format!("127.0.0.1:{port}"))]);
+        variables([("BOOTSTRAP_NODE_NAME", node.name()), ("BOOTSTRAP_SERVER", format!("127.0.0.1:{port}"))]);
     match &config.access {
         Access::Secured(_) => environment.extend(variables([
             ("BOOTSTRAP_SERVER_NAME", "localhost".to_owned()),
@@ -432,18 +455,27 @@ fn bootstrap(config: &Config, node: &str, host: &str, others: &[String]) -> Cont
             ("BOOTSTRAP_PEERS", others.join(",")),
         ]));
     }
+    if let NodeId::Replica(_) = node {
+        environment.extend(variables([("BOOTSTRAP_READ_ONLY_REPLICA", "true".to_owned())]));
+    }
     if let Access::Secured(secured) = &config.access {
         environment.extend(credentials(config, secured));
     }
-    environment.extend([
-        ("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService),
-        ("AWS_REGION".to_owned(), Value::Region),
-    ]);
+    if let Some(scavenge) = &config.scavenge {
+        environment.extend(variables([
+            ("BOOTSTRAP_SCAVENGE_AT", scavenge.at.to_string()),
+            ("BOOTSTRAP_SCAVENGE_WINDOW", scavenge.window.to_string()),
+        ]));
+    }
+    if let NodeId::Voter(_) = node {
+        environment.push(("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService));
+    }
+    environment.push(("AWS_REGION".to_owned(), Value::Region));
     if let Access::Secured(secured) = &config.access
         // The files of an authority are in certgen's image alone.
         && !matches!(secured.ca, CaSource::Files { .. })
     {
-        environment.extend(certificates(config, secured, host));
+        environment.extend(certificates(config, secured, node, host));
     }
     Container {
         name: ContainerName::Bootstrap,

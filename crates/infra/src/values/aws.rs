@@ -44,6 +44,15 @@ names! {
     SubnetId is "the id of a subnet" such as "subnet-0123456789abcdef0" if |text| is_id("subnet", text);
     /// A security group.
     SecurityGroupId is "the id of a security group" such as "sg-0123456789abcdef0" if |text| is_id("sg", text);
+    /// A prefix list.
+    PrefixListId is "the id of a prefix list" such as "pl-6da54004" if |text| is_id("pl", text);
+    /// What the names of repositories of ECR begin with.
+    RepositoryPrefix is "what a repository of ECR begins with" such as "docker-hub" if |text| {
+        let known = |byte: u8| is_lower_alphanumeric(byte) || b"._/-".contains(&byte);
+        let ends = [text.bytes().next(), text.bytes().last()];
+        let parts = text.split(['.', '_', '/', '-']).all(|part| !part.is_empty());
+        text.len() <= 30 && text.bytes().all(known) && ends.iter().all(Option::is_some) && parts
+    };
     /// A file system of EFS.
     FileSystemId is "the id of a file system of EFS" such as "fs-0123456789abcdef0" if |text| is_id("fs", text);
     /// A namespace of Cloud Map.
@@ -75,6 +84,18 @@ names! {
         let known = |byte: u8| is_lower_alphanumeric(byte) || byte == b'-';
         id.is_some_and(|id| (36..=64).contains(&id.len()) && id.bytes().all(known))
     };
+    /// A topic of SNS.
+    TopicArn is "the ARN of a topic of SNS" such as "arn:aws:sns:eu-west-1:123456789012:operations" if |text| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        in_region(text, "sns").is_some_and(|name| (1..=256).contains(&name.len()) && name.bytes().all(known))
+    };
+    /// An address that is written to.
+    EmailAddress is "an e-mail address" such as "operations@example.com" if |text| {
+        let known = |byte: u8| byte.is_ascii_graphic() && byte != b'@';
+        text.split_once('@').is_some_and(|(name, host)| {
+            (1..=64).contains(&name.len()) && (1..=189).contains(&host.len()) && [name, host].iter().all(|part| part.bytes().all(known))
+        })
+    };
     /// A role of IAM.
     RoleArn is "the ARN of a role" such as "arn:aws:iam::123456789012:role/ecs-execution" if |text| {
         let role = arn(text, "iam").and_then(|(region, account, rest)| {
@@ -89,6 +110,28 @@ names! {
     VaultName is "the name of a backup vault" such as "Default" if |text| {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         (2..=50).contains(&text.len()) && text.bytes().all(known)
+    };
+    /// A vault of AWS Backup, maybe in another region or account.
+    VaultArn is "the ARN of a backup vault" such as
+        "arn:aws:backup:eu-central-1:123456789012:backup-vault:orders-copies" if |text| {
+        let name = in_region(text, "backup").and_then(|rest| rest.strip_prefix("backup-vault:"));
+        name.is_some_and(|name| VaultName::parse(name).is_ok())
+    };
+    /// A recovery point of AWS Backup. That of an EFS file system is named by an id alone.
+    RecoveryPointArn is "the ARN of a recovery point of a file system" such as
+        "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45" if |text| {
+        let id = in_region(text, "backup").and_then(|rest| rest.strip_prefix("recovery-point:"));
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        id.is_some_and(|id| (1..=64).contains(&id.len()) && id.bytes().all(known))
+    };
+    /// A region.
+    RegionName is "a region of AWS" such as "eu-central-1" if |text| {
+        let parts: Vec<_> = text.split('-').collect();
+        let known = |part: &&str| !part.is_empty() && part.bytes().all(is_lower_alphanumeric);
+        (3..=4).contains(&parts.len())
+            && text.len() <= 32
+            && parts.iter().all(known)
+            && parts.last().is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
     };
 }
 

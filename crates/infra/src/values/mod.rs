@@ -2,19 +2,28 @@
 
 mod aws;
 mod cidr;
+mod container;
+mod duration;
 mod fargate;
+mod scavenge;
 mod time;
 
 use std::fmt;
 
 pub(crate) use self::aws::{
-    FileSystemId, HostedZoneId, KeyArn, NamespaceId, RoleArn, SecretArn, SecurityGroupId, SubnetId, VaultName, VpcId,
+    EmailAddress, FileSystemId, HostedZoneId, KeyArn, NamespaceId, PrefixListId, RecoveryPointArn, RegionName,
+    RepositoryPrefix, RoleArn, SecretArn, SecurityGroupId, SubnetId, TopicArn, VaultArn, VaultName, VpcId,
 };
 pub(crate) use self::cidr::AdminCidr;
 pub(crate) use self::cidr::Cidr;
+pub(crate) use self::container::{
+    AccessPointId, MountPath, PartName, SecretReference, UserId, VariableName, has_password_in_url,
+};
+pub(crate) use self::duration::CatchUp;
 pub use self::fargate::FargateSize;
 pub(crate) use self::fargate::{CPU_UNITS, FargateCpu, LEAST_MEMORY_MIB, MOST_MEMORY_MIB};
-pub(crate) use self::time::TimeOfDay;
+pub(crate) use self::scavenge::{ScavengeTime, ScavengeWindow};
+pub(crate) use self::time::{MINUTES_OF_DAY, TimeOfDay};
 
 /// A text or number that is not allowed, with what is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +92,10 @@ pub(crate) struct BuildDirectory(String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContainerPath(String);
 
+/// The name of a value in a secret that is JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JsonKey(String);
+
 /// How many nodes there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClusterSize(u8);
@@ -102,6 +115,11 @@ impl ClusterSize {
     /// Whether there are nodes that must find each other.
     pub(crate) fn is_cluster(self) -> bool {
         self.0 > 1
+    }
+
+    /// How many nodes that is.
+    pub(crate) fn count(self) -> usize {
+        self.0.into()
     }
 
     /// The number of each node, from 1.
@@ -151,24 +169,41 @@ pub(crate) enum RotationPeriod {
     Days(u16),
 }
 
-/// A line of server releases that share their options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A line of server releases that share their options, oldest first. 25.0 and 25.1 are two: what was seen of upgrades and of
+/// rolling back was seen of 25.0 alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerLine {
+    /// EventStoreDB 21.10.
+    V21_10,
+    /// EventStoreDB 22.10.
+    V22_10,
     /// EventStoreDB 23.10.
     V23_10,
     /// EventStoreDB 24.10.
     V24_10,
+    /// `KurrentDB` 25.0.
+    V25_0,
+    /// `KurrentDB` 25.1.
+    V25_1,
+    /// `KurrentDB` 26.
+    V26,
 }
 
 impl ServerLine {
     /// All lines that can be deployed.
-    pub const ALL: [Self; 2] = [Self::V23_10, Self::V24_10];
+    pub const ALL: [Self; 7] =
+        [Self::V21_10, Self::V22_10, Self::V23_10, Self::V24_10, Self::V25_0, Self::V25_1, Self::V26];
 
     /// The line as it is written in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::V21_10 => "21.10",
+            Self::V22_10 => "22.10",
             Self::V23_10 => "23.10",
             Self::V24_10 => "24.10",
+            Self::V25_0 => "25.0",
+            Self::V25_1 => "25.1",
+            Self::V26 => "26",
         }
     }
 }
@@ -186,9 +221,13 @@ impl DeploymentName {
             ));
         }
         // In one namespace the clients' name of `orders-node-1` would be the first node's name of `orders`.
-        let number = text.rsplit_once("-node-").map(|(_, number)| number);
-        if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
-            return Err(format!("`{text}` ends like the name of a node; allowed is any end but `-node-` and a number"));
+        for kind in ["-node-", "-replica-"] {
+            let number = text.rsplit_once(kind).map(|(_, number)| number);
+            if number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+                return Err(format!(
+                    "`{text}` ends like the name of a node; allowed is any end but `{kind}` and a number"
+                ));
+            }
         }
         Ok(Self(text.to_owned()))
     }
@@ -338,7 +377,22 @@ macro_rules! shown_text {
     )*};
 }
 
-shown_text!(ContainerPath, ResourceName, Qualifier);
+shown_text!(ContainerPath, ResourceName, Qualifier, JsonKey);
+
+impl JsonKey {
+    /// ECS separates the parts of a reference with colons (AWS, "Pass Secrets Manager secrets through environment variables").
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let good = (1..=128).contains(&text.len()) && text.bytes().all(known);
+        good.then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("`{text}` is not a key in a secret; allowed are 1 to 128 letters, digits and `_.-`"))
+    }
+
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl ContainerPath {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -354,12 +408,31 @@ mod tests {
 
     #[test]
     fn a_name_is_a_dns_label_that_no_node_has() {
-        for good in ["a", "orders", "orders-2", "orders-node", "orders-node-a", "node-1", &"a".repeat(32)] {
+        for good in [
+            "a",
+            "orders",
+            "orders-2",
+            "orders-node",
+            "orders-node-a",
+            "node-1",
+            "orders-replica",
+            "replica-1",
+            &"a".repeat(32),
+        ] {
             assert!(DeploymentName::parse(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "Orders", "2orders", "orders-", "or_ders", "or.ders", "örders", "orders-node-1", &"a".repeat(33)]
-        {
+        for bad in [
+            "",
+            "Orders",
+            "2orders",
+            "orders-",
+            "or_ders",
+            "or.ders",
+            "örders",
+            "orders-node-1",
+            "orders-replica-12",
+            &"a".repeat(33),
+        ] {
             assert!(DeploymentName::parse(bad).is_err(), "{bad}");
         }
     }
@@ -407,6 +480,16 @@ mod tests {
         }
         for bad in ["", "0d", "3651d", "90", "12h", "-1d", "d", "Never"] {
             assert!(RotationPeriod::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_a_secret_has_no_colon() {
+        for good in ["key", "license.key_1-x", &"a".repeat(128)] {
+            assert!(JsonKey::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a:b", "a b", "ä", &"a".repeat(129)] {
+            assert!(JsonKey::parse(bad).is_err(), "{bad}");
         }
     }
 

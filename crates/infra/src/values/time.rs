@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// How many minutes a day has.
+pub(crate) const MINUTES_OF_DAY: u16 = 24 * 60;
+
 /// Hour and minute, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TimeOfDay {
@@ -21,6 +24,19 @@ impl TimeOfDay {
         }
     }
 
+    /// So many minutes later, maybe on the next day.
+    pub(crate) fn after(self, minutes: u32) -> Self {
+        let of_day = (u32::from(self.minute_of_day()) + minutes) % u32::from(MINUTES_OF_DAY);
+        // Both are less than 60.
+        let [hour, minute] = [of_day / 60, of_day % 60].map(|part| u8::try_from(part).unwrap_or_default());
+        Self { hour, minute }
+    }
+
+    /// Minutes since midnight.
+    pub(crate) fn minute_of_day(self) -> u16 {
+        u16::from(self.hour) * 60 + u16::from(self.minute)
+    }
+
     /// The expression that `EventBridge` and AWS Backup understand (AWS, "Cron expressions reference").
     pub(crate) fn daily(self) -> String {
         format!("cron({} {} * * ? *)", self.minute, self.hour)
@@ -36,6 +52,15 @@ impl fmt::Display for TimeOfDay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_after_midnight_is_of_the_next_day() {
+        for (text, minutes, later) in
+            [("02:00", 0, "02:00"), ("02:00", 135, "04:15"), ("23:59", 1, "00:00"), ("12:30", 1440, "12:30")]
+        {
+            assert_eq!(TimeOfDay::parse(text).unwrap().after(minutes).to_string(), later, "{text} and {minutes}");
+        }
+    }
 
     #[test]
     fn a_time_of_day_is_a_schedule() {

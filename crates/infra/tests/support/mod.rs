@@ -12,9 +12,27 @@ use std::path::{Path, PathBuf};
 use infra::{Assembly, Config, Deployment};
 use serde_json::Value;
 
-/// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, and the
-/// set-up that everybody knows.
-pub(crate) const SCENARIOS: [&str; 6] = ["default", "everything", "cluster", "existing", "encrypted", "article"];
+/// The file as `infra init` writes it, one with every key set to something else, clusters, what is there already, containers of
+/// the user's own, the set-up that everybody knows, closed networks, alarms, backups and what they are for, server lines with
+/// options, paths and uids of their own, and read-only replicas.
+pub(crate) const SCENARIOS: [&str; 16] = [
+    "default",
+    "everything",
+    "cluster",
+    "existing",
+    "encrypted",
+    "containers",
+    "article",
+    "endpoints",
+    "alarms",
+    "backup-stop",
+    "backup-everything",
+    "restore",
+    "line-22.10",
+    "line-25.0",
+    "line-26",
+    "replicas",
+];
 
 /// A file or directory of the goldens.
 pub(crate) fn golden(path: &str) -> PathBuf {
@@ -58,6 +76,13 @@ pub(crate) fn template(text: &str, stack: &str) -> Value {
 #[track_caller]
 pub(crate) fn templates(text: &str) -> [Value; 2] {
     ["StatefulResources", "EventStore"].map(|stack| template(text, stack))
+}
+
+/// The template of the repositories of our own images.
+pub(crate) fn repositories() -> Value {
+    let assembly = Assembly::repositories("aws").unwrap();
+    let (_, text) = assembly.files().find(|(file, _)| file.ends_with(".template.json")).unwrap();
+    serde_json::from_str(text).unwrap()
 }
 
 /// The resources of one type with their ids, in the order of these.

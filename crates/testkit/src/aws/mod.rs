@@ -5,6 +5,7 @@
 //! refused loudly. Signatures are not checked.
 
 mod account;
+mod asked;
 mod cloud_map;
 mod lag;
 mod secrets;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 pub(crate) use account::Account;
+pub use asked::{Asked, service_arn};
 pub(crate) use cloud_map::Resolution;
 pub use cloud_map::{CloudMap, RegisteredInstance};
 pub use lag::Lag;
@@ -58,6 +60,8 @@ pub struct Call {
     pub operation: String,
     /// The secret, instance or operation it was about.
     pub subject: String,
+    /// What the caller must be allowed for it.
+    pub asked: Asked,
     /// The id of the access key that signed it.
     pub access_key: Option<String>,
     /// AWS's error code, if it was refused.

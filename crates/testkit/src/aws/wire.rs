@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use super::{ApiError, Call, Moment, Refusal, World};
 
-const SECRETS_MANAGER: &str = "secretsmanager.";
-const CLOUD_MAP: &str = "Route53AutoNaming_v20170314.";
+pub(super) const SECRETS_MANAGER: &str = "secretsmanager.";
+pub(super) const CLOUD_MAP: &str = "Route53AutoNaming_v20170314.";
 /// Both services give at most so many items at once.
 const LARGEST_PAGE: usize = 100;
 
@@ -78,6 +78,7 @@ impl World {
     fn call(&mut self, target: &str, access_key: Option<String>, input: &Value) -> Result<Value, ApiError> {
         self.tell(Moment::BeforeEffect);
         let operation = target.rsplit('.').next().unwrap_or_default();
+        let asked = self.asked(target, input);
         let outcome = match self.refusal(operation) {
             Some(refusal) => Err(refusal.into()),
             None if target.starts_with(SECRETS_MANAGER) => self.secrets.call(operation, input),
@@ -90,6 +91,7 @@ impl World {
             at: Instant::now(),
             operation: operation.to_owned(),
             subject: subject.unwrap_or_default().to_owned(),
+            asked,
             access_key,
             error: outcome.as_ref().err().map(|error| error.code),
         });

@@ -32,4 +32,5 @@ mod writes;
 
 pub use line::Line;
 pub use names::NameSources;
+pub use options::check_options;
 pub use server::{Settings, run};

@@ -184,6 +184,22 @@ impl Options {
     }
 }
 
+/// Whether a server of the line would start with these variables, as far as its options decide; what it warns of, for
+/// example that a name is an old one. The places that they name need not exist.
+///
+/// # Errors
+///
+/// What the server would print before it ends.
+pub fn check_options(
+    line: Line,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Vec<String>, Vec<String>> {
+    match Options::read(line, Path::new("/nowhere"), environment) {
+        Ok(options) => Ok(options.warnings),
+        Err(Refusal::Exit(said) | Refusal::Abort(said)) => Err(said),
+    }
+}
+
 /// The variables with the line's prefix, without it; those that win come first.
 fn own_variables(
     line: Line,

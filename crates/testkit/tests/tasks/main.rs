@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 #![allow(clippy::print_stderr, reason = "the seed, and what happened, are printed for whoever plays it again")]
 
+mod lines;
 mod orchestrator;
 mod proof;
 mod strike;

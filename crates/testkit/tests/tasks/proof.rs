@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use infra::Deployment;
+use infra::{Deployment, Node};
 use serde_json::Value;
 use testkit::aws::{Aws, REGION};
 use testkit::cluster::Cluster;
@@ -34,7 +34,7 @@ impl<'a> Proof<'a> {
 
     /// The first thing that is not in order.
     pub(crate) async fn finding(&self, cluster: &Cluster<'_>) -> Option<String> {
-        let nodes: Vec<_> = cluster.names().into_iter().map(|name| (name, cluster.address(name))).collect();
+        let nodes: Vec<_> = self.deployment.members().map(|node| (node, cluster.address(node.name()))).collect();
         if let Some(finding) = self.registry(&nodes) {
             return Some(finding);
         }
@@ -50,8 +50,8 @@ impl<'a> Proof<'a> {
         None
     }
 
-    /// Exactly the nodes are registered, at the addresses of their tasks.
-    fn registry(&self, nodes: &[(&str, SocketAddr)]) -> Option<String> {
+    /// Exactly the nodes that vote are registered, at the addresses of their tasks.
+    fn registry(&self, nodes: &[(&Node, SocketAddr)]) -> Option<String> {
         let entries = self.aws.cloud_map(|cloud_map| cloud_map.instances(&self.service));
         let mut found: Vec<_> = entries
             .iter()
@@ -61,12 +61,16 @@ impl<'a> Proof<'a> {
             })
             .collect();
         found.sort_unstable();
-        let expected: Vec<_> = nodes.iter().map(|(name, address)| (*name, address.to_string())).collect();
+        let expected: Vec<_> = nodes
+            .iter()
+            .filter(|(node, _)| !node.is_read_only_replica())
+            .map(|(node, address)| (node.name(), address.to_string()))
+            .collect();
         (found != expected).then(|| format!("registered are {found:?} instead of {expected:?}"))
     }
 
     /// The current password, and no other, opens every node, whose certificate is by a root that the secret tells.
-    async fn login(&self, login: &str, nodes: &[(&str, SocketAddr)]) -> Option<String> {
+    async fn login(&self, login: &str, nodes: &[(&Node, SocketAddr)]) -> Option<String> {
         let name = self.deployment.secret_name(login);
         let versions = self.aws.secrets(|secrets| secrets.versions(&name));
         if versions.iter().any(|version| version.labels.iter().any(|label| label == "AWSPENDING")) {
@@ -75,16 +79,19 @@ impl<'a> Proof<'a> {
         let secret: Value = serde_json::from_str(&self.current(&name)).unwrap();
         let text = |key: &str| secret[key].as_str().unwrap_or_default();
         for (node, address) in nodes {
+            // Clients know a read-only replica by its own name alone.
+            let host = if node.is_read_only_replica() { node.host() } else { text("host") };
+            let name = node.name();
             for (password, expected) in [(text("password"), 200), (DEFAULT, 401)] {
                 let login = Some((text("username"), password));
-                let asked = consumer::get(*address, text("host"), text("caCertificate"), "/ping", login);
+                let asked = consumer::get(*address, host, text("caCertificate"), "/ping", login);
                 let answer = timeout(ANSWER_WITHIN, asked).await;
                 let what = if password == DEFAULT { "the default" } else { "the stored password" };
                 match answer {
                     Ok(Ok((status, _))) if status == expected => {}
-                    Ok(Ok((status, _))) => return Some(format!("{node} answers {status} to {what}")),
-                    Ok(Err(error)) => return Some(format!("{node} to {what}: {error}")),
-                    Err(_) => return Some(format!("{node} does not answer to {what}")),
+                    Ok(Ok((status, _))) => return Some(format!("{name} answers {status} to {what}")),
+                    Ok(Err(error)) => return Some(format!("{name} to {what}: {error}")),
+                    Err(_) => return Some(format!("{name} does not answer to {what}")),
                 }
             }
         }

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use self::secret::{CURRENT, PENDING, Secret, Version};
-use super::ApiError;
 use super::lag::{Lag, Lagging};
+use super::{ACCOUNT, ApiError, REGION};
 
 /// Versions of a secret that AWS keeps (aws-contract §2.2).
 const VERSION_QUOTA: usize = 100;
@@ -140,6 +140,17 @@ impl Secrets {
         let secrets: Vec<Secret> = serde_json::from_value(kept)?;
         self.by_name = secrets.into_iter().map(|secret| (secret.name.clone(), Lagging::new(Some(secret)))).collect();
         Ok(())
+    }
+
+    /// The ARN of a secret, by name or ARN; that of one that does not exist ends as a policy would have to say it.
+    pub fn arn(&self, id: &str) -> String {
+        let mut secrets = self.by_name.iter().filter_map(|(name, entry)| Some((name, entry.truth().as_ref()?)));
+        let found = secrets.find(|(name, secret)| *name == id || secret.arn == id);
+        match found {
+            Some((_, secret)) => secret.arn.clone(),
+            None if id.starts_with("arn:") => id.to_owned(),
+            None => format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{id}-??????"),
+        }
     }
 
     fn create_secret(&mut self, name: &str, token: &str, text: Option<&str>) -> Result<&Secret, ApiError> {

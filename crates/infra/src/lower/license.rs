@@ -1,0 +1,32 @@
+//! The key of the vendor's licence: what the server is given, and what ECS needs to read it.
+
+use serde_json::{Value, json};
+
+use super::{statement, task};
+use crate::config::License;
+use crate::model::Deployment;
+use crate::server;
+
+/// The server's variable and where ECS reads its value.
+pub(super) fn variable(deployment: &Deployment) -> Option<Value> {
+    let License { secret, json_key, .. } = deployment.config().server.license.as_ref()?;
+    let name = server::license_variable(deployment.line())?;
+    let from = match json_key {
+        Some(key) => json!(format!("{secret}{}", task::value_of(key.as_str()))),
+        None => json!(secret.as_str()),
+    };
+    Some(json!({"Name": name, "ValueFrom": from}))
+}
+
+/// To read that secret and no other.
+pub(super) fn statements(deployment: &Deployment) -> Vec<Value> {
+    let Some(License { secret, kms_key, .. }) = &deployment.config().server.license else { return Vec::new() };
+    let mut statements = vec![statement("ReadLicense", &["secretsmanager:GetSecretValue"], &json!(secret.as_str()))];
+    if let Some(key) = kms_key {
+        let mut decrypt = statement("UseKeyOfLicense", &["kms:Decrypt"], &json!(key.as_str()));
+        let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
+        decrypt["Condition"] = json!({"StringEquals": {"kms:ViaService": service}});
+        statements.push(decrypt);
+    }
+    statements
+}

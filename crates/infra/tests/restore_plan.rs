@@ -1,0 +1,185 @@
+//! `infra restore-plan`: what is printed, and that it would run. Its commands are given to a shell with an `aws` that only takes
+//! notes, and what it noted is held against the models of the services.
+#![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use infra::{Config, Deployment};
+use serde_json::Value;
+use testkit::tool::{self, Tool};
+
+use support::{golden, is_update};
+
+const POINT: &str = "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45";
+const SCENARIOS: [&str; 2] = ["single", "cluster"];
+
+fn infra(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_infra")).env_clear().args(arguments).output().unwrap()
+}
+
+fn plan(scenario: &str) -> String {
+    let config = golden(&format!("restore-plan/{scenario}.toml"));
+    let output = infra(&["restore-plan", "--config", config.to_str().unwrap(), "--recovery-point", POINT]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_plan_is_the_checked_in_one_every_time() {
+    for scenario in SCENARIOS {
+        let text = plan(scenario);
+        let path = golden(&format!("restore-plan/{scenario}.sh"));
+        if is_update() {
+            fs::write(&path, &text).unwrap();
+        }
+        assert!(fs::read_to_string(path).unwrap() == text, "{scenario}: UPDATE_GOLDEN=1 rewrites it");
+        assert_eq!(plan(scenario), text);
+        assert!(!text.to_lowercase().contains("password=") && !text.contains("secretsmanager"), "{scenario}");
+    }
+}
+
+#[test]
+fn what_is_no_recovery_point_of_a_file_system_is_a_usage_error() {
+    let snapshot = "arn:aws:ec2:eu-west-1::snapshot/snap-0123456789abcdef0";
+    for arguments in [&["restore-plan"][..], &["restore-plan", "--recovery-point", snapshot]] {
+        let output = infra(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+    }
+    let missing = infra(&["restore-plan", "--config", "/nowhere.toml", "--recovery-point", POINT]);
+    assert_eq!(missing.status.code(), Some(74));
+}
+
+/// Answers as AWS would when all goes well, and notes what it was asked: one line for each call, parts by a unit separator.
+const AWS: &str = r#"#!/bin/sh
+{ for part in "$@"; do printf '%s\037' "$part"; done; printf '\n'; } >> "$NOTES"
+case "$*" in
+  *"--query Status "*) echo COMPLETED ;;
+  *CreatedResourceArn*) echo arn:aws:elasticfilesystem:eu-west-1:123456789012:file-system/fs-0fedcba9876543210 ;;
+  *"length(MountTargets"*) echo 0 ;;
+  *create-security-group*) echo sg-0fedcba9876543210 ;;
+  *:VpcId*) echo vpc-0123456789abcdef0 ;;
+  *Subnet1Id*) echo subnet-0123456789abcdef0 ;;
+  *Subnet2Id*) echo subnet-0123456789abcdef1 ;;
+  *:NamespaceId*) echo ns-0123456789abcdef ;;
+  *get-namespace*) echo Z0123456789ABCDEFGHIJ ;;
+  *:FileSystemId*) echo fs-0123456789abcdef0 ;;
+  *:KeyArn*) echo arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef ;;
+  *list-services*) printf 'one\ttwo\n' ;;
+  *) echo answer ;;
+esac
+"#;
+
+/// Runs a plan in a directory of its own; gives what it printed.
+fn run(plan: &str, directory: &Path) -> String {
+    for (name, script) in [("aws", AWS), ("infra", "#!/bin/sh\n"), ("cdk", "#!/bin/sh\n")] {
+        fs::write(directory.join(name), script).unwrap();
+        fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::write(directory.join("plan.sh"), plan).unwrap();
+    let output = Command::new("/bin/sh")
+        .args(["-eu", "plan.sh"])
+        .current_dir(directory)
+        .env_clear()
+        .env("PATH", format!("{}:/usr/bin:/bin", directory.display()))
+        .env("NOTES", directory.join("notes"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Every call with an operation and options that the service's model knows.
+const KNOWN: &str = r#"
+import sys
+import boto3
+from botocore import xform_name
+GLOBAL = {"query", "output"}
+SPECIAL = {"assume-role-policy-document": "assume-role-policy-document", "cli-input-json": None,
+           "protocol": None, "port": None, "source-group": None}
+calls = [line.rstrip("\n").split("\x1f")[:-1] for line in open(sys.argv[1])]
+for call in calls:
+    service, operation, options = call[0], call[1], [part[2:] for part in call if part.startswith("--")]
+    if operation == "wait":
+        continue
+    model = boto3.client(service, "eu-west-1").meta.service_model
+    operations = {xform_name(name, "-"): name for name in model.operation_names}
+    if operation not in operations:
+        print("no operation", service, operation)
+        continue
+    shape = model.operation_model(operations[operation]).input_shape
+    known = {xform_name(name, "-") for name in shape.members} | GLOBAL | set(SPECIAL)
+    print(*("no option %s of %s %s" % (option, service, operation) for option in options if option not in known), sep="\n", end="")
+print(len(calls))
+"#;
+
+#[test]
+fn a_plan_runs_and_its_configuration_is_valid() {
+    let python = tool::find(Tool::MotoPython, "a_plan_runs_and_its_configuration_is_valid");
+    for scenario in SCENARIOS {
+        let directory = tempfile::tempdir().unwrap();
+        let printed = run(&plan(scenario), directory.path());
+        let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+        let json =
+            |name: &str| serde_json::from_str::<Value>(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let (node, data) =
+            if scenario == "cluster" { (3, "/node-3/data") } else { (1, "/eventstore/orders/node-1/data") };
+
+        let restore = json("restore.json");
+        assert_eq!(restore["file-system-id"], "fs-0123456789abcdef0");
+        assert_eq!(restore["newFileSystem"], "true", "the old one is not written to");
+        let items: Vec<String> = serde_json::from_str(restore["itemsToRestore"].as_str().unwrap()).unwrap();
+        assert_eq!(items, [data], "only what a backup promises to open");
+        assert_eq!(restore["KmsKeyId"].is_string(), scenario == "single");
+        let command = json("move.json")["containerDefinitions"][0]["command"][2].as_str().unwrap().to_owned();
+        moves(&command, data);
+        assert_eq!(json("policy.json")["Statement"].as_array().unwrap().len(), 2);
+        assert_eq!(json("trust.json")["Statement"][0]["Principal"]["Service"], "backup.amazonaws.com");
+
+        let start = printed.find("name = ").unwrap();
+        let lines = printed[start..].lines().take_while(|line| *line != "answer").collect::<Vec<_>>().join("\n");
+        let text = format!("{lines}\n[cluster]\nnodes = {node}\n");
+        let config = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        let restored = Deployment::new(config);
+        assert_eq!(restored.nodes().len(), node);
+        let value = text.parse::<toml::Table>().unwrap();
+        assert_eq!(value["data"]["restored"].as_str(), Some(POINT));
+        assert_eq!(value["data"]["file_system"].as_str(), Some("fs-0fedcba9876543210"));
+
+        let Some(python) = &python else { continue };
+        fs::write(directory.path().join("known.py"), KNOWN).unwrap();
+        let output = Command::new(python)
+            .arg(directory.path().join("known.py"))
+            .arg(directory.path().join("notes"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.parse::<u32>().is_ok_and(|calls| calls > 20), "{said}");
+    }
+}
+
+/// What the task does is done here, twice, below another directory: it finds what nobody knew the name of, and its own work.
+fn moves(command: &str, data: &str) {
+    let root = tempfile::tempdir().unwrap();
+    let restored = root.path().join(format!("aws-backup-restore_2026-11-26T02-31-07-123Z{data}"));
+    fs::create_dir_all(&restored).unwrap();
+    fs::write(restored.join("chaser.chk"), "checkpoint").unwrap();
+    let here = root.path().to_str().unwrap();
+    let uid = fs::metadata(&restored).map(|found| std::os::unix::fs::MetadataExt::uid(&found)).unwrap();
+    let command = command.replace("/efs", here).replace("1000:1000", &uid.to_string());
+    for attempt in 1..=2 {
+        let output = Command::new("/bin/sh").args(["-c", &command]).output().unwrap();
+        assert!(output.status.success(), "{attempt}: {}\n{command}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(fs::read_to_string(root.path().join(format!(".{data}/chaser.chk"))).unwrap(), "checkpoint");
+    }
+    fs::remove_dir_all(root.path().join(format!(".{data}"))).unwrap();
+    let nothing = Command::new("/bin/sh").args(["-c", &command]).output().unwrap();
+    assert!(!nothing.status.success(), "what is not there cannot be moved");
+}
