@@ -13,7 +13,7 @@ use infra::{Condition, Container, ContainerName, Deployment, Node, Value as Sett
 use serde_json::{Value, json};
 use testkit::tool::{self, Tool};
 
-use support::{SCENARIOS, deployment, is_update, template, text_of, yaml};
+use support::{SCENARIOS, deployment, golden, is_update, template, text_of, yaml};
 
 /// The configurations in `docker/` with the compose files that are rendered from them.
 const CHECKED_IN: [(&str, &str); 2] =
