@@ -262,7 +262,11 @@ fn a_task_is_a_network_that_its_containers_join() {
 fn images_are_variables_with_the_templates_images_as_defaults() {
     let given = "name = \"es\"\n[images]\nserver = \"r/s:1\"\ncertgen = \"r/c:1\"\nbootstrap = \"r/b:2\"";
     for (text, certgen, server) in [
-        (text("three"), "eventstore-fargate/certgen:", "docker.eventstore.com/eventstore/eventstoredb-ee:24.10"),
+        (
+            text("eventstore.toml"),
+            "eventstore-fargate/certgen:",
+            "docker.eventstore.com/eventstore/eventstoredb-ee:24.10",
+        ),
         (given.to_owned(), "r/c:1", "r/s:1"),
         (fs::read_to_string(golden("build/eventstore.toml")).unwrap(), "eventstore-fargate/certgen:", ""),
     ] {

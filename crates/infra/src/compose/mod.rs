@@ -15,6 +15,8 @@ use crate::model::{
 const ENDPOINTS: &str = "169.254.170.2";
 /// What Docker gives addresses from for them. There is one such network on a machine, so one cluster at a time.
 const ENDPOINTS_SUBNET: &str = "169.254.170.0/24";
+/// The part of it that Docker gives addresses from, so that nobody has [`ENDPOINTS`] before the double does.
+const ENDPOINTS_OTHERS: &str = "169.254.170.128/25";
 /// Any will do: nothing leaves the machine.
 const REGION: &str = "eu-west-1";
 /// What the double of AWS is called.
@@ -59,7 +61,16 @@ pub fn compose(deployment: &Deployment) -> String {
             "networks",
             map([
                 (CLUSTER, Yaml::NOTHING),
-                (ECS, map([("ipam", map([("config", list([map([("subnet", text(ENDPOINTS_SUBNET))])]))]))])),
+                (
+                    ECS,
+                    map([(
+                        "ipam",
+                        map([(
+                            "config",
+                            list([map([("subnet", text(ENDPOINTS_SUBNET)), ("ip_range", text(ENDPOINTS_OTHERS))])]),
+                        )]),
+                    )]),
+                ),
             ]),
         ),
         ("volumes", Yaml::Map(volumes)),
