@@ -315,8 +315,9 @@ fn template_of_network() -> Value {
 
 /// The paths that certgen's image declares as a `VOLUME`, open to all (mode 1777).
 fn declared_by_certgen() -> BTreeSet<String> {
-    let ours = ["/certs", "/tmp", "/run/task", "/ca-state"].map(str::to_owned);
-    ours.into_iter().chain((1..=8).map(|number| format!("/volumes/{number}"))).collect()
+    let dockerfile = include_str!("../../../docker/certgen.Dockerfile");
+    let volumes = dockerfile.lines().find_map(|line| line.strip_prefix("VOLUME ")).unwrap();
+    serde_json::from_str(volumes).unwrap()
 }
 
 /// A volume of a task is root's, 0755, unless the first container that mounts it has an image that declares a `VOLUME` at that
