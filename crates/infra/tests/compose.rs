@@ -200,6 +200,9 @@ fn variables_are_those_of_the_model_and_where_aws_is() {
                     expected["AWS_ENDPOINT_URL"] = json!("http://169.254.170.2");
                     let program = container.name.as_str().to_uppercase();
                     expected[format!("{program}_ALLOW_HTTP_ENDPOINT")] = json!("true");
+                    if program == "BOOTSTRAP" {
+                        expected["BOOTSTRAP_POLL_INTERVAL"] = json!("20s");
+                    }
                 }
                 assert_eq!(Value::Object(left), expected, "{place}");
             }

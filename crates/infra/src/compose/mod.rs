@@ -17,6 +17,8 @@ const ENDPOINTS: &str = "169.254.170.2";
 const ENDPOINTS_SUBNET: &str = "169.254.170.0/24";
 /// The part of it that Docker gives addresses from, so that nobody has [`ENDPOINTS`] before the double does.
 const ENDPOINTS_OTHERS: &str = "169.254.170.128/25";
+/// How often bootstrap looks at secrets.
+const POLL_INTERVAL: &str = "20s";
 /// Any will do: nothing leaves the machine.
 const REGION: &str = "eu-west-1";
 /// What the double of AWS is called.
@@ -298,6 +300,10 @@ fn environment(deployment: &Deployment, node: &Node, container: &Container) -> Y
         set("AWS_ENDPOINT_URL", format!("http://{ENDPOINTS}"));
         let allow = if container.name == ContainerName::Bootstrap { "BOOTSTRAP" } else { "CERTGEN" };
         set(&format!("{allow}_ALLOW_HTTP_ENDPOINT"), "true".to_owned());
+    }
+    if container.name == ContainerName::Bootstrap && asks_aws(container) {
+        // Calls to a double are not paid, and nobody waits five minutes for a rotation on their own machine.
+        set("BOOTSTRAP_POLL_INTERVAL", POLL_INTERVAL.to_owned());
     }
     Yaml::Map(environment)
 }
