@@ -18,7 +18,5 @@ LABEL org.opencontainers.image.title="eventstore-fargate/standin" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.source="https://github.com/eventstore-fargate/eventstore-fargate"
 COPY --from=build /rootfs/ /
-# As the server's images have them; these are open to any user.
-VOLUME ["/var/lib/eventstore", "/var/log/eventstore", "/var/lib/kurrentdb", "/var/log/kurrentdb"]
 USER 1000:1000
 ENTRYPOINT ["/opt/eventstore/EventStore.ClusterNode"]

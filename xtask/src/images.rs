@@ -39,7 +39,7 @@ pub(crate) struct Image {
     profile: &'static str,
     /// Package and binary with its place in the image.
     programs: &'static [Program],
-    /// What anybody may write to.
+    /// What anybody may write to; volumes, where another image than the server's stand-in has them.
     directories: &'static [&'static str],
 }
 
@@ -276,7 +276,9 @@ mod tests {
             assert_eq!(text.contains(&made), !directories.is_empty(), "{}", image.name);
             let volumes: Vec<_> = image.directories.iter().map(|directory| format!("\"/{directory}\"")).collect();
             let volumes = format!("VOLUME [{}]\n", volumes.join(", "));
-            assert_eq!(text.contains(&volumes), !directories.is_empty(), "{}", image.name);
+            // The stand-in's are not: Docker gives a volume the mode that the directory has in the image all the same.
+            let declares = !directories.is_empty() && image.name != "standin";
+            assert_eq!(text.contains(&volumes), declares, "{}", image.name);
             let packages = image.programs.iter().all(|program| text.contains(&format!("-p {}", program.package)));
             assert!(packages && text.contains(&format!("--profile {} ", image.profile)), "{}", image.name);
             let stage = last_stage(&text, image);

@@ -19,6 +19,12 @@ use support::{SCENARIOS, deployment, golden, is_update, template, text_of, yaml}
 const CHECKED_IN: [(&str, &str); 2] =
     [("eventstore.toml", "compose.yaml"), ("eventstore.single.toml", "compose.single.yaml")];
 
+/// What certgen's image declares.
+fn volumes() -> Vec<Value> {
+    let dockerfile = fs::read_to_string(docker("certgen.Dockerfile")).unwrap();
+    serde_json::from_str(dockerfile.lines().find_map(|line| line.strip_prefix("VOLUME ")).unwrap()).unwrap()
+}
+
 fn docker(file: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docker")).join(file)
 }
@@ -221,6 +227,8 @@ fn a_task_is_a_network_that_its_containers_join() {
         for node in deployment.members() {
             let pause = &file["services"][node.name()];
             assert_eq!((&pause["entrypoint"], &pause["command"]), (&json!(["/guard"]), &json!(["pause"])), "{name}");
+            // Docker would make a volume without a name of each that is declared and not mounted.
+            assert_eq!(pause["tmpfs"], json!(volumes()), "{name}");
             let aliases = &pause["networks"]["cluster"]["aliases"];
             let client_host = (!node.is_read_only_replica()).then(|| deployment.client_host());
             let names: Vec<_> = [node.host().to_owned()].into_iter().chain(client_host).collect();

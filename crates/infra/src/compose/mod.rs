@@ -8,8 +8,10 @@ mod yaml;
 
 use self::yaml::{Yaml, list, map, text};
 use crate::model::{
-    Condition, Container, ContainerName, Deployment, HealthCheck, Image, Node, Program, RESTORED, Task, Value, Volume,
+    Condition, Container, ContainerName, Deployment, HealthCheck, Image, Node, PREPARED, Program, RESTORED, Task,
+    Value, Volume,
 };
+use crate::server;
 
 /// Where ECS's endpoints are for a container (aws-contract §4.1), and AWS here.
 const ENDPOINTS: &str = "169.254.170.2";
@@ -200,11 +202,27 @@ fn pause(deployment: &Deployment, node: &Node, number: u16) -> Yaml {
     ];
     service.extend(hardened());
     service.extend([
+        ("tmpfs", list(declared(deployment, ContainerName::Certgen).map(text))),
         ("networks", map([(CLUSTER, map([("aliases", aliases)])), (ECS, Yaml::NOTHING)])),
         ("ports", list([text(published)])),
         ("restart", text("unless-stopped")),
     ]);
     map(service)
+}
+
+/// The paths that the image of a container declares as a `VOLUME`. Docker makes a volume without a name for each that nothing is
+/// mounted at, and leaves it behind.
+fn declared(deployment: &Deployment, name: ContainerName) -> impl Iterator<Item = &'static str> {
+    let (ours, servers): (&[&str], Option<[&str; 2]>) = match name {
+        ContainerName::Certgen | ContainerName::Guard => (&["/certs", "/tmp", "/run/task", "/ca-state"], None),
+        ContainerName::EventStore => {
+            let image = server::image(deployment.line());
+            (&[], Some([image.data, image.logs]))
+        }
+        ContainerName::Bootstrap => (&[], None),
+    };
+    let prepared = if ours.is_empty() { &[] } else { &PREPARED[..] };
+    ours.iter().chain(prepared).copied().chain(servers.into_iter().flatten())
 }
 
 fn user(uid: u32) -> Yaml {
@@ -226,6 +244,10 @@ fn container(deployment: &Deployment, node: &Node, task: &Task, container: &Cont
         own_mounts.map(|mount| volume_mount(volume_name(node, mount.volume.as_str()), mount.path, mount.read_only));
     let is_init = matches!(container.name, ContainerName::Certgen | ContainerName::Guard);
     let mounts = own_mounts.chain(extra::prepared(node, task).filter(|_| is_init));
+    let at: Vec<_> = container.mounts.iter().map(|mount| mount.path).collect();
+    let prepared: Vec<_> = task.extra.prepared().filter(|_| is_init).map(|(_, path)| path).collect();
+    let unmounted = declared(deployment, container.name).filter(|path| !at.contains(path) && !prepared.contains(path));
+    let unmounted: Vec<_> = unmounted.map(text).collect();
     service.extend([
         ("network_mode", text(format!("service:{}", node.name()))),
         ("depends_on", depends_on(node, container)),
@@ -235,6 +257,9 @@ fn container(deployment: &Deployment, node: &Node, task: &Task, container: &Cont
         // is rarely lower, and not every engine may raise it.
         ("mem_limit", text(format!("{}m", task.size.memory_mib()))),
     ]);
+    if !unmounted.is_empty() {
+        service.push(("tmpfs", list(unmounted)));
+    }
     if let Some(check) = &container.health_check {
         service.push(("healthcheck", health_check(check)));
     }

@@ -103,6 +103,12 @@ fn nobody_may_more_than_in_a_task(cluster: &Cluster) {
                 "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.Config.User}} {{.HostConfig.Memory}}";
             assert_eq!(inspect(&id, found), format!("true [ALL] 1000:1000 {}", 2048_u64 << 20), "{node}-{container}");
         }
+        // What has no name is left behind.
+        for container in ["", "-certgen", "-eventstore", "-bootstrap"] {
+            let mounted = inspect(&cluster.id(&format!("{node}{container}")), "{{range .Mounts}}{{.Name}} {{end}}");
+            let nameless = mounted.split_whitespace().find(|name| !name.starts_with(&cluster.project));
+            assert_eq!(nameless, None, "{node}{container}");
+        }
     }
 }
 
