@@ -6,9 +6,11 @@
 
 mod cluster;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use infra::{Config, Deployment};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::tool::{self, Tool};
@@ -36,7 +38,7 @@ fn kill_process(process: i32) {
 /// The process that guard runs in a node's container.
 fn server(cluster: &Cluster, node: &str) -> i32 {
     let guard = cluster.process(&format!("{node}-eventstore"));
-    let children = std::fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).unwrap();
+    let children = fs::read_to_string(format!("/proc/{guard}/task/{guard}/children")).unwrap();
     children.split_whitespace().next().unwrap().parse().unwrap()
 }
 
@@ -46,6 +48,7 @@ async fn what_is_in_docker_secures_itself_and_comes_back_from_whatever_ends() {
     let name = "what_is_in_docker_secures_itself_and_comes_back_from_whatever_ends";
     let Some(compose) = tool::find(Tool::DockerCompose, name).filter(|_| tool::find_engine(name)) else { return };
     single_node(compose.clone()).await;
+    another_line_and_user(compose.clone()).await;
     three_nodes(compose).await;
 }
 
@@ -60,6 +63,30 @@ async fn single_node(compose: PathBuf) {
     cluster.compose(&["up", "--detach"]);
     cluster.until_in_order().await;
     assert!(credentials().await == before, "passwords or authority changed");
+}
+
+/// The newest line has another prefix, other places and another uid. Its file is not checked in: it is rendered here.
+async fn another_line_and_user(compose: PathBuf) {
+    let text = fs::read_to_string(cluster::directory().join("eventstore.single.toml")).unwrap();
+    let text = text.replace("[server]\n", "[server]\nline = \"26\"\n");
+    let deployment = Deployment::new(Config::parse(&text).unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let (file, line) = (directory.path().join("compose.yaml"), directory.path().join("line.yaml"));
+    fs::write(&file, infra::compose(&deployment)).unwrap();
+    // The stand-in is told which server it stands in for.
+    fs::write(&line, "services: {node-1-eventstore: {environment: {STANDIN_LINE: \"26\"}}}\n").unwrap();
+    let files = [file.to_str().unwrap(), line.to_str().unwrap()];
+    let cluster = Cluster::new(compose, "esf-line", &files, 1);
+    cluster.chapter("one node of line 26: up");
+    cluster.compose(&["up", "--detach"]);
+    cluster.until_in_order().await;
+    for container in ["eventstore", "bootstrap"] {
+        let id = cluster.id(&format!("node-1-{container}"));
+        assert_eq!(inspect(&id, "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}}"), "1001:1001 true", "{container}");
+    }
+    cluster.chapter("one node of line 26: killed");
+    kill_process(server(&cluster, "node-1"));
+    cluster.until_in_order().await;
 }
 
 async fn three_nodes(compose: PathBuf) {
