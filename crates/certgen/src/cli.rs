@@ -155,6 +155,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Plan, ExitCode>
 }
 
 #[cfg(not(feature = "aws"))]
+#[allow(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
 fn with_safe_endpoints(plan: Plan, _: bool) -> Result<Plan, Vec<String>> {
     Ok(plan)
 }
