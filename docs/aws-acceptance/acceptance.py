@@ -13,6 +13,7 @@ Exit codes: 0 every step that was run is as expected, 1 one is not, 2 it was ref
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -342,6 +343,25 @@ def say(text):
     print(text, flush=True)
 
 
+@contextlib.contextmanager
+def handed_over(context, stack):
+    """How CloudFormation gets a template: in the request, or from a bucket if it is longer than that (AWS, "CloudFormation quotas")."""
+    size = len(stack.text.encode())
+    if size <= MOST_BYTES:
+        yield {"TemplateBody": stack.text}
+        return
+    bucket, region = context.options.template_bucket, context.options.region
+    if not bucket:
+        raise Refused(f"{stack.name} has {size} bytes, and {MOST_BYTES} go without a bucket; name one with --template-bucket")
+    key = f"acceptance/{context.options.run_id}/{stack.name}.json"
+    context.call("s3", "put_object", Bucket=bucket, Key=key, Body=stack.text.encode())
+    try:
+        yield {"TemplateURL": f"https://{bucket}.s3.{region}.amazonaws.com/{key}"}
+    finally:
+        # It is read when it is named, and not needed afterwards.
+        context.call("s3", "delete_object", Bucket=bucket, Key=key)
+
+
 NO_TASKS = "moto starts no tasks"
 NO_STACKS = "moto's CloudFormation needs further packages, and knows half of the resource types"
 
@@ -364,10 +384,8 @@ def account(context):
 )
 def templates(context):
     for stack in context.assembly.stacks:
-        # Longer ones are taken from S3 alone (AWS, "AWS CloudFormation quotas").
-        if len(stack.text.encode()) > MOST_BYTES:
-            raise Refused(f"{stack.name}: {len(stack.text.encode())} bytes, {MOST_BYTES} at most; use fewer users")
-        context.call("cloudformation", "validate_template", TemplateBody=stack.text)
+        with handed_over(context, stack) as template:
+            context.call("cloudformation", "validate_template", **template)
     return True, {stack.name: len(stack.text.encode()) for stack in context.assembly.stacks}
 
 
@@ -384,18 +402,19 @@ def deploy(context):
         if context.stack(stack) and context.account.is_real:
             raise Refused(f"there is a stack {stack.name} already; use another name in eventstore.toml")
     for stack in context.assembly.stacks:
-        context.call(
-            "cloudformation",
-            "create_stack",
-            StackName=stack.name,
-            TemplateBody=stack.text,
-            Capabilities=["CAPABILITY_IAM"],
-            OnFailure="DO_NOTHING",
-            Tags=[
-                {"Key": TAG, "Value": context.options.run_id},
-                {"Key": "eventstore-fargate:deployment", "Value": context.assembly.name},
-            ],
-        )
+        with handed_over(context, stack) as template:
+            context.call(
+                "cloudformation",
+                "create_stack",
+                StackName=stack.name,
+                Capabilities=["CAPABILITY_IAM"],
+                OnFailure="DO_NOTHING",
+                Tags=[
+                    {"Key": TAG, "Value": context.options.run_id},
+                    {"Key": "eventstore-fargate:deployment", "Value": context.assembly.name},
+                ],
+                **template,
+            )
 
         def status(stack=stack):
             found = context.stack(stack)["StackStatus"]
@@ -1043,12 +1062,14 @@ def parser():
         command.add_argument("--region", default="eu-west-1" if name == "rehearse" else None, required=name != "rehearse")
         command.add_argument("--report", type=pathlib.Path, default=pathlib.Path("acceptance.json"), metavar="FILE")
         command.add_argument("--run-id", default=None, required=name == "clean", help="the value of the tag")
+        command.set_defaults(template_bucket="rehearsal" if name == "rehearse" else None)
         command.set_defaults(is_rehearsal=name == "rehearse", steps={step["number"] for step in STEPS}, keep=False)
         if name != "rehearse":
             command.add_argument("--account", required=True, help="id of the account, twelve digits")
         if name == "run":
             command.add_argument("--steps", type=chosen, help="for example 1,3-5; a deployment that --keep left can be looked at again")
             command.add_argument("--keep", action="store_true", help="remove nothing at the end")
+            command.add_argument("--template-bucket", metavar="BUCKET", help="for templates of more than 51 200 bytes, in the region")
             command.add_argument("--i-understand-this-costs-money", dest="consent", action="store_true")
     return parser
 
