@@ -83,7 +83,8 @@ async fn at_rest_there_is_a_look_at_the_secrets_per_poll_and_one_at_the_entry_pe
         let calls = of(node);
         let only = |operation: &'static str| calls.iter().filter(move |call| call.operation == operation);
         let (looks, lists) = (only("GetInstance").count(), only("ListInstances").count());
-        assert!(lists <= looks && (lists > 0 || node != leader), "{lists} of {looks} by {node}; {leader} leads");
+        // A look that began before the count may have listed after it.
+        assert!(lists <= looks + 1 && (lists > 0 || node != leader), "{lists} of {looks} by {node}; {leader} leads");
         let known = ["DescribeSecret", "GetSecretValue", "GetInstance", "ListInstances"];
         let known: usize = known.into_iter().map(|operation| only(operation).count()).sum();
         assert_eq!(known, calls.len(), "{calls:?}");
