@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -227,8 +227,7 @@ fn last_stage(dockerfile: &str, image: &Image) -> String {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut file = File::create(path).map_err(Failure::io(&format!("create {}", path.display())))?;
-    file.write_all(text.as_bytes()).map_err(Failure::io(&format!("write {}", path.display())))
+    fs::write(path, text).map_err(Failure::io(&format!("write {}", path.display())))
 }
 
 /// A line as `sha256sum` writes it.

@@ -4,7 +4,7 @@ use super::section::Section;
 use super::{Images, OwnImages};
 use crate::image::ImageReference;
 use crate::model::{EndpointGroup, Extra, WayOut};
-use crate::values::{PrefixListId, RepositoryPrefix, SecurityGroupId};
+use crate::values::{PrefixListId, SecurityGroupId};
 
 /// What prints the id of the list.
 const PREFIX_LIST_COMMAND: &str = "aws ec2 describe-managed-prefix-lists --region REGION --filters \
@@ -68,13 +68,10 @@ pub(super) fn images(section: &Section<'_>, images: &Images) {
     let given = [("server", images.server.as_ref()), ("certgen", certgen), ("bootstrap", bootstrap)];
     let mut region = None;
     for (key, image) in given.into_iter().filter_map(|(key, image)| Some((key, image?))) {
-        let Some(repository) = image.ecr_repository() else {
-            section.mistake(key, not_in_ecr(image));
-            continue;
-        };
-        if let Some(prefix) = image.pulled_through(&images.pull_through) {
-            section.mistake(key, of_a_cache(image, prefix));
+        if let Some(message) = not_pulled(image, images) {
+            section.mistake(key, message);
         }
+        let Some(repository) = image.ecr_repository() else { continue };
         let (first, of) = *region.get_or_insert((key, repository.region));
         if of != repository.region {
             section.mistake(
@@ -92,25 +89,23 @@ pub(super) fn images(section: &Section<'_>, images: &Images) {
 /// Refuses images of the user's own containers that could not be pulled either, each with its key.
 pub(super) fn extra(root: &Section<'_>, images: &Images, extra: &Extra) {
     for container in &extra.containers {
-        let (key, image) = (format!("containers[{}].image", container.place), &container.image);
-        if image.ecr_repository().is_none() {
-            root.mistake(&key, not_in_ecr(image));
-        } else if let Some(prefix) = image.pulled_through(&images.pull_through) {
-            root.mistake(&key, of_a_cache(image, prefix));
+        if let Some(message) = not_pulled(&container.image, images) {
+            root.mistake(&format!("containers[{}].image", container.place), message);
         }
     }
 }
 
-fn of_a_cache(image: &ImageReference, prefix: &RepositoryPrefix) -> String {
-    format!(
+/// Why an image cannot be pulled, if it cannot.
+fn not_pulled(image: &ImageReference, images: &Images) -> Option<String> {
+    if image.ecr_repository().is_none() {
+        return Some(format!(
+            "`{image}` is not in a private registry of ECR, and no other is reached through endpoints; allowed is for example \
+             123456789012.dkr.ecr.eu-west-1.amazonaws.com/name:1.2.3, in the region of the stack"
+        ));
+    }
+    let prefix = image.pulled_through(&images.pull_through)?;
+    Some(format!(
         "`{image}` is of a pull-through cache (`{prefix}` in images.pull_through), whose first pull needs a way to the internet; \
          copy the image to a repository of its own and name that"
-    )
-}
-
-fn not_in_ecr(image: &ImageReference) -> String {
-    format!(
-        "`{image}` is not in a private registry of ECR, and no other is reached through endpoints; allowed is for example \
-         123456789012.dkr.ecr.eu-west-1.amazonaws.com/name:1.2.3, in the region of the stack"
-    )
+    ))
 }

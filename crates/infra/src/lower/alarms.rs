@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::notifications;
 use super::service::Shared;
+use super::{notifications, stop};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::{Export, secret_id};
 use crate::model::{Alarms, Deployment, FileSystem, NewFileSystem, Node, Throughput, Watch};
@@ -213,7 +213,7 @@ impl Made<'_> {
         if self.deployment().backup_pause().is_none() {
             return;
         }
-        let machine = LogicalId::new("BackupMachine".to_owned());
+        let machine = LogicalId::new(stop::MACHINE);
         let of_machine = dimensions(&[("StateMachineArn", machine.reference())]);
         let states = |name| Metric { namespace: STATES, name, dimensions: of_machine.clone() };
         let alarm = self.on_expression(

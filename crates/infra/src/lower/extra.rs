@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::security::{NFS, egress, group_rule, ingress};
 use super::task::{VERSION_CONSISTENCY, condition, health_check, log_configuration};
-use super::{elastic_file_system_arn, file_system_arn, statement};
+use super::{elastic_file_system_arn, file_system_arn, statement, use_key_of_secrets, when};
 use crate::cfn::{LogicalId, Template};
 use crate::model::{Capability, Efs, Extra, ExtraContainer, ExtraVolume, Place, Source};
 
@@ -94,10 +94,7 @@ pub(super) fn read_secrets(extra: &Extra) -> Vec<Value> {
         statements.push(statement("ReadContainerSecrets", &["secretsmanager:GetSecretValue"], &json!(arns)));
     }
     if !keys.is_empty() {
-        let mut decrypt = statement("UseKeyOfContainerSecrets", &["kms:Decrypt"], &json!(keys));
-        let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
-        decrypt["Condition"] = json!({"StringEquals": {"kms:ViaService": service}});
-        statements.push(decrypt);
+        statements.push(use_key_of_secrets("UseKeyOfContainerSecrets", &["kms:Decrypt"], &json!(keys)));
     }
     statements
 }
@@ -105,16 +102,14 @@ pub(super) fn read_secrets(extra: &Extra) -> Vec<Value> {
 /// The volumes that are mounted with the task's role: at their access point alone, where they have one.
 pub(super) fn mount(extra: &Extra) -> impl Iterator<Item = Value> {
     on_file_systems(extra).filter(|(_, efs)| efs.iam).map(|(volume, efs)| {
-        let mut mount = statement(
+        let mount = statement(
             &format!("Mount{}", volume.name.logical()),
             &["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
             &file_system_arn(&json!(efs.file_system.as_str())),
         );
-        if let Place::AccessPoint(id) = &efs.at {
-            let access_point = elastic_file_system_arn("access-point", &json!(id.as_str()));
-            mount["Condition"] = json!({"StringEquals": {"elasticfilesystem:AccessPointArn": access_point}});
-        }
-        mount
+        let Place::AccessPoint(id) = &efs.at else { return mount };
+        let access_point = elastic_file_system_arn("access-point", &json!(id.as_str()));
+        when(mount, "elasticfilesystem:AccessPointArn", &access_point)
     })
 }
 

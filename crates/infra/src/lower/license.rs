@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{statement, task};
+use super::{statement, task, use_key_of_secrets};
 use crate::config::License;
 use crate::model::Deployment;
 use crate::server;
@@ -23,10 +23,7 @@ pub(super) fn statements(deployment: &Deployment) -> Vec<Value> {
     let Some(License { secret, kms_key, .. }) = &deployment.config().server.license else { return Vec::new() };
     let mut statements = vec![statement("ReadLicense", &["secretsmanager:GetSecretValue"], &json!(secret.as_str()))];
     if let Some(key) = kms_key {
-        let mut decrypt = statement("UseKeyOfLicense", &["kms:Decrypt"], &json!(key.as_str()));
-        let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
-        decrypt["Condition"] = json!({"StringEquals": {"kms:ViaService": service}});
-        statements.push(decrypt);
+        statements.push(use_key_of_secrets("UseKeyOfLicense", &["kms:Decrypt"], &json!(key.as_str())));
     }
     statements
 }

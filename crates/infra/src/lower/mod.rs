@@ -102,6 +102,18 @@ fn statement(sid: &str, actions: &[&str], resource: &Value) -> Value {
     json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource})
 }
 
+/// Adds a condition that is met when a key is one of the values.
+fn when(mut statement: Value, key: &str, is: &Value) -> Value {
+    statement["Condition"] = json!({"StringEquals": {key: is}});
+    statement
+}
+
+/// To use a key, but only through Secrets Manager, which asks KMS in the name of its caller.
+fn use_key_of_secrets(sid: &str, actions: &[&str], key: &Value) -> Value {
+    let service = sub("secretsmanager.${AWS::Region}.${AWS::URLSuffix}");
+    when(statement(sid, actions, key), "kms:ViaService", &service)
+}
+
 fn policy(name: &str, statements: &[Value]) -> Value {
     json!({"PolicyName": name, "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}})
 }

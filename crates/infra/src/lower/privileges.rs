@@ -4,7 +4,7 @@
 //! pull-through caches (`pull_through`), containers of the user's own (`extra`). `docs/permissions.md` is made of it, and a
 //! test of testkit runs the programs and compares.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A role of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,19 +102,25 @@ pub(super) const MOUNT_OWN_DATA: Privilege = Privilege {
         grant("elasticfilesystem:ClientWrite", "EFS", "the server and guard write"),
     ],
 };
+/// What is granted to whoever looks at credentials.
+const DESCRIBE: Grant =
+    grant("secretsmanager:DescribeSecret", "bootstrap", "all the while: which version has which label");
+const READ: Grant =
+    grant("secretsmanager:GetSecretValue", "bootstrap", "a version that has not been read yet is to be tried");
+const LIST: Grant = grant(
+    "secretsmanager:ListSecretVersionIds",
+    "bootstrap",
+    "no version with a label opens the database, for example after a restore: those without are tried",
+);
 pub(super) const KEEP_CREDENTIALS: Privilege = Privilege {
     role: Role::Task,
     sid: "KeepCredentials",
     resource: "the secrets of users",
     only: SECURED,
     grants: &[
-        grant("secretsmanager:DescribeSecret", "bootstrap", "all the while: which version has which label"),
-        grant("secretsmanager:GetSecretValue", "bootstrap", "a version that has not been read yet is to be tried"),
-        grant(
-            "secretsmanager:ListSecretVersionIds",
-            "bootstrap",
-            "no version with a label opens the database, for example after a restore: those without are tried",
-        ),
+        DESCRIBE,
+        READ,
+        LIST,
         grant("secretsmanager:PutSecretValue", "bootstrap", "a new password or new connection details are stored"),
         grant("secretsmanager:UpdateSecretVersionStage", "bootstrap", "the database has the new password"),
     ],
@@ -124,15 +130,7 @@ pub(super) const LOOK_AT_CREDENTIALS: Privilege = Privilege {
     sid: "LookAtCredentials",
     resource: "the secrets of users",
     only: "a read-only replica, in place of `KeepCredentials`: only the leader's sidecar changes a password",
-    grants: &[
-        grant("secretsmanager:DescribeSecret", "bootstrap", "all the while: which version has which label"),
-        grant("secretsmanager:GetSecretValue", "bootstrap", "a version that has not been read yet is to be tried"),
-        grant(
-            "secretsmanager:ListSecretVersionIds",
-            "bootstrap",
-            "no version with a label opens the database, for example after a restore: those without are tried",
-        ),
-    ],
+    grants: &[DESCRIBE, READ, LIST],
 };
 pub(super) const REGISTER_NODE: Privilege = Privilege {
     role: Role::Task,
@@ -269,10 +267,4 @@ impl Privilege {
     pub(super) fn actions(&self) -> Vec<&'static str> {
         self.grants.iter().map(|grant| grant.action).collect()
     }
-}
-
-/// Adds a condition that is met when a key is one of the values.
-pub(super) fn when(mut statement: Value, key: &str, is: &Value) -> Value {
-    statement["Condition"] = json!({"StringEquals": {key: is}});
-    statement
 }

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::privileges::{self as may, when};
+use super::privileges as may;
 use super::service::Shared;
 use super::task::reference_arn;
 use super::{
     elastic_file_system_arn, encryption, extra, file_system_arn, license, policy, pull_through, secret_arn, sub, trust,
+    when,
 };
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
@@ -96,11 +97,7 @@ fn of_a_voter(shared: &Shared<'_>) -> Vec<Value> {
         may::FIND_HOSTED_ZONE.on(&json!("*")),
     ];
     if shared.deployment.nodes().len() > 1 {
-        let tasks = json!({"Fn::Sub": [
-            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
-            {"Cluster": shared.cluster.reference()},
-        ]});
-        statements.push(may::PROTECT_TASK.on(&tasks));
+        statements.push(may::PROTECT_TASK.on(&shared.tasks()));
     }
     statements
 }
@@ -124,9 +121,7 @@ fn mount(shared: &Shared<'_>, node: NodeId) -> Value {
 pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> Option<Value> {
     let secured = deployment.secured()?;
     let key = encryption::imported_key(deployment, &secured.encryption)?;
-    let statement = super::statement(may::USE_KEY_OF_SECRETS.sid, actions, &key);
-    let service = json!({"Fn::Sub": "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"});
-    Some(when(statement, "kms:ViaService", &service))
+    Some(super::use_key_of_secrets(may::USE_KEY_OF_SECRETS.sid, actions, &key))
 }
 
 /// On behalf of ECS in this region of this account, as AWS has it in "Amazon ECS task IAM role". It names the key for this role
@@ -139,7 +134,7 @@ fn trust_of_tasks() -> Value {
     trust
 }
 
-fn role(
+pub(super) fn role(
     shared: &Shared<'_>,
     template: &mut Template,
     id: &str,

@@ -72,6 +72,14 @@ impl<'a> Shared<'a> {
         Self { deployment, built, cluster, namespace, hosted_zone, client_service }
     }
 
+    /// The ARN of every task in the cluster: that of a single one is known only once it runs.
+    pub(super) fn tasks(&self) -> Value {
+        json!({"Fn::Sub": [
+            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
+            {"Cluster": self.cluster.reference()},
+        ]})
+    }
+
     fn node(&self, template: &mut Template, node: &Node, before: Option<&LogicalId>) -> LogicalId {
         let id = |what: &str| format!("{}{what}", node.id());
         let name = format!("{}-{}", self.deployment.name(), node.name());

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::backup::{lifecycle, vault_name};
 use super::service::Shared;
-use super::{file_system_arn, policy, statement, sub, trust};
+use super::{file_system_arn, roles, statement, sub, trust, when};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Backup, BackupPause, LATE, STOP_DEADLINE};
@@ -15,6 +15,8 @@ use crate::model::{Backup, BackupPause, LATE, STOP_DEADLINE};
 /// 25 000 events that an execution may have (AWS, "Step Functions service quotas").
 const LOOK_AT_TASK: u32 = 15;
 const LOOK_AT_JOB: u32 = 60;
+/// The logical id of the state machine.
+pub(super) const MACHINE: &str = "BackupMachine";
 /// Seconds for one call.
 const CALL: u32 = 60;
 
@@ -51,7 +53,7 @@ impl Stop<'_> {
             },
             "RoleArn": role,
         });
-        template.add("BackupMachine", Resource::new("AWS::StepFunctions::StateMachine", properties))
+        template.add(MACHINE, Resource::new("AWS::StepFunctions::StateMachine", properties))
     }
 
     fn machine_role(&self, template: &mut Template) -> LogicalId {
@@ -59,20 +61,16 @@ impl Stop<'_> {
         // Neither this service's tasks nor a look at a job can be named (Service Authorization Reference, ECS and AWS Backup).
         let mut find = statement("FindTasks", &["ecs:ListTasks"], &json!("*"));
         find["Condition"] = json!({"ArnEquals": {"ecs:cluster": cluster.attribute("Arn")}});
-        let tasks = json!({"Fn::Sub": [
-            "arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:task/${Cluster}/*",
-            {"Cluster": cluster.reference()},
-        ]});
         let backup_role = self.shared.deployment.import(&Export::BackupRoleArn);
-        let mut pass = statement("PassBackupRole", &["iam:PassRole"], &backup_role);
-        pass["Condition"] = json!({"StringEquals": {"iam:PassedToService": "backup.amazonaws.com"}});
+        let pass = statement("PassBackupRole", &["iam:PassRole"], &backup_role);
+        let pass = when(pass, "iam:PassedToService", &json!("backup.amazonaws.com"));
         let vault = vault_name(self.shared.deployment, &self.backup.vault);
         let vault =
             sub(format!("arn:${{AWS::Partition}}:backup:${{AWS::Region}}:${{AWS::AccountId}}:backup-vault:{vault}"));
         let mut statements = vec![
             statement("StopAndStart", &["ecs:DescribeServices", "ecs:UpdateService"], &self.service.reference()),
             find,
-            statement("LookAtTasks", &["ecs:DescribeTasks"], &tasks),
+            statement("LookAtTasks", &["ecs:DescribeTasks"], &self.shared.tasks()),
             statement("BackUp", &["backup:StartBackupJob"], &vault),
             statement("LookAtJob", &["backup:DescribeBackupJob"], &json!("*")),
             pass,
@@ -85,12 +83,7 @@ impl Stop<'_> {
     }
 
     fn role(&self, template: &mut Template, id: &str, purpose: &str, service: &str, statements: &[Value]) -> LogicalId {
-        let properties = json!({
-            "Description": format!("{}: {purpose}", self.shared.deployment.name()),
-            "AssumeRolePolicyDocument": trust(service),
-            "Policies": [policy("backup", statements)],
-        });
-        template.add(id, Resource::new("AWS::IAM::Role", properties))
+        roles::role(self.shared, template, id, purpose, ("backup", &trust(service)), statements)
     }
 
     fn schedule(&self, template: &mut Template, machine: &LogicalId) {
