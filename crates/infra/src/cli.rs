@@ -16,7 +16,7 @@ use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::model::Deployment;
 use crate::restore_plan::restore_plan;
 use crate::several::{Collision, collisions};
-use crate::values::{RecoveryPointArn, ValueError};
+use crate::values::{ClusterSize, RecoveryPointArn, ValueError};
 
 /// EventStoreDB on ECS Fargate from one config file.
 ///
@@ -93,6 +93,9 @@ enum Command {
         /// The recovery point, for example from `aws backup list-recovery-points-by-resource`.
         #[arg(long, env = "INFRA_RECOVERY_POINT", value_name = "ARN", value_parser = RecoveryPointArn::parse)]
         recovery_point: RecoveryPointArn,
+        /// How many nodes the restored deployment is to have; not given, as many.
+        #[arg(long, env = "INFRA_RESTORED_NODES", value_name = "COUNT", value_parser = cluster_size)]
+        nodes: Option<ClusterSize>,
     },
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
@@ -207,8 +210,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print(&compose(&deployment));
             format!("the tasks of {} for docker compose", deployment.name())
         }),
-        Command::RestorePlan { config, recovery_point } => read(config).map(|deployment| {
-            print(&restore_plan(&deployment, recovery_point));
+        Command::RestorePlan { config, recovery_point, nodes } => read(config).map(|deployment| {
+            print(&restore_plan(&deployment, recovery_point, *nodes));
             format!("how to restore {}; nothing was done", deployment.name())
         }),
         Command::Schema => {
@@ -258,6 +261,10 @@ fn init(path: &Path, name: &str) -> Result<String, Error> {
         })?;
     file.write_all(text.as_bytes()).map_err(|source| Error::Write { path: path.to_owned(), source })?;
     Ok(format!("wrote {}; next: infra synth", path.display()))
+}
+
+fn cluster_size(text: &str) -> Result<ClusterSize, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number")).and_then(ClusterSize::new)
 }
 
 /// The deployment that a file describes, and its text.
