@@ -1,7 +1,7 @@
 //! How the file system is backed up, when it is restored, and when nodes are scavenged.
 
 use super::encryption::Encryption;
-use super::{Deployment, NodeId};
+use super::{Deployment, Node, NodeId};
 use crate::values::{ScavengeTime, ScavengeWindow, TimeOfDay, VaultArn, VaultName};
 
 /// A daily backup of the file system.
@@ -91,9 +91,9 @@ impl Deployment {
     /// How many tasks the service of a node is to have. In a cluster that begins with one directory that holds the data, as
     /// many as its majority: each majority then has that node in it. Two nodes with empty directories that found each other
     /// first would elect one of them, and the one with the data would throw away what they do not have.
-    pub(crate) fn desired_count(&self, node: NodeId) -> u8 {
-        let (Some(holder), NodeId::Voter(_)) = (self.holder(), node) else { return 1 };
-        let (number, others) = (node.number(), self.nodes().len() / 2);
+    pub fn desired_count(&self, node: &Node) -> u8 {
+        let (Some(holder), NodeId::Voter(_)) = (self.holder(), node.id()) else { return 1 };
+        let (number, others) = (node.id().number(), self.nodes().len() / 2);
         let place_among_others = number - usize::from(number > holder);
         u8::from(number == holder || place_among_others <= others)
     }
