@@ -65,6 +65,7 @@ mod compose;
 mod config;
 mod consumer;
 pub mod diff;
+mod explain;
 mod exports;
 mod image;
 mod lower;
@@ -79,12 +80,13 @@ pub use assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 pub use compose::compose;
 pub use config::{Config, ConfigErrors, Mistake, TEMPLATE, reference, schema};
 pub use consumer::{Connections, ConsumerError, Destination, FargateService, Port, SecretField};
+pub use explain::{Explanation, Stated};
 pub use exports::Export;
 pub use image::ImageReference;
 pub use lower::{Grant, Privilege, Role, privileges};
 pub use model::{
-    ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Mount, Node,
-    PASSWORD_LENGTH, Program, Task, Value, Volume,
+    ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Influence, LicenseKey,
+    Mount, Node, Origin, Origins, PASSWORD_LENGTH, Password, Program, Task, Value, Variable, Volume,
 };
 pub use several::{Collision, collisions};
 pub use stacks::{OwnResources, Stack, Stacks};

@@ -4,18 +4,16 @@ use serde_json::{Value, json};
 
 use super::{statement, task, use_key_of_secrets};
 use crate::config::License;
-use crate::model::Deployment;
-use crate::server;
+use crate::model::{Deployment, LicenseKey};
 
 /// The server's variable and where ECS reads its value.
-pub(super) fn variable(deployment: &Deployment) -> Option<Value> {
-    let License { secret, json_key, .. } = deployment.config().server.license.as_ref()?;
-    let name = server::license_variable(deployment.line())?;
+pub(super) fn variable(key: &LicenseKey) -> Value {
+    let LicenseKey { name, license: License { secret, json_key, .. }, .. } = key;
     let from = match json_key {
         Some(key) => json!(format!("{secret}{}", task::value_of(key.as_str()))),
         None => json!(secret.as_str()),
     };
-    Some(json!({"Name": name, "ValueFrom": from}))
+    json!({"Name": name, "ValueFrom": from})
 }
 
 /// To read that secret and no other.

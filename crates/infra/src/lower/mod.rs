@@ -33,7 +33,7 @@ use crate::values::Login;
 pub(crate) use self::consumer::consumer;
 pub use self::privileges::{Grant, Privilege, Role, privileges};
 pub(crate) use self::repositories::{repositories, repositories_stack};
-pub(crate) use self::task::built_repository;
+pub(crate) use self::task::{OWN_REPOSITORIES, built_repository};
 
 /// The tags of images that whoever deploys builds.
 pub(crate) type BuiltImages = BTreeMap<Program, String>;

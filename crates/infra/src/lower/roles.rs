@@ -45,7 +45,7 @@ pub(super) fn execution(
     let theirs = task.extra.containers.iter().map(|container| &container.image);
     statements.extend(pull_through::fill(shared.deployment, ours.chain(theirs)));
     let passwords = task.containers.iter().flat_map(|container| &container.passwords);
-    let secrets: Vec<_> = passwords.map(|(_, user)| secret_arn(shared.deployment, user.as_str())).collect();
+    let secrets: Vec<_> = passwords.map(|given| secret_arn(shared.deployment, given.user.as_str())).collect();
     if !secrets.is_empty() {
         statements.push(may::READ_FIRST_PASSWORDS.on(&json!(secrets)));
         statements.extend(use_key_of_secrets(shared.deployment, &may::DECRYPT_FIRST_PASSWORDS.actions()));

@@ -10,6 +10,7 @@ mod extra;
 mod flow_logs;
 mod network;
 mod node;
+mod origin;
 mod task;
 
 use crate::config::{Config, Mistake, OwnImages};
@@ -30,8 +31,12 @@ pub(crate) use self::flow_logs::FlowLogs;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
 pub use self::node::Node;
 pub(crate) use self::node::NodeId;
+pub use self::origin::{Influence, Origin};
 pub(crate) use self::task::RESTORED;
-pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
+pub use self::task::{
+    Condition, Container, ContainerName, HealthCheck, Image, LicenseKey, Mount, Origins, Password, Program, Task,
+    Value, Variable, Volume,
+};
 
 /// A whole deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
