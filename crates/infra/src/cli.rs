@@ -1,5 +1,5 @@
 //! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose`, `infra restore-plan`,
-//! `infra explain` and `infra schema`.
+//! `infra explain`, `infra policies` and `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, nearest, schema};
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::explain::{Explanation, Stated};
 use crate::model::{Deployment, Node};
+use crate::policies::Policies;
 use crate::restore_plan::restore_plan;
 use crate::several::{Collision, collisions};
 use crate::values::{RecoveryPointArn, ValueError};
@@ -106,6 +107,15 @@ enum Command {
         #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
         config: PathBuf,
         /// Print JSON: `containers`, each with `environment` and `secrets`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every statement of every policy that the stacks have, of roles, keys, topics, endpoints and the file system, and why.
+    Policies {
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+        /// Print JSON: a list with `resource`, `policy`, `statement` and `reasons` of each.
         #[arg(long)]
         json: bool,
     },
@@ -227,6 +237,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::RestorePlan { config, recovery_point } => read(config).map(|deployment| {
             print(&restore_plan(&deployment, recovery_point));
             format!("how to restore {}; nothing was done", deployment.name())
+        }),
+        Command::Policies { config, json } => read_quietly(config).map(|(deployment, _)| {
+            let policies = Policies::new(&deployment);
+            print(&if *json { format!("{:#}\n", policies.to_json()) } else { policies.to_string() });
+            format!("what the stacks of {} allow and refuse", deployment.name())
         }),
         Command::Explain { node, config, json } => explain(config, node.as_deref(), *json),
         Command::Schema => {

@@ -70,6 +70,7 @@ mod exports;
 mod image;
 mod lower;
 mod model;
+mod policies;
 mod restore_plan;
 mod server;
 mod several;
@@ -88,6 +89,7 @@ pub use model::{
     ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Influence, LicenseKey,
     Mount, Node, Origin, Origins, PASSWORD_LENGTH, Password, Program, Task, Value, Variable, Volume,
 };
+pub use policies::Policies;
 pub use several::{Collision, collisions};
 pub use stacks::{OwnResources, Stack, Stacks};
 pub use values::{BuiltInUser, DeploymentName, FargateSize, Login, Namespace, ServerLine, ValueError};
