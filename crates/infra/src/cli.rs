@@ -1,5 +1,5 @@
 //! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose`, `infra restore-plan`,
-//! `infra explain`, `infra policies` and `infra schema`.
+//! `infra explain`, `infra policies`, `infra diagram` and `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 use crate::compose::compose;
 use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, nearest, schema};
+use crate::diagram::diagram;
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::explain::{Explanation, Stated};
 use crate::model::{Deployment, Node};
@@ -118,6 +119,12 @@ enum Command {
         /// Print JSON: a list with `resource`, `policy`, `statement` and `reasons` of each.
         #[arg(long)]
         json: bool,
+    },
+    /// Print a picture of the deployment as a Mermaid flowchart, which GitHub, GitLab and editors show.
+    Diagram {
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
     },
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
@@ -242,6 +249,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let policies = Policies::new(&deployment);
             print(&if *json { format!("{:#}\n", policies.to_json()) } else { policies.to_string() });
             format!("what the stacks of {} allow and refuse", deployment.name())
+        }),
+        Command::Diagram { config } => read_quietly(config).map(|(deployment, _)| {
+            print(&diagram(&deployment));
+            format!("a picture of {}", deployment.name())
         }),
         Command::Explain { node, config, json } => explain(config, node.as_deref(), *json),
         Command::Schema => {

@@ -81,7 +81,7 @@ pub(super) fn lifecycle(backup: &Backup) -> Value {
 }
 
 /// The name of the vault.
-pub(super) fn vault_name(deployment: &Deployment, vault: &Vault) -> String {
+pub(crate) fn vault_name(deployment: &Deployment, vault: &Vault) -> String {
     match vault {
         Vault::Existing(name) => name.as_str().to_owned(),
         // A name of one letter would be too short for a vault.

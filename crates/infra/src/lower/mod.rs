@@ -33,6 +33,7 @@ use crate::values::Login;
 
 use self::statement::{Statement, because, document, policy};
 
+pub(crate) use self::backup::vault_name;
 pub(crate) use self::consumer::consumer;
 pub use self::privileges::{Grant, Privilege, Role, privileges};
 pub(crate) use self::repositories::{repositories, repositories_stack};

@@ -102,6 +102,14 @@ impl Deployment {
         self.nodes.iter().chain(&self.replicas)
     }
 
+    /// Which of the subnets a node may be in, from 0. A single node may run wherever there is one; each node of a cluster stays
+    /// in its zone, so that no zone can get the majority.
+    pub(crate) fn subnets_of(&self, node: NodeId) -> impl Iterator<Item = usize> {
+        let all = self.config.network.subnets();
+        let (own, is_cluster) = ((node.number() - 1) % all, self.config.nodes.is_cluster());
+        (0..all).filter(move |subnet| !is_cluster || *subnet == own)
+    }
+
     /// The users of applications.
     pub fn users(&self) -> &[ApplicationUser] {
         self.secured().map_or(&[], |secured| &secured.users)
