@@ -44,6 +44,7 @@ impl<'a> Chart<'a> {
             let mut words = line.split(' ');
             match (words.next().unwrap(), words.next()) {
                 ("end", None) => drop(open.pop().expect("it was begun")),
+                ("direction", Some("LR")) => assert!(!open.is_empty()),
                 ("classDef", Some(class)) => drop(chart.classes.entry(class).or_default()),
                 ("class", Some(ids)) => {
                     let class = chart.classes.get_mut(words.next().unwrap()).expect("it is defined before");
@@ -213,4 +214,5 @@ fn arrows_between_containers_say_what_is_waited_for() {
         assert!(chart.arrows.contains(&(of(from), until, of(to))), "{from} {until} {to}: {text}");
     }
     assert_eq!(chart.classes["users"].len(), 3);
+    assert!(chart.is_there_already("fs-0fedcba9876543210") && chart.is_there_already("fs-0fedcba9876543211"), "{text}");
 }

@@ -52,10 +52,17 @@ impl Chart {
     }
 
     /// Begins a group, in which stands what is declared until its end.
-    pub(super) fn begin(&mut self, id: &str, title: &[&str], look: Look) -> Id {
-        self.line(format!("subgraph {id}[{}]", label(title)));
+    ///
+    /// Of a title of two lines the second would lie below the first box.
+    pub(super) fn begin(&mut self, id: &str, title: &str, look: Look) -> Id {
+        self.line(format!("subgraph {id}[{}]", label(&[title])));
         self.open += 1;
         self.declared(id, look)
+    }
+
+    /// Has the group that was begun last put what has no arrows one below the other.
+    pub(super) fn stack(&mut self) {
+        self.line("direction LR");
     }
 
     /// Ends the group that was begun last.

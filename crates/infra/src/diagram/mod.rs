@@ -26,7 +26,8 @@ impl Picture<'_> {
         let nodes = self.network();
         let file_system = self.file_system(&nodes);
         self.ways(&names, &nodes);
-        self.secrets(&nodes);
+        self.secrets();
+        self.volumes();
         self.backup(&file_system);
         self.alarms();
         self.chart.write()
@@ -39,7 +40,7 @@ impl Picture<'_> {
             Discovery::New => Look::New,
             Discovery::Existing { .. } => Look::There,
         };
-        let group = self.chart.begin("names", &["Cloud Map namespace", namespace], look);
+        let group = self.chart.begin("names", &format!("Cloud Map namespace {namespace}"), look);
         let mut names = vec![self.chart.add("client", &[&self.deployment.client_host(), "for clients"], Look::New)];
         for node in self.deployment.members() {
             names.push(self.chart.add(&format!("name_{}", short(node)), &[node.host()], Look::New));
@@ -51,19 +52,10 @@ impl Picture<'_> {
     /// VPC, subnets, and in them the nodes; gives these.
     fn network(&mut self) -> Vec<Id> {
         let network = &self.deployment.config().network;
-        let mut title = Vec::new();
-        let look = match &network.vpc {
-            Vpc::New { cidr, egress, .. } => {
-                title.push(format!("VPC {cidr}"));
-                title.push(egress_of(*egress).to_owned());
-                Look::New
-            }
-            Vpc::Existing { id, .. } => {
-                title.push(format!("VPC {id}"));
-                Look::There
-            }
+        let (title, look) = match &network.vpc {
+            Vpc::New { cidr, egress, .. } => (format!("VPC {cidr}, {}", egress_of(*egress)), Look::New),
+            Vpc::Existing { id, .. } => (format!("VPC {id}"), Look::There),
         };
-        let title: Vec<_> = title.iter().map(String::as_str).collect();
         let vpc = self.chart.begin("vpc", &title, look);
         let members: Vec<_> = self.deployment.members().collect();
         let mut nodes = vec![None; members.len()];
@@ -76,7 +68,7 @@ impl Picture<'_> {
         }
         for (number, place) in (1..).zip(&places) {
             let title = self.place(place);
-            let subnet = self.chart.begin(&format!("place_{number}"), &[&title], look);
+            let subnet = self.chart.begin(&format!("place_{number}"), &title, look);
             for (index, node) in members.iter().enumerate() {
                 if self.deployment.subnets_of(node.id()).eq(place.iter().copied()) {
                     nodes[index] = Some(self.node(node));
@@ -105,8 +97,8 @@ impl Picture<'_> {
     fn node(&mut self, node: &Node) -> Id {
         let (id, task) = (short(node), node.task());
         let role = if node.is_read_only_replica() { "read-only replica" } else { "ECS service" };
-        let service = format!("{role} {}-{}", self.deployment.name(), node.name());
-        let group = self.chart.begin(&id, &[&service, &format!("line {}", self.deployment.line().as_str())], Look::New);
+        let title = format!("{role} {}-{}, {}", self.deployment.name(), node.name(), self.deployment.line().as_str());
+        let group = self.chart.begin(&id, &title, Look::New);
         let mut boxes = Vec::new();
         let mut waits = Vec::new();
         for container in &task.containers {
@@ -147,7 +139,7 @@ impl Picture<'_> {
             }
             FileSystem::Existing { id, .. } => (id.to_string(), Look::There),
         };
-        let group = self.chart.begin("efs", &["EFS file system", &title], look);
+        let group = self.chart.begin("efs", &format!("EFS file system {title}"), look);
         let mut points = Vec::new();
         for (node, of) in self.deployment.members().zip(nodes) {
             let volumes: &[_] = if self.deployment.config().server.log_volume {
@@ -186,7 +178,7 @@ impl Picture<'_> {
         }
     }
 
-    fn secrets(&mut self, nodes: &[Id]) {
+    fn secrets(&mut self) {
         let mut boxes = Vec::new();
         if let Some(secured) = self.deployment.secured() {
             for (login, secret) in secured.secrets() {
@@ -203,15 +195,30 @@ impl Picture<'_> {
         if boxes.is_empty() {
             return;
         }
-        let group = self.chart.begin("secrets", &["Secrets Manager"], Look::New);
+        let group = self.chart.begin("secrets", "Secrets Manager", Look::New);
+        self.chart.stack();
         for (number, (name, look)) in (1..).zip(&boxes) {
             // Of an ARN the end is the name.
             let name = name.rsplit_once(":secret:").map_or(name.as_str(), |(_, name)| name);
             self.chart.add(&format!("secret_{number}"), &[name], *look);
         }
         self.chart.end(group.clone());
-        for node in nodes {
-            self.chart.arrow(node, &group, "");
+        // One for all nodes: each reads the same.
+        self.chart.arrow(&Id::of("vpc"), &group, "");
+    }
+
+    /// File systems that hold volumes of the user's own.
+    fn volumes(&mut self) {
+        let mut drawn = Vec::new();
+        for efs in self.deployment.config().extra.volumes.iter().filter_map(|volume| volume.efs.as_ref()) {
+            if drawn.contains(&&efs.file_system) {
+                continue;
+            }
+            drawn.push(&efs.file_system);
+            let id = format!("volume_{}", drawn.len());
+            let there =
+                self.chart.add(&id, &["EFS file system", efs.file_system.as_str(), "of [[volumes]]"], Look::There);
+            self.chart.arrow(&Id::of("vpc"), &there, "NFS");
         }
     }
 
@@ -219,12 +226,12 @@ impl Picture<'_> {
         let Some(backup) = &self.deployment.config().backup else { return };
         let name = lower::vault_name(self.deployment, &backup.vault);
         let look = if let Vault::Existing(_) = backup.vault { Look::There } else { Look::New };
-        let vault = self.chart.add("vault", &["backup vault", &name], look);
         let how = match (backup.mode, self.deployment.backup_pause()) {
             (BackupMode::Stop, Some(pause)) => format!("daily {}, node-{} is stopped", backup.daily_at, pause.node),
             _ => format!("daily {}", backup.daily_at),
         };
-        self.chart.arrow(file_system, &vault, &how);
+        let vault = self.chart.add("vault", &["backup vault", &name, &how], look);
+        self.chart.arrow(file_system, &vault, "");
         if let Some(copies) = &backup.copy_to {
             let arn = copies.as_str();
             let (place, name) = arn.rsplit_once(":backup-vault:").unwrap_or(("", arn));
@@ -265,10 +272,10 @@ fn look_of(secret: &Secret) -> Look {
 
 fn egress_of(egress: Egress) -> &'static str {
     match egress {
-        Egress::OneNat => "out by one NAT gateway",
-        Egress::NatPerZone => "out by a NAT gateway in each zone",
-        Egress::PublicIp => "out by public addresses",
-        Egress::Endpoints => "out to endpoints of AWS alone",
+        Egress::OneNat => "one NAT gateway",
+        Egress::NatPerZone => "a NAT gateway in each zone",
+        Egress::PublicIp => "public addresses",
+        Egress::Endpoints => "endpoints of AWS alone",
     }
 }
 
