@@ -1,5 +1,5 @@
-//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose`, `infra restore-plan` and
-//! `infra schema`.
+//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose`, `infra restore-plan`,
+//! `infra explain`, `infra policies`, `infra diagram` and `infra schema`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -11,9 +11,12 @@ use clap::{Parser, Subcommand};
 
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 use crate::compose::compose;
-use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, schema};
+use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, nearest, schema};
+use crate::diagram::diagram;
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
-use crate::model::Deployment;
+use crate::explain::{Explanation, Stated};
+use crate::model::{Deployment, Node};
+use crate::policies::Policies;
 use crate::restore_plan::restore_plan;
 use crate::several::{Collision, collisions};
 use crate::values::{ClusterSize, RecoveryPointArn, ValueError};
@@ -97,6 +100,35 @@ enum Command {
         #[arg(long, env = "INFRA_RESTORED_NODES", value_name = "COUNT", value_parser = cluster_size)]
         nodes: Option<ClusterSize>,
     },
+    /// Show what runs in a node's task, every setting of it, and which key, default or reason that comes from.
+    ///
+    /// Containers stand in the order in which ECS starts them. Of secrets it shows the names, for it knows no values.
+    Explain {
+        /// The node: node-1, or a read-only replica, replica-1. Without it the first node.
+        #[arg(env = "INFRA_NODE")]
+        node: Option<String>,
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+        /// Print JSON: `containers`, each with `environment` and `secrets`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every statement of every policy that the stacks have, of roles, keys, topics, endpoints and the file system, and why.
+    Policies {
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+        /// Print JSON: a list with `resource`, `policy`, `statement` and `reasons` of each.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a picture of the deployment as a Mermaid flowchart, which GitHub, GitLab and editors show.
+    Diagram {
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+    },
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
 }
@@ -135,6 +167,8 @@ enum Error {
         #[source]
         source: SnapshotError,
     },
+    #[error("`{node}` is no node of {deployment}; {there}")]
+    Node { node: String, deployment: String, there: String },
     #[error("{}", refused(.0))]
     Refused(Vec<Refusal>),
 }
@@ -174,14 +208,14 @@ impl Error {
             Self::Colliding(..) => Some("what deployments can share and how is in docs/several-deployments.md"),
             Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
             Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
-            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Key(_) => None,
+            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Key(_) | Self::Node { .. } => None,
         }
     }
 
     fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
-            Self::Key(_) => 2,
+            Self::Key(_) | Self::Node { .. } => 2,
             Self::Config { .. } | Self::Colliding(..) => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
@@ -214,6 +248,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print(&restore_plan(&deployment, recovery_point, *nodes));
             format!("how to restore {}; nothing was done", deployment.name())
         }),
+        Command::Policies { config, json } => read_quietly(config).map(|(deployment, _)| {
+            let policies = Policies::new(&deployment);
+            print(&if *json { format!("{:#}\n", policies.to_json()) } else { policies.to_string() });
+            format!("what the stacks of {} allow and refuse", deployment.name())
+        }),
+        Command::Diagram { config } => read_quietly(config).map(|(deployment, _)| {
+            print(&diagram(&deployment));
+            format!("a picture of {}", deployment.name())
+        }),
+        Command::Explain { node, config, json } => explain(config, node.as_deref(), *json),
         Command::Schema => {
             print(&format!("{:#}\n", schema()));
             return ExitCode::SUCCESS;
@@ -234,9 +278,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "this is the program's data")]
+/// Prints what the program is for. Whoever reads it may have seen enough of it (`| head`).
 fn print(text: &str) {
-    print!("{text}");
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => panic!("could not print: {error}"),
+        _ => {}
+    }
 }
 
 /// The error and its causes on one line.
@@ -370,6 +418,20 @@ fn repositories(out: &Path, kms_key: &str) -> Result<String, Error> {
     Ok(format!(
         "wrote eventstore-fargate-Repositories to {shown}; next: cdk deploy --app {shown} --all, and push the images"
     ))
+}
+
+fn explain(path: &Path, name: Option<&str>, json: bool) -> Result<String, Error> {
+    let (deployment, text) = read_quietly(path)?;
+    let there: Vec<_> = deployment.members().map(Node::name).collect();
+    let name = name.unwrap_or(there[0]);
+    let node = deployment.members().find(|node| node.name() == name).ok_or_else(|| Error::Node {
+        node: name.to_owned(),
+        deployment: deployment.name().to_string(),
+        there: nearest(name, &there),
+    })?;
+    let explanation = Explanation::new(&deployment, node, &Stated::in_text(&text));
+    print(&if json { format!("{:#}\n", explanation.to_json()) } else { explanation.to_string() });
+    Ok(format!("the task of {name} in {}", deployment.name()))
 }
 
 fn check(paths: &[PathBuf]) -> Result<String, Error> {
