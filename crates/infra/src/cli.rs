@@ -11,8 +11,9 @@ use clap::{Parser, Subcommand};
 
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 use crate::compose::compose;
-use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, schema};
+use crate::config::{Config, ConfigErrors, Mistake, schema};
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
+use crate::init;
 use crate::model::Deployment;
 use crate::restore_plan::restore_plan;
 use crate::several::{Collision, collisions};
@@ -32,14 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Write a commented eventstore.toml; an existing file is not overwritten.
-    Init {
-        /// The file to write.
-        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
-        config: PathBuf,
-        /// Name of the deployment.
-        #[arg(long, env = "INFRA_NAME", value_name = "NAME", default_value = "eventstore")]
-        name: String,
-    },
+    Init(init::Flags),
     /// Write the stacks of the configuration as a cloud assembly.
     Synth {
         /// The configuration.
@@ -114,6 +108,8 @@ enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("{}", joined(.0))]
+    Init(Vec<init::Wrong>),
     #[error("{}", lines(.path, .source))]
     Config { path: PathBuf, source: ConfigErrors },
     #[error("could not write the assembly to `{out}`")]
@@ -132,7 +128,7 @@ enum Error {
         #[source]
         source: SnapshotError,
     },
-    #[error("{}", refused(.0))]
+    #[error("{}", joined(.0))]
     Refused(Vec<Refusal>),
 }
 
@@ -145,10 +141,9 @@ fn colliding(paths: &[PathBuf], collisions: &[Collision]) -> String {
     collisions.iter().map(line).collect::<Vec<_>>().join("\nerror: ")
 }
 
-/// Every refusal on a line of its own.
-fn refused(refusals: &[Refusal]) -> String {
-    let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
-    lines.join("\nerror: ")
+/// Every one on a line of its own.
+fn joined(errors: &[impl ToString]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
 }
 
 /// Every mistake on a line of its own.
@@ -168,6 +163,7 @@ impl Error {
             Self::Config { .. } => {
                 Some("`infra init --config FILE` writes every key with its default and what is allowed")
             }
+            Self::Init(_) => Some("`infra init --stdout` shows every key with its default and what is allowed"),
             Self::Colliding(..) => Some("what deployments can share and how is in docs/several-deployments.md"),
             Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
             Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
@@ -179,7 +175,7 @@ impl Error {
         match self {
             Self::Refused(_) => 1,
             Self::Key(_) => 2,
-            Self::Config { .. } | Self::Colliding(..) => 78,
+            Self::Init(_) | Self::Config { .. } | Self::Colliding(..) => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Snapshot { .. } => 74,
@@ -198,7 +194,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match &cli.command {
-        Command::Init { config, name } => init(config, name),
+        Command::Init(flags) => init(flags),
         Command::Synth { config, out } => synth(config, out),
         Command::Check { configs } => check(configs),
         Command::Repositories { out, kms_key } => repositories(out, kms_key),
@@ -248,15 +244,19 @@ fn chain(error: &Error) -> String {
     text
 }
 
-fn init(path: &Path, name: &str) -> Result<String, Error> {
-    let text = TEMPLATE.replacen("name = \"eventstore\"", &format!("name = {}", toml::Value::from(name)), 1);
-    Config::parse(&text).map_err(|source| Error::Config { path: path.to_owned(), source })?;
+fn init(flags: &init::Flags) -> Result<String, Error> {
+    let text = init::configuration(flags).map_err(Error::Init)?;
+    if flags.stdout {
+        print(&text);
+        return Ok("a configuration; nothing was written".to_owned());
+    }
+    let path = &flags.config;
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
-            _ => Error::Write { path: path.to_owned(), source },
+            io::ErrorKind::AlreadyExists => Error::Exists { path: path.clone() },
+            _ => Error::Write { path: path.clone(), source },
         })?;
-    file.write_all(text.as_bytes()).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    file.write_all(text.as_bytes()).map_err(|source| Error::Write { path: path.clone(), source })?;
     Ok(format!("wrote {}; next: infra synth", path.display()))
 }
 

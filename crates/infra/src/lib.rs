@@ -67,6 +67,7 @@ mod consumer;
 pub mod diff;
 mod exports;
 mod image;
+mod init;
 mod lower;
 mod model;
 mod restore_plan;

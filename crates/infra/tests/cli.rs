@@ -57,6 +57,43 @@ fn init_does_not_overwrite_and_refuses_a_bad_name() {
 }
 
 #[test]
+fn init_writes_what_its_flags_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags =
+        ["--nodes", "3", "--line", "24.10", "--set", "backup.mode=stop", "--set", "users=[{ login = \"app\" }]"];
+    let output = infra(directory.path(), &[&["init", "--stdout"][..], &flags].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "it was printed only");
+    assert!(infra(directory.path(), &[&["init"][..], &flags].concat()).status.success());
+    let written = fs::read(directory.path().join("eventstore.toml")).unwrap();
+    assert!(written == output.stdout);
+    let written = String::from_utf8(written).unwrap();
+    for line in ["nodes = 3", "mode = \"stop\"", "[[users]]\nlogin = \"app\"", "port = 2113"] {
+        assert!(written.contains(&format!("\n{line}\n")), "{line}");
+    }
+    let output = infra(directory.path(), &["synth"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn init_tells_every_mistake_and_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = infra(
+        directory.path(),
+        &["init", "--nodes", "2", "--set", "cluster.nodes=3", "--set", "server.memroy=1", "--set", "backup"],
+    );
+    refused(&output, 78, "--set backup: it is not KEY=VALUE", "infra init --stdout");
+    for said in [
+        "error: --nodes: cluster.nodes: `2` is an even number",
+        "error: --set cluster.nodes: `--nodes: cluster.nodes` says it already",
+        "error: --set server.memroy: it is not a known key; did you mean `memory`?",
+    ] {
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_missing_configuration_names_the_command_that_writes_one() {
     let directory = tempfile::tempdir().unwrap();
     refused(&infra(directory.path(), &["synth"]), 74, "could not read `./eventstore.toml`", "infra init");

@@ -102,6 +102,9 @@ const fn section(name: &'static str, table: &'static Table) -> Key {
     key(name, Section(table), Nested, "")
 }
 
+/// What a deployment is called that nobody has named.
+pub(crate) const NAME: &str = "eventstore";
+
 /// The server lines ([`crate::values::ServerLine`]).
 const LINES: &[&str] = &["21.10", "22.10", "23.10", "24.10", "25.0", "25.1", "26"];
 const fn refused(name: &'static str, why: &'static str) -> Key {
@@ -129,7 +132,7 @@ pub(crate) static ROOT: Table = Table {
         text(
             "name",
             Like("[a-z]([a-z0-9-]{0,30}[a-z0-9])?"),
-            Always(Sample::Text("eventstore")),
+            Always(Sample::Text(NAME)),
             "Prefix of everything: stacks (<name>-StatefulResources, <name>-EventStore), secrets (<name>/admin, <name>/ops),\n\
              DNS names (<name>.<namespace> for clients). 1 to 32 lower-case letters, digits and inner hyphens, starting with a\n\
              letter and not ending in -node-<number> or -replica-<number>.",
@@ -1039,18 +1042,22 @@ impl Table {
     }
 }
 
+/// The key under a path of sections, if there is one.
+pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
+    let (name, sections) = path.split_last()?;
+    let inner = sections.iter().try_fold(&ROOT, |table, section| {
+        match table.keys.iter().find(|key| key.name == *section)?.kind {
+            Section(inner) | Sections(inner) => Some(inner),
+            _ => None,
+        }
+    });
+    inner?.keys.iter().find(|key| key.name == *name)
+}
+
 /// Whether there is such a key, with its sections: `data.kms_key`.
 #[cfg(test)]
 pub(crate) fn is_key(path: &str) -> bool {
-    let (sections, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let inner =
-        sections.split('.').filter(|section| !section.is_empty()).try_fold(&ROOT, |table, section| {
-            match table.keys.iter().find(|key| key.name == section)?.kind {
-                Section(inner) | Sections(inner) => Some(inner),
-                _ => None,
-            }
-        });
-    inner.is_some_and(|table| table.keys.iter().any(|key| key.name == name))
+    find(&path.split('.').collect::<Vec<_>>()).is_some()
 }
 
 #[cfg(test)]
