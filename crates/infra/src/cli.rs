@@ -1,4 +1,4 @@
-//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose`, `infra restore-plan` and
+//! `infra init`, `infra synth`, `infra diff`, `infra validate`, `infra repositories`, `infra compose`, `infra restore-plan` and
 //! `infra schema`.
 
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::init;
 use crate::model::Deployment;
 use crate::restore_plan::restore_plan;
-use crate::several::{Collision, collisions};
+use crate::validate::{self, Verdict};
 use crate::values::{RecoveryPointArn, ValueError};
 
 /// EventStoreDB on ECS Fargate from one config file.
@@ -59,11 +59,7 @@ enum Command {
         json: bool,
     },
     /// Look at configurations, and whether their deployments can stand beside each other in one account and region.
-    Check {
-        /// The configurations.
-        #[arg(required = true, value_name = "FILE")]
-        configs: Vec<PathBuf>,
-    },
+    Validate(validate::Flags),
     /// Write the stack of the repositories of certgen and bootstrap, one pair for all deployments of an account and region.
     Repositories {
         /// The directory to write; an assembly that is there is replaced.
@@ -118,8 +114,6 @@ enum Error {
         #[source]
         source: AssemblyError,
     },
-    #[error("{}", colliding(.0, .1))]
-    Colliding(Vec<PathBuf>, Vec<Collision>),
     #[error("--kms-key: {0}")]
     Key(#[source] ValueError),
     #[error("could not read the assembly `{path}`")]
@@ -130,15 +124,6 @@ enum Error {
     },
     #[error("{}", joined(.0))]
     Refused(Vec<Refusal>),
-}
-
-/// Every collision on a line of its own.
-fn colliding(paths: &[PathBuf], collisions: &[Collision]) -> String {
-    let line = |collision: &Collision| {
-        let [one, two] = collision.between.map(|index| paths[index].display());
-        format!("{one} and {two}: {collision}")
-    };
-    collisions.iter().map(line).collect::<Vec<_>>().join("\nerror: ")
 }
 
 /// Every one on a line of its own.
@@ -164,7 +149,6 @@ impl Error {
                 Some("`infra init --config FILE` writes every key with its default and what is allowed")
             }
             Self::Init(_) => Some("`infra init --stdout` shows every key with its default and what is allowed"),
-            Self::Colliding(..) => Some("what deployments can share and how is in docs/several-deployments.md"),
             Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
             Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Key(_) => None,
@@ -175,7 +159,7 @@ impl Error {
         match self {
             Self::Refused(_) => 1,
             Self::Key(_) => 2,
-            Self::Init(_) | Self::Config { .. } | Self::Colliding(..) => 78,
+            Self::Init(_) | Self::Config { .. } => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Snapshot { .. } => 74,
@@ -196,7 +180,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match &cli.command {
         Command::Init(flags) => init(flags),
         Command::Synth { config, out } => synth(config, out),
-        Command::Check { configs } => check(configs),
+        Command::Validate(flags) => return validated(flags),
         Command::Repositories { out, kms_key } => repositories(out, kms_key),
         Command::Diff { old, new, allow, json } => diff(old, new, allow, *json),
         Command::Compose { config } => read(config).map(|deployment| {
@@ -365,30 +349,23 @@ fn repositories(out: &Path, kms_key: &str) -> Result<String, Error> {
     ))
 }
 
-fn check(paths: &[PathBuf]) -> Result<String, Error> {
-    let mut deployments = Vec::new();
-    let mut wrong = Vec::new();
-    for path in paths {
-        match read(path) {
-            Ok(deployment) => deployments.push(deployment),
-            Err(error) => wrong.push(error),
-        }
+/// What was found is told, and so is the exit code.
+fn validated(flags: &validate::Flags) -> ExitCode {
+    let report = validate::validate(flags);
+    if flags.json {
+        print(&format!("{:#}\n", report.to_json()));
+    } else {
+        eprint!("{report}");
     }
-    if let Some(last) = wrong.pop() {
-        // All of them, though the exit code is that of one.
-        for error in &wrong {
-            eprintln!("error: {}", chain(error));
-        }
-        return Err(last);
-    }
-    let collisions = collisions(&deployments);
-    if !collisions.is_empty() {
-        return Err(Error::Colliding(paths.to_vec(), collisions));
-    }
-    Ok(match deployments.as_slice() {
-        [deployment] => format!("{} is a valid configuration", deployment.name()),
-        all => format!("{} deployments can stand beside each other", all.len()),
-    })
+    let (code, hint) = match report.verdict() {
+        Verdict::Good => return ExitCode::SUCCESS,
+        Verdict::Warned => (1, "warnings are failures, because of --strict"),
+        Verdict::Unread => (74, "`infra init` writes a commented configuration to start from"),
+        Verdict::Mistakes => (78, "`infra init --stdout` shows every key with its default and what is allowed"),
+        Verdict::Collisions => (78, "what deployments can share and how is in docs/several-deployments.md"),
+    };
+    eprintln!("hint: {hint}");
+    ExitCode::from(code)
 }
 
 /// What images are built from, if whoever deploys builds them.
