@@ -1,5 +1,4 @@
-//! `infra init`, `infra synth`, `infra diff`, `infra validate`, `infra repositories`, `infra compose`, `infra restore-plan` and
-//! `infra schema`.
+//! The commands of `infra`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -15,6 +14,7 @@ use crate::config::{Config, ConfigErrors, Mistake, schema};
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::init;
 use crate::model::Deployment;
+use crate::quantities::{self, Quantities};
 use crate::restore_plan::restore_plan;
 use crate::validate::{self, Verdict};
 use crate::values::{RecoveryPointArn, ValueError};
@@ -84,6 +84,8 @@ enum Command {
         #[arg(long, env = "INFRA_RECOVERY_POINT", value_name = "ARN", value_parser = RecoveryPointArn::parse)]
         recovery_point: RecoveryPointArn,
     },
+    /// Print what a deployment consumes in a month, from its templates and from what is assumed; with prices of yours, what it costs.
+    Quantities(quantities::Flags),
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
 }
@@ -106,7 +108,7 @@ enum Error {
     },
     #[error("{}", joined(.0))]
     Init(Vec<init::Wrong>),
-    #[error("{}", lines(.path, .source))]
+    #[error("{}", lines(.path, &.source.0))]
     Config { path: PathBuf, source: ConfigErrors },
     #[error("could not write the assembly to `{out}`")]
     Assembly {
@@ -116,6 +118,16 @@ enum Error {
     },
     #[error("--kms-key: {0}")]
     Key(#[source] ValueError),
+    #[error("{}", joined(.0))]
+    Assumptions(Vec<Mistake>),
+    #[error("could not read the prices `{path}`")]
+    ReadPrices {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{}", lines(.path, .mistakes))]
+    Prices { path: PathBuf, mistakes: Vec<Mistake> },
     #[error("could not read the assembly `{path}`")]
     Snapshot {
         path: PathBuf,
@@ -132,8 +144,8 @@ fn joined(errors: &[impl ToString]) -> String {
 }
 
 /// Every mistake on a line of its own.
-fn lines(path: &Path, errors: &ConfigErrors) -> String {
-    let lines: Vec<_> = errors.0.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
+fn lines(path: &Path, mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
     lines.join("\nerror: ")
 }
 
@@ -149,6 +161,10 @@ impl Error {
                 Some("`infra init --config FILE` writes every key with its default and what is allowed")
             }
             Self::Init(_) => Some("`infra init --stdout` shows every key with its default and what is allowed"),
+            Self::Assumptions(_) => Some("`infra quantities` prints what it assumes, each with its key"),
+            Self::ReadPrices { .. } | Self::Prices { .. } => {
+                Some("`infra quantities --prices-template` prints an empty price file with every key")
+            }
             Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
             Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Key(_) => None,
@@ -158,11 +174,15 @@ impl Error {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
-            Self::Key(_) => 2,
-            Self::Init(_) | Self::Config { .. } => 78,
+            Self::Key(_) | Self::Assumptions(_) => 2,
+            Self::Init(_) | Self::Config { .. } | Self::Prices { .. } => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
-            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Snapshot { .. } => 74,
+            Self::Read { .. }
+            | Self::ReadPrices { .. }
+            | Self::Write { .. }
+            | Self::Assembly { .. }
+            | Self::Snapshot { .. } => 74,
         }
     }
 }
@@ -191,6 +211,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print(&restore_plan(&deployment, recovery_point));
             format!("how to restore {}; nothing was done", deployment.name())
         }),
+        Command::Quantities(flags) => quantities(flags),
         Command::Schema => {
             print(&format!("{:#}\n", schema()));
             return ExitCode::SUCCESS;
@@ -347,6 +368,45 @@ fn repositories(out: &Path, kms_key: &str) -> Result<String, Error> {
     Ok(format!(
         "wrote eventstore-fargate-Repositories to {shown}; next: cdk deploy --app {shown} --all, and push the images"
     ))
+}
+
+/// Every mistake is told: in the configuration, of assumptions and in the price file.
+fn quantities(flags: &quantities::Flags) -> Result<String, Error> {
+    if flags.prices_template {
+        print(&quantities::prices_template());
+        return Ok("an empty price file; fill it in, and give it to infra quantities --prices FILE".to_owned());
+    }
+    let mut errors = Vec::new();
+    let deployment = read_quietly(&flags.config).map_err(|error| errors.push(error)).ok();
+    let prices = flags.prices.as_ref().and_then(|path| {
+        let text = fs::read_to_string(path);
+        text.map_err(|source| errors.push(Error::ReadPrices { path: path.clone(), source })).ok()
+    });
+    let [assumptions, mistakes] = quantities::mistakes(flags, prices.as_deref());
+    if !assumptions.is_empty() {
+        errors.push(Error::Assumptions(assumptions));
+    }
+    if let Some(path) = flags.prices.as_ref().filter(|_| !mistakes.is_empty()) {
+        errors.push(Error::Prices { path: path.clone(), mistakes });
+    }
+    if let Some(last) = errors.pop() {
+        for error in &errors {
+            eprintln!("error: {}", chain(error));
+        }
+        return Err(last);
+    }
+    let found = deployment.and_then(|(deployment, _)| Quantities::new(&deployment, flags, prices.as_deref()));
+    let found = found.expect("every mistake was told");
+    for key in found.unused() {
+        eprintln!("warning: --assume {key}: nothing of this deployment depends on it");
+    }
+    print(&if flags.json { format!("{:#}\n", found.to_json()) } else { found.to_string() });
+    Ok(match found.missing().len() {
+        0 => "an estimate by what is assumed; nothing was asked of AWS".to_owned(),
+        missing => {
+            format!("an estimate by what is assumed, and {missing} prices are missing; nothing was asked of AWS")
+        }
+    })
 }
 
 /// What was found is told, and so is the exit code.

@@ -70,6 +70,7 @@ mod image;
 mod init;
 mod lower;
 mod model;
+mod quantities;
 mod restore_plan;
 mod server;
 mod several;
