@@ -420,7 +420,9 @@ fn validated(flags: &validate::Flags) -> ExitCode {
     let (code, hint) = match report.verdict() {
         Verdict::Good => return ExitCode::SUCCESS,
         Verdict::Warned => (1, "warnings are failures, because of --strict"),
-        Verdict::Unread => (74, "`infra init` writes a commented configuration to start from"),
+        Verdict::Unread => {
+            (74, "name files that are there; `infra init` writes a commented configuration to start from")
+        }
         Verdict::Mistakes => (78, "`infra init --stdout` shows every key with its default and what is allowed"),
         Verdict::Collisions => (78, "what deployments can share and how is in docs/several-deployments.md"),
     };

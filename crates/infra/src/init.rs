@@ -364,6 +364,30 @@ mod tests {
         assert_eq!(Config::parse(&text).unwrap(), Config::parse(&expected).unwrap());
     }
 
+    /// What somebody has in a file can be said by flags, key by key.
+    #[test]
+    fn whole_configurations_can_be_said_by_flags() {
+        for file in [
+            include_str!("../tests/golden/everything/eventstore.toml"),
+            include_str!("../tests/golden/existing/eventstore.toml"),
+            include_str!("../tests/golden/containers/eventstore.toml"),
+            include_str!("../tests/golden/backup-everything/eventstore.toml"),
+            include_str!("../tests/golden/endpoints/eventstore.toml"),
+            include_str!("../tests/golden/restore/eventstore.toml"),
+            include_str!("../examples/article.toml"),
+        ] {
+            let pairs: Vec<_> =
+                file.parse::<Table>().unwrap().iter().map(|(key, value)| format!("{key}={value}")).collect();
+            assert_eq!(Config::parse(&set(&pairs).unwrap()).unwrap(), Config::parse(file).unwrap());
+        }
+        // What a key and a value may hold that TOML has to quote or escape.
+        let name = serde_json::Value::from("Zoe \\ \"Z\" 'z' =");
+        let pairs = ["tags.\"a b=c\"=x=y".to_owned(), format!("users=[{{ login = \"zoe\", full_name = {name} }}]")];
+        let text = set(&pairs).unwrap().parse::<Table>().unwrap();
+        assert_eq!(text["tags"]["a b=c"].as_str(), Some("x=y"));
+        assert_eq!(text["users"][0]["full_name"].as_str(), name.as_str());
+    }
+
     #[test]
     fn everything_wrong_is_told_at_once_with_its_flag() {
         let found = written(&[

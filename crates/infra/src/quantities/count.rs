@@ -15,7 +15,8 @@ const INCLUDED_KIBPS: u32 = 50;
 /// Days for which the automatic backups of EFS are kept (EFS User Guide, "Automatic backups").
 const AUTOMATIC_BACKUP_DAYS: u32 = 35;
 /// How often bootstrap looks at credentials and certificates, in seconds: its `--poll-interval`, which infra leaves as it is. It
-/// takes up to a quarter longer, so this is the most. A test holds it against bootstrap.
+/// takes up to a quarter longer, so this is the most. A test holds it against bootstrap, whose own tests hold what it calls
+/// (`bootstrap/tests/quiet.rs`).
 pub(super) const POLL_SECONDS: u32 = 300;
 /// What it asks of Secrets Manager each time for a user with nothing to do: `DescribeSecret` and `GetSecretValue`.
 const CALLS_FOR_USER: u32 = 2;
@@ -41,6 +42,18 @@ pub(crate) struct Quantity {
     pub(super) amount: Exact,
     /// How it comes about, with the keys of what is assumed.
     pub(super) how: String,
+    /// What nodes and replicas have in it, where it is told apart.
+    pub(super) parts: Vec<Part>,
+}
+
+/// What the tasks of one kind have in a quantity.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// `node` or `replica`.
+    pub(super) of: &'static str,
+    pub(super) count: u32,
+    /// What each of them has.
+    pub(super) each: Exact,
 }
 
 /// Everything, and what is not in it.
@@ -97,7 +110,7 @@ fn plural(number: usize, what: &str) -> String {
 impl Counting<'_> {
     fn add(&mut self, unit: &'static Unit, what: &'static str, amount: Exact, how: String) {
         if !amount.is_zero() {
-            self.quantities.push(Quantity { unit, what, amount, how });
+            self.quantities.push(Quantity { unit, what, amount, how, parts: Vec::new() });
         }
     }
 
@@ -114,35 +127,35 @@ impl Counting<'_> {
         plural(self.tasks.iter().map(|tasks| tasks.count as usize).sum(), "node")
     }
 
-    /// Of something that every task has: for nodes and replicas apart, and together.
-    fn of_tasks(&self, each: impl Fn(&Tasks) -> Exact, name: &str) -> (Exact, String) {
-        let mut parts = Vec::new();
-        let mut total = Exact::ZERO;
+    /// Adds something that every task has: for nodes and replicas apart, and together.
+    fn add_of_tasks(&mut self, unit: &'static Unit, what: &'static str, name: &str, each: impl Fn(&Tasks) -> Exact) {
+        let (mut parts, mut how) = (Vec::new(), Vec::new());
         for (is_replica, kind) in [(false, "node"), (true, "replica")] {
             let of_kind: Vec<_> = self.tasks.iter().filter(|tasks| tasks.is_replica == is_replica).collect();
             let count: u32 = of_kind.iter().map(|tasks| tasks.count).sum();
             let (Some(first), 1..) = (of_kind.first(), count) else { continue };
             // All tasks of a deployment are of one size.
             let each = each(first);
-            let amount = each * whole(count) * whole(HOURS);
-            total = total + amount;
-            let one = (each * whole(HOURS)).to_text(3);
-            parts.push(format!(
-                "{} × {} {name} × {HOURS} h, {one} each",
-                plural(count as usize, kind),
-                each.to_text(3)
-            ));
+            let part = Part { of: kind, count, each: each * whole(HOURS) };
+            let (tasks, of_each) = (plural(count as usize, kind), part.each.to_text(3));
+            how.push(format!("{tasks} × {} {name} × {HOURS} h, {of_each} each", each.to_text(3)));
+            parts.push(part);
         }
-        (total, parts.join("; "))
+        let amount: Exact = parts.iter().map(|part| part.each * whole(part.count)).sum();
+        if !amount.is_zero() {
+            self.quantities.push(Quantity { unit, what, amount, how: how.join("; "), parts });
+        }
     }
 
     fn fargate(&mut self) {
-        let (amount, how) = self.of_tasks(|tasks| Exact::fraction(tasks.cpu.into(), 1024), "vCPU");
-        self.add(&units::VCPU, "vCPU", amount, how);
-        let (amount, how) = self.of_tasks(|tasks| Exact::fraction(tasks.memory_mib.into(), 1024), "GiB");
-        self.add(&units::MEMORY, "memory", amount, how);
-        let (amount, how) = self.of_tasks(|tasks| whole(tasks.more_ephemeral_gib), "GiB above 20");
-        self.add(&units::EPHEMERAL, "ephemeral storage", amount, how);
+        self.add_of_tasks(&units::VCPU, "vCPU", "vCPU", |tasks| Exact::fraction(tasks.cpu.into(), 1024));
+        self.add_of_tasks(&units::MEMORY, "memory", "GiB", |tasks| Exact::fraction(tasks.memory_mib.into(), 1024));
+        let more = |tasks: &Tasks| whole(tasks.more_ephemeral_gib);
+        self.add_of_tasks(&units::EPHEMERAL, "ephemeral storage", "GiB above 20", more);
+        let waiting = self.tasks.iter().filter(|tasks| tasks.count == 0).count();
+        if waiting > 0 {
+            self.notes.push(format!("{} that will run when data.restored is taken out", plural(waiting, "node")));
+        }
         if self.deployment.backup_pause().is_some() {
             self.notes.push("minutes in which a node is stopped for its backup are not taken off".to_owned());
         }

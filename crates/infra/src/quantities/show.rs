@@ -55,6 +55,12 @@ impl Quantities {
                 "unit": quantity.unit.name,
                 "how": quantity.how,
             });
+            if !quantity.parts.is_empty() {
+                let parts = quantity.parts.iter();
+                let parts =
+                    parts.map(|part| json!({"of": part.of, "count": part.count, "each": part.each.to_text(TOLD)}));
+                told["parts"] = parts.collect();
+            }
             if self.prices.is_some() {
                 told["cost"] = self.cost(quantity).map_or(Value::Null, |cost| json!(cost.to_fixed(2)));
             }

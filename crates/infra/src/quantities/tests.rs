@@ -61,6 +61,8 @@ fn a_cluster_by_hand() {
     ] {
         assert_eq!(amounts(&told, key), expected, "{key}");
     }
+    let parts = json!([{"of": "node", "count": 3, "each": "365"}, {"of": "replica", "count": 1, "each": "365"}]);
+    assert_eq!(told["quantities"][0]["parts"], parts);
     let given: Vec<_> = told["assumptions"].as_array().unwrap().iter().filter(|one| one["default"] == false).collect();
     assert_eq!(given.iter().map(|one| &one["value"]).collect::<Vec<_>>(), ["40", "2.5"]);
 }
