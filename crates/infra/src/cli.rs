@@ -1,5 +1,4 @@
-//! `infra init`, `infra synth`, `infra diff`, `infra check`, `infra repositories`, `infra compose`, `infra restore-plan`,
-//! `infra explain`, `infra policies`, `infra diagram` and `infra schema`.
+//! The commands of `infra`.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -11,14 +10,16 @@ use clap::{Parser, Subcommand};
 
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 use crate::compose::compose;
-use crate::config::{Config, ConfigErrors, Mistake, TEMPLATE, nearest, schema};
+use crate::config::{Config, ConfigErrors, Mistake, nearest, schema};
 use crate::diagram::diagram;
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
 use crate::explain::{Explanation, Stated};
+use crate::init;
 use crate::model::{Deployment, Node};
 use crate::policies::Policies;
+use crate::quantities::{self, Quantities};
 use crate::restore_plan::restore_plan;
-use crate::several::{Collision, collisions};
+use crate::validate::{self, Verdict};
 use crate::values::{ClusterSize, RecoveryPointArn, ValueError};
 
 /// EventStoreDB on ECS Fargate from one config file.
@@ -35,14 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Write a commented eventstore.toml; an existing file is not overwritten.
-    Init {
-        /// The file to write.
-        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
-        config: PathBuf,
-        /// Name of the deployment.
-        #[arg(long, env = "INFRA_NAME", value_name = "NAME", default_value = "eventstore")]
-        name: String,
-    },
+    Init(init::Flags),
     /// Write the stacks of the configuration as a cloud assembly.
     Synth {
         /// The configuration.
@@ -68,11 +62,7 @@ enum Command {
         json: bool,
     },
     /// Look at configurations, and whether their deployments can stand beside each other in one account and region.
-    Check {
-        /// The configurations.
-        #[arg(required = true, value_name = "FILE")]
-        configs: Vec<PathBuf>,
-    },
+    Validate(validate::Flags),
     /// Write the stack of the repositories of certgen and bootstrap, one pair for all deployments of an account and region.
     Repositories {
         /// The directory to write; an assembly that is there is replaced.
@@ -129,6 +119,8 @@ enum Command {
         #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
         config: PathBuf,
     },
+    /// Print what a deployment consumes in a month, from its templates and from what is assumed; with prices of yours, what it costs.
+    Quantities(quantities::Flags),
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
 }
@@ -149,7 +141,9 @@ enum Error {
         #[source]
         source: io::Error,
     },
-    #[error("{}", lines(.path, .source))]
+    #[error("{}", joined(.0))]
+    Init(Vec<init::Wrong>),
+    #[error("{}", lines(.path, &.source.0))]
     Config { path: PathBuf, source: ConfigErrors },
     #[error("could not write the assembly to `{out}`")]
     Assembly {
@@ -157,10 +151,18 @@ enum Error {
         #[source]
         source: AssemblyError,
     },
-    #[error("{}", colliding(.0, .1))]
-    Colliding(Vec<PathBuf>, Vec<Collision>),
     #[error("--kms-key: {0}")]
     Key(#[source] ValueError),
+    #[error("{}", joined(.0))]
+    Assumptions(Vec<Mistake>),
+    #[error("could not read the prices `{path}`")]
+    ReadPrices {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{}", lines(.path, .mistakes))]
+    Prices { path: PathBuf, mistakes: Vec<Mistake> },
     #[error("could not read the assembly `{path}`")]
     Snapshot {
         path: PathBuf,
@@ -169,28 +171,18 @@ enum Error {
     },
     #[error("`{node}` is no node of {deployment}; {there}")]
     Node { node: String, deployment: String, there: String },
-    #[error("{}", refused(.0))]
+    #[error("{}", joined(.0))]
     Refused(Vec<Refusal>),
 }
 
-/// Every collision on a line of its own.
-fn colliding(paths: &[PathBuf], collisions: &[Collision]) -> String {
-    let line = |collision: &Collision| {
-        let [one, two] = collision.between.map(|index| paths[index].display());
-        format!("{one} and {two}: {collision}")
-    };
-    collisions.iter().map(line).collect::<Vec<_>>().join("\nerror: ")
-}
-
-/// Every refusal on a line of its own.
-fn refused(refusals: &[Refusal]) -> String {
-    let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
-    lines.join("\nerror: ")
+/// Every one on a line of its own.
+fn joined(errors: &[impl ToString]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nerror: ")
 }
 
 /// Every mistake on a line of its own.
-fn lines(path: &Path, errors: &ConfigErrors) -> String {
-    let lines: Vec<_> = errors.0.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
+fn lines(path: &Path, mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
     lines.join("\nerror: ")
 }
 
@@ -205,7 +197,11 @@ impl Error {
             Self::Config { .. } => {
                 Some("`infra init --config FILE` writes every key with its default and what is allowed")
             }
-            Self::Colliding(..) => Some("what deployments can share and how is in docs/several-deployments.md"),
+            Self::Init(_) => Some("`infra init --stdout` shows every key with its default and what is allowed"),
+            Self::Assumptions(_) => Some("`infra quantities` prints what it assumes, each with its key"),
+            Self::ReadPrices { .. } | Self::Prices { .. } => {
+                Some("`infra quantities --prices-template` prints an empty price file with every key")
+            }
             Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
             Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Key(_) | Self::Node { .. } => None,
@@ -215,11 +211,15 @@ impl Error {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
-            Self::Key(_) | Self::Node { .. } => 2,
-            Self::Config { .. } | Self::Colliding(..) => 78,
+            Self::Key(_) | Self::Assumptions(_) | Self::Node { .. } => 2,
+            Self::Init(_) | Self::Config { .. } | Self::Prices { .. } => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
-            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Snapshot { .. } => 74,
+            Self::Read { .. }
+            | Self::ReadPrices { .. }
+            | Self::Write { .. }
+            | Self::Assembly { .. }
+            | Self::Snapshot { .. } => 74,
         }
     }
 }
@@ -235,9 +235,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match &cli.command {
-        Command::Init { config, name } => init(config, name),
+        Command::Init(flags) => init(flags),
         Command::Synth { config, out } => synth(config, out),
-        Command::Check { configs } => check(configs),
+        Command::Validate(flags) => return validated(flags),
         Command::Repositories { out, kms_key } => repositories(out, kms_key),
         Command::Diff { old, new, allow, json } => diff(old, new, allow, *json),
         Command::Compose { config } => read(config).map(|deployment| {
@@ -258,6 +258,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             format!("a picture of {}", deployment.name())
         }),
         Command::Explain { node, config, json } => explain(config, node.as_deref(), *json),
+        Command::Quantities(flags) => quantities(flags),
         Command::Schema => {
             print(&format!("{:#}\n", schema()));
             return ExitCode::SUCCESS;
@@ -299,15 +300,19 @@ fn chain(error: &Error) -> String {
     text
 }
 
-fn init(path: &Path, name: &str) -> Result<String, Error> {
-    let text = TEMPLATE.replacen("name = \"eventstore\"", &format!("name = {}", toml::Value::from(name)), 1);
-    Config::parse(&text).map_err(|source| Error::Config { path: path.to_owned(), source })?;
+fn init(flags: &init::Flags) -> Result<String, Error> {
+    let text = init::configuration(flags).map_err(Error::Init)?;
+    if flags.stdout {
+        print(&text);
+        return Ok("a configuration; nothing was written".to_owned());
+    }
+    let path = &flags.config;
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
-            _ => Error::Write { path: path.to_owned(), source },
+            io::ErrorKind::AlreadyExists => Error::Exists { path: path.clone() },
+            _ => Error::Write { path: path.clone(), source },
         })?;
-    file.write_all(text.as_bytes()).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    file.write_all(text.as_bytes()).map_err(|source| Error::Write { path: path.clone(), source })?;
     Ok(format!("wrote {}; next: infra synth", path.display()))
 }
 
@@ -434,30 +439,64 @@ fn explain(path: &Path, name: Option<&str>, json: bool) -> Result<String, Error>
     Ok(format!("the task of {name} in {}", deployment.name()))
 }
 
-fn check(paths: &[PathBuf]) -> Result<String, Error> {
-    let mut deployments = Vec::new();
-    let mut wrong = Vec::new();
-    for path in paths {
-        match read(path) {
-            Ok(deployment) => deployments.push(deployment),
-            Err(error) => wrong.push(error),
-        }
+/// Every mistake is told: in the configuration, of assumptions and in the price file.
+fn quantities(flags: &quantities::Flags) -> Result<String, Error> {
+    if flags.prices_template {
+        print(&quantities::prices_template());
+        return Ok("an empty price file; fill it in, and give it to infra quantities --prices FILE".to_owned());
     }
-    if let Some(last) = wrong.pop() {
-        // All of them, though the exit code is that of one.
-        for error in &wrong {
+    let mut errors = Vec::new();
+    let deployment = read_quietly(&flags.config).map_err(|error| errors.push(error)).ok();
+    let prices = flags.prices.as_ref().and_then(|path| {
+        let text = fs::read_to_string(path);
+        text.map_err(|source| errors.push(Error::ReadPrices { path: path.clone(), source })).ok()
+    });
+    let [assumptions, mistakes] = quantities::mistakes(flags, prices.as_deref());
+    if !assumptions.is_empty() {
+        errors.push(Error::Assumptions(assumptions));
+    }
+    if let Some(path) = flags.prices.as_ref().filter(|_| !mistakes.is_empty()) {
+        errors.push(Error::Prices { path: path.clone(), mistakes });
+    }
+    if let Some(last) = errors.pop() {
+        for error in &errors {
             eprintln!("error: {}", chain(error));
         }
         return Err(last);
     }
-    let collisions = collisions(&deployments);
-    if !collisions.is_empty() {
-        return Err(Error::Colliding(paths.to_vec(), collisions));
+    let found = deployment.and_then(|(deployment, _)| Quantities::new(&deployment, flags, prices.as_deref()));
+    let found = found.expect("every mistake was told");
+    for key in found.unused() {
+        eprintln!("warning: --assume {key}: nothing of this deployment depends on it");
     }
-    Ok(match deployments.as_slice() {
-        [deployment] => format!("{} is a valid configuration", deployment.name()),
-        all => format!("{} deployments can stand beside each other", all.len()),
+    print(&if flags.json { format!("{:#}\n", found.to_json()) } else { found.to_string() });
+    Ok(match found.missing().len() {
+        0 => "an estimate by what is assumed; nothing was asked of AWS".to_owned(),
+        missing => {
+            format!("an estimate by what is assumed, and {missing} prices are missing; nothing was asked of AWS")
+        }
     })
+}
+
+/// What was found is told, and so is the exit code.
+fn validated(flags: &validate::Flags) -> ExitCode {
+    let report = validate::validate(flags);
+    if flags.json {
+        print(&format!("{:#}\n", report.to_json()));
+    } else {
+        eprint!("{report}");
+    }
+    let (code, hint) = match report.verdict() {
+        Verdict::Good => return ExitCode::SUCCESS,
+        Verdict::Warned => (1, "warnings are failures, because of --strict"),
+        Verdict::Unread => {
+            (74, "name files that are there; `infra init` writes a commented configuration to start from")
+        }
+        Verdict::Mistakes => (78, "`infra init --stdout` shows every key with its default and what is allowed"),
+        Verdict::Collisions => (78, "what deployments can share and how is in docs/several-deployments.md"),
+    };
+    eprintln!("hint: {hint}");
+    ExitCode::from(code)
 }
 
 /// What images are built from, if whoever deploys builds them.

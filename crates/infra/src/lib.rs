@@ -51,7 +51,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | written, printed, or compared and nothing refused |
-//! | 1 | `infra diff` refuses a change; every one is listed |
+//! | 1 | `infra diff` refuses a change, every one is listed; or `infra validate --strict` has warnings |
 //! | 2 | the command line is wrong |
 //! | 70 | a bug: the templates do not hold together |
 //! | 74 | a file could not be read or written |
@@ -69,13 +69,16 @@ pub mod diff;
 mod explain;
 mod exports;
 mod image;
+mod init;
 mod lower;
 mod model;
 mod policies;
+mod quantities;
 mod restore_plan;
 mod server;
 mod several;
 mod stacks;
+mod validate;
 mod values;
 
 pub use assembly::{Assembly, AssemblyError, BuildContext, ContextError};

@@ -34,6 +34,8 @@ struct World {
     started_while_copied: bool,
     copies: u32,
     calls: Vec<String>,
+    /// States that were entered.
+    entered: u32,
     /// The number of a call, from 1, that goes wrong.
     fault: Option<(usize, Fault)>,
     /// An action that always goes wrong.
@@ -60,6 +62,7 @@ impl World {
             started_while_copied: false,
             copies: 0,
             calls: Vec::new(),
+            entered: 0,
             fault: None,
             broken: None,
         }
@@ -192,6 +195,7 @@ fn run(machine: &Value, world: &mut World) -> bool {
     let mut name = machine["StartAt"].as_str().unwrap().to_owned();
     loop {
         assert!(world.now < machine["TimeoutSeconds"].as_u64().unwrap(), "the execution times out in {name}");
+        world.entered += 1;
         let state = &machine["States"][&name];
         let value = |value: &Value, variables: &BTreeMap<String, Value>, result: &Value, now: u64| {
             evaluated(value, variables, result, now * 1000)
@@ -332,5 +336,30 @@ fn whatever_always_fails_the_node_is_wanted_again() {
         let mut world = World { broken: Some("ecs:updateService"), ..World::new() };
         assert!(!run(&machine, &mut world));
         started_again(&world, "nothing can be changed");
+    }
+}
+
+/// Transitions are paid for.
+#[test]
+fn quantities_say_how_many_states_are_entered() {
+    for (machine, scenario) in machines().iter().zip(["backup-stop", "backup-everything"]) {
+        let config = support::golden(&format!("{scenario}/eventstore.toml"));
+        for (stop, job) in [(1_u32, 1_u32), (2, 30), (5, 100)] {
+            let mut world = World { takes_to_end: (stop * 60).into(), job_takes: (job * 60).into(), ..World::new() };
+            assert!(run(machine, &mut world));
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_infra"))
+                .env_clear()
+                .args(["quantities", "--json", "--config", config.to_str().unwrap()])
+                .args(["--assume", &format!("stop_minutes={stop}"), "--assume", &format!("backup_minutes={job}")])
+                .output()
+                .unwrap();
+            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let all = told["quantities"].as_array().unwrap();
+            let transitions = all.iter().find(|one| one["price_key"] == "step_functions.transitions_1000").unwrap();
+            let month: f64 = transitions["amount"].as_str().unwrap().parse().unwrap();
+            let day = month / 730.0 * 24.0;
+            let (least, most) = (f64::from(world.entered), f64::from(world.entered) * 1.1 + 8.0);
+            assert!((least..=most).contains(&day), "{scenario}: {day} of a day, and {least} were entered");
+        }
     }
 }

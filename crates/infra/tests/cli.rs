@@ -57,6 +57,43 @@ fn init_does_not_overwrite_and_refuses_a_bad_name() {
 }
 
 #[test]
+fn init_writes_what_its_flags_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags =
+        ["--nodes", "3", "--line", "24.10", "--set", "backup.mode=stop", "--set", "users=[{ login = \"app\" }]"];
+    let output = infra(directory.path(), &[&["init", "--stdout"][..], &flags].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "it was printed only");
+    assert!(infra(directory.path(), &[&["init"][..], &flags].concat()).status.success());
+    let written = fs::read(directory.path().join("eventstore.toml")).unwrap();
+    assert!(written == output.stdout);
+    let written = String::from_utf8(written).unwrap();
+    for line in ["nodes = 3", "mode = \"stop\"", "[[users]]\nlogin = \"app\"", "port = 2113"] {
+        assert!(written.contains(&format!("\n{line}\n")), "{line}");
+    }
+    let output = infra(directory.path(), &["synth"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn init_tells_every_mistake_and_writes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = infra(
+        directory.path(),
+        &["init", "--nodes", "2", "--set", "cluster.nodes=3", "--set", "server.memroy=1", "--set", "backup"],
+    );
+    refused(&output, 78, "--set backup: it is not KEY=VALUE", "infra init --stdout");
+    for said in [
+        "error: --nodes: cluster.nodes: `2` is an even number",
+        "error: --set cluster.nodes: `--nodes: cluster.nodes` says it already",
+        "error: --set server.memroy: it is not a known key; did you mean `memory`?",
+    ] {
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_missing_configuration_names_the_command_that_writes_one() {
     let directory = tempfile::tempdir().unwrap();
     refused(&infra(directory.path(), &["synth"]), 74, "could not read `./eventstore.toml`", "infra init");
@@ -173,7 +210,7 @@ fn an_unknown_option_is_a_usage_error() {
 }
 
 #[test]
-fn check_tells_what_two_deployments_both_take() {
+fn validate_tells_what_two_deployments_both_take() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
     let shared = "data.file_system = \"fs-01234567\"\ndata.security_group = \"sg-01234567\"\n";
@@ -182,19 +219,76 @@ fn check_tells_what_two_deployments_both_take() {
     write("c.toml", &format!("name = \"c\"\n{shared}data.root = \"/c\"\n"));
     write("bad.toml", "name = \"A\"");
     write("worse.toml", "name = \"B\"");
-    let output = infra(directory.path(), &["check", "a.toml", "b.toml", "c.toml"]);
-    refused(
-        &output,
-        78,
-        "a.toml and b.toml: data.root: on `fs-01234567` both have a node in `/node-1/data`",
-        "several",
-    );
-    assert_eq!(stderr(&output).matches("error: ").count(), 1, "{}", stderr(&output));
-    let output = infra(directory.path(), &["check", "a.toml", "c.toml"]);
-    assert!(output.status.success() && stderr(&output).contains("2 deployments"), "{}", stderr(&output));
-    assert!(infra(directory.path(), &["check", "a.toml"]).status.success());
-    let output = infra(directory.path(), &["check", "bad.toml", "a.toml", "worse.toml"]);
+    let output = infra(directory.path(), &["validate", "a.toml", "bad.toml", "b.toml", "c.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    let said = stderr(&output);
+    let collision = "error: a.toml and b.toml: data.root: on `fs-01234567` both have a node in `/node-1/data`";
+    assert!(said.contains(collision), "{said}");
+    assert!(said.contains("error: bad.toml: name: `A`"), "{said}");
+    assert!(said.contains("infra: b.toml: a valid configuration; 1 collision, 2 warnings\n"), "{said}");
+    assert!(said.contains("infra: bad.toml: not a valid configuration; 1 mistake\n"), "{said}");
+    let output = infra(directory.path(), &["validate", "a.toml", "b.toml", "c.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).lines().last().unwrap().contains("docs/several-deployments.md"), "{}", stderr(&output));
+    let output = infra(directory.path(), &["validate", "a.toml", "c.toml"]);
+    assert!(output.status.success() && stderr(&output).contains("2 deployments can stand"), "{}", stderr(&output));
+    let output = infra(directory.path(), &["validate", "bad.toml", "a.toml", "worse.toml"]);
     refused(&output, 78, "bad.toml: name: `A`", "infra init");
     assert!(stderr(&output).contains("error: worse.toml: name: `B`"), "{}", stderr(&output));
-    assert_eq!(infra(directory.path(), &["check"]).status.code(), Some(2));
+}
+
+#[test]
+fn validate_looks_at_the_usual_file_and_judges_warnings_on_demand() {
+    let directory = tempfile::tempdir().unwrap();
+    refused(&infra(directory.path(), &["validate"]), 74, "could not read `./eventstore.toml`", "infra init");
+    assert!(infra(directory.path(), &["init"]).status.success());
+    let output = infra(directory.path(), &["validate"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stderr(&output);
+    let (last, warnings) =
+        said.lines().collect::<Vec<_>>().split_last().map(|(last, rest)| (*last, rest.len())).unwrap();
+    assert!(warnings > 0 && said.lines().take(warnings).all(|line| line.starts_with("warning: ./eventstore.toml: ")));
+    let plural = if warnings == 1 { "" } else { "s" };
+    assert_eq!(last, format!("infra: ./eventstore.toml: a valid configuration; {warnings} warning{plural}"));
+    let output = infra(directory.path(), &["validate", "--strict"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).ends_with("hint: warnings are failures, because of --strict\n"), "{}", stderr(&output));
+    fs::write(directory.path().join("quiet.toml"), "name = \"a\"\ncluster.nodes = 3\nalarms.enabled = false\n")
+        .unwrap();
+    assert!(infra(directory.path(), &["validate", "--strict", "quiet.toml"]).status.success());
+    let output = Command::new(env!("CARGO_BIN_EXE_infra"))
+        .env_clear()
+        .envs([("INFRA_CONFIG", "quiet.toml"), ("INFRA_STRICT", "true")])
+        .current_dir(directory.path())
+        .arg("validate")
+        .output()
+        .unwrap();
+    assert_eq!(stderr(&output), "infra: quiet.toml: a valid configuration\n");
+}
+
+#[test]
+fn validate_prints_json_for_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("a.toml", "name = \"a\"\n");
+    write("b.toml", "name = \"a\"\ncluster.nodes = 3\nalarms.enabled = false\n");
+    write("c.toml", "name = \"c\"\nserver.prot = 1\n");
+    let output = infra(directory.path(), &["validate", "--json", "a.toml", "b.toml", "c.toml", "d.toml"]);
+    assert_eq!(output.status.code(), Some(74));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let keys = |file: usize, kind: &str| {
+        let entries = found[file][kind].as_array().unwrap().iter();
+        entries.map(|entry| entry["key"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (keys(0, "mistakes"), keys(0, "warnings")),
+        (vec![], vec!["alarms.topic".to_owned(), "backup.enabled".to_owned()])
+    );
+    assert_eq!((keys(1, "mistakes"), keys(1, "warnings")), (vec!["name".to_owned()], vec![]));
+    assert!(found[1]["mistakes"][0]["message"].as_str().unwrap().starts_with("together with a.toml: both are named"));
+    assert_eq!(keys(2, "mistakes"), ["server.prot"]);
+    assert!(found[3]["mistakes"][0]["message"].as_str().unwrap().starts_with("could not be read: "));
+    let files: Vec<_> = found.as_array().unwrap().iter().map(|file| file["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["a.toml", "b.toml", "c.toml", "d.toml"]);
+    assert!(!stderr(&output).contains("error: "), "what is said twice is read twice");
 }

@@ -12,7 +12,7 @@ mod schema;
 mod section;
 mod server;
 mod storage;
-mod table;
+pub(crate) mod table;
 mod tags;
 mod upgrade;
 
@@ -32,6 +32,7 @@ use crate::values::{
 };
 
 pub use self::reference::reference;
+pub(crate) use self::reference::with_values;
 pub use self::schema::schema;
 pub(crate) use self::section::nearest;
 pub(crate) use self::table::has_default;

@@ -339,7 +339,7 @@ impl Integers {
 }
 
 impl Sample {
-    pub(super) fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         match self {
             Self::Text(text) => Value::from(*text),
             Self::Integer(number) => Value::from(*number),

@@ -102,6 +102,9 @@ const fn section(name: &'static str, table: &'static Table) -> Key {
     key(name, Section(table), Nested, "")
 }
 
+/// What a deployment is called that nobody has named.
+pub(crate) const NAME: &str = "eventstore";
+
 /// The server lines ([`crate::values::ServerLine`]).
 const LINES: &[&str] = &["21.10", "22.10", "23.10", "24.10", "25.0", "25.1", "26"];
 const fn refused(name: &'static str, why: &'static str) -> Key {
@@ -129,7 +132,7 @@ pub(crate) static ROOT: Table = Table {
         text(
             "name",
             Like("[a-z]([a-z0-9-]{0,30}[a-z0-9])?"),
-            Always(Sample::Text("eventstore")),
+            Always(Sample::Text(NAME)),
             "Prefix of everything: stacks (<name>-StatefulResources, <name>-EventStore), secrets (<name>/admin, <name>/ops),\n\
              DNS names (<name>.<namespace> for clients). 1 to 32 lower-case letters, digits and inner hyphens, starting with a\n\
              letter and not ending in -node-<number> or -replica-<number>.",
@@ -1048,29 +1051,33 @@ impl Table {
     }
 }
 
-/// The key of this name with its sections: `data.kms_key`, `containers[0].image`.
-fn find(path: &str) -> Option<&'static Key> {
-    let (sections, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut table = &ROOT;
-    for section in sections.split('.').filter(|section| !section.is_empty()) {
-        let section = section.split('[').next().unwrap_or_default();
-        match table.keys.iter().find(|key| key.name == section)?.kind {
-            Section(inner) | Sections(inner) => table = inner,
-            _ => return None,
+/// The key under a path of sections, if there is one.
+pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
+    let (name, sections) = path.split_last()?;
+    let inner = sections.iter().try_fold(&ROOT, |table, section| {
+        match table.keys.iter().find(|key| key.name == *section)?.kind {
+            Section(inner) | Sections(inner) => Some(inner),
+            _ => None,
         }
-    }
-    table.keys.iter().find(|key| key.name == name)
+    });
+    inner?.keys.iter().find(|key| key.name == *name)
 }
 
-/// Whether something holds if the file says nothing of the key.
-pub(crate) fn has_default(path: &str) -> bool {
-    find(path).is_some_and(|key| matches!(key.given, Or(_)))
+/// The key of this name with its sections: `data.kms_key`, `containers[0].image`.
+fn named(path: &str) -> Option<&'static Key> {
+    let sections: Vec<_> = path.split('.').map(|name| name.split_once('[').map_or(name, |(name, _)| name)).collect();
+    find(&sections)
 }
 
 /// Whether there is such a key.
 #[cfg(test)]
 pub(crate) fn is_key(path: &str) -> bool {
-    find(path).is_some()
+    named(path).is_some()
+}
+
+/// Whether something holds if the file says nothing of the key.
+pub(crate) fn has_default(path: &str) -> bool {
+    named(path).is_some_and(|key| matches!(key.given, Or(_)))
 }
 
 /// Every key that holds a value, with its sections and values that may be allowed; [[…]] as a whole.
