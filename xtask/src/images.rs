@@ -2,6 +2,7 @@
 //! last stage of the one in `docker/`, and a tar archive with the modes that volumes are to have. The directory is also what
 //! `images.build` of a configuration may name.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
@@ -118,6 +119,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     let mut rows = vec![vec!["image".to_owned(), "raw".to_owned(), "gzip -9".to_owned()]];
     let mut sums = String::new();
     let chosen: Vec<_> = if options.images.is_empty() { IMAGES.iter().collect() } else { options.images.clone() };
+    if options.build == Build::Dev {
+        let programs = chosen.iter().flat_map(|image| image.packages());
+        build::static_programs(root, &programs.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>())?;
+    }
     for image in chosen {
         let dockerfile = fs::read_to_string(root.join("docker").join(image.dockerfile()));
         let dockerfile = last_stage(&dockerfile.map_err(Failure::io("read a Dockerfile"))?, image);
@@ -160,11 +165,17 @@ impl Image {
         format!("{}.Dockerfile", self.name)
     }
 
-    /// The binaries in the order of `programs`.
+    /// The binaries in the order of `programs`. Those for tests were all built before.
     fn build(&self, root: &Path, how: Build) -> Result<Vec<PathBuf>, Failure> {
-        let profile = if how == Build::Dev { "dev" } else { self.profile };
-        let build = |program: &Program| build::static_binary(root, program.package, program.binary, profile);
+        let build = |program: &Program| match how {
+            Build::Dev => Ok(build::static_directory(root, "dev").join(program.binary)),
+            Build::Dist => build::static_binary(root, program.package, program.binary, self.profile),
+        };
         self.programs.iter().map(build).collect()
+    }
+
+    fn packages(&self) -> BTreeSet<&'static str> {
+        self.programs.iter().map(|program| program.package).collect()
     }
 
     /// The root file system. Times are left out: the same binaries give the same archive.
@@ -202,8 +213,7 @@ impl Image {
 
     /// A bill of materials.
     fn contents(&self, root: &Path) -> Result<String, Failure> {
-        let mut packages: Vec<_> = self.programs.iter().map(|program| program.package).collect();
-        packages.dedup();
+        let packages: Vec<_> = self.packages().into_iter().collect();
         sbom::of(root, &format!("eventstore-fargate/{}", self.name), &packages)
     }
 

@@ -4,6 +4,8 @@ mod bench;
 mod build;
 mod demo;
 mod deny;
+#[cfg(test)]
+mod features;
 mod images;
 mod provision;
 mod sbom;
