@@ -7,6 +7,7 @@ mod deny;
 #[cfg(test)]
 mod features;
 mod images;
+mod manuals;
 mod provision;
 mod sbom;
 mod size;
@@ -42,6 +43,8 @@ enum Task {
     Size,
     /// Pack the static binaries for images, build these if a Docker engine answers, and write what is in them beside.
     Images(images::Options),
+    /// Write manuals and shell completions of certgen, bootstrap and infra.
+    Manuals(manuals::Options),
     /// Build the contract suite as one static binary, to be run against real servers on another machine.
     Contract,
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Bench(bench) => bench::run(&root, &bench),
         Task::Size => size::run(&root),
         Task::Images(options) => images::run(&root, &options),
+        Task::Manuals(options) => manuals::run(&root, &options),
         Task::Contract => contract(&root),
     };
     match done {
