@@ -38,11 +38,25 @@ pub(crate) fn static_binary_with(
     Ok(static_directory(root, profile).join(binary))
 }
 
-/// Builds all programs of these packages by one call in the development profile, so that they share what they depend on.
-/// A release builds one by one: each with the features that it needs itself.
-pub(crate) fn static_programs(root: &Path, packages: &[&str]) -> Result<PathBuf, Failure> {
+/// Builds all programs by one call in the development profile, so that they share what they depend on, and always the same
+/// packages, whose features another choice would change. A release builds one by one: each with the features that it needs itself.
+pub(crate) fn static_programs(root: &Path) -> Result<PathBuf, Failure> {
     let mut cargo = static_build(root, "dev")?;
-    cargo.arg("--bins").args(packages.iter().flat_map(|package| ["-p", package]));
+    cargo.args([
+        "--bins",
+        "-p",
+        "certgen",
+        "-p",
+        "guard",
+        "-p",
+        "bootstrap",
+        "-p",
+        "infra",
+        "-p",
+        "testkit",
+        "-p",
+        "consumer",
+    ]);
     run(&mut cargo, "cargo build")?;
     Ok(static_directory(root, "dev"))
 }
@@ -62,6 +76,32 @@ fn static_build(root: &Path, profile: &str) -> Result<Command, Failure> {
     cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", places.rust_flags());
     cargo.env("AWS_LC_SYS_CFLAGS", places.c_flags(&c_flags(root)?));
     Ok(cargo)
+}
+
+/// That nothing in these binaries tells where they were built.
+///
+/// # Errors
+///
+/// The place, and which of them name it.
+pub(crate) fn refuse_paths_of_this_machine(root: &Path, binaries: &[PathBuf]) -> Result<(), Failure> {
+    for (place, _) in Places::here(root)?.0 {
+        // For a user without a home directory of their own.
+        if place.components().count() < 2 {
+            continue;
+        }
+        let mut grep = Command::new("grep");
+        grep.args(["--files-with-matches", "--fixed-strings", "--text", "-e"]).arg(&place).arg("--").args(binaries);
+        let found = grep.env("LC_ALL", "C").output().map_err(Failure::io("run grep"))?;
+        match found.status.code() {
+            Some(1) => {}
+            Some(0) => {
+                let files = String::from_utf8_lossy(&found.stdout).trim_end().replace('\n', ", ");
+                return Err(Failure::new(format!("{} is written in {files}", place.display())));
+            }
+            _ => return Err(Failure::new(format!("grep: {}", String::from_utf8_lossy(&found.stderr).trim_end()))),
+        }
+    }
+    Ok(())
 }
 
 /// What C code is compiled with everywhere.

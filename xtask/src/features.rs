@@ -27,7 +27,7 @@ mod tests {
         let parts = [
             &["--package", "xtask"][..],
             &["-p", "certgen", "-p", "bootstrap", "-p", "guard", "-p", "testkit"],
-            &["-p", "certgen", "-p", "bootstrap", "-p", "guard", "-p", "testkit", "-p", "consumer"],
+            &["-p", "certgen", "-p", "bootstrap", "-p", "guard", "-p", "infra", "-p", "testkit", "-p", "consumer"],
         ];
         for part in parts {
             let part = features(&[part, &["--edges", "normal,build"]].concat());
