@@ -158,6 +158,21 @@ impl Places {
     }
 }
 
+/// All files in a directory and those below it.
+pub(crate) fn files_below(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    let failed = || format!("read {}", directory.display());
+    for entry in fs::read_dir(directory).map_err(Failure::io(&failed()))? {
+        let path = entry.map_err(Failure::io(&failed()))?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
 /// The workspace's target directory.
 pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target))

@@ -1,4 +1,5 @@
-//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `bench`, `size`, `images` and `contract`.
+//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `bench`, `size`, `images`, `dist`, `package`,
+//! `manuals` and `contract`.
 
 mod bench;
 mod build;
@@ -9,6 +10,7 @@ mod dist;
 mod features;
 mod images;
 mod manuals;
+mod packages;
 mod provision;
 mod sbom;
 mod size;
@@ -50,6 +52,8 @@ enum Task {
     /// (with `--preserve-digests` the registry has the digest of IMAGE-DIGESTS) and `crane push FILE …` take them. The same commit
     /// gives the same bytes wherever it lies, given the same compilers and C library: BUILT-WITH names them.
     Dist(dist::Options),
+    /// Pack what is published and build it from what was packed, as a registry would get it; nothing is published.
+    Package,
     /// Write manuals and shell completions of certgen, bootstrap and infra.
     Manuals(manuals::Options),
     /// Build the contract suite as one static binary, to be run against real servers on another machine.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Task::Size => size::run(&root),
         Task::Images(options) => images::run(&root, &options),
         Task::Dist(options) => dist::run(&root, &options),
+        Task::Package => packages::verify(&root),
         Task::Manuals(options) => manuals::run(&root, &options),
         Task::Contract => contract(&root),
     };

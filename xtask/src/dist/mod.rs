@@ -175,7 +175,7 @@ fn bundle(root: &Path, name: &str, programs: &BTreeMap<&str, Vec<u8>>) -> Result
     for file in ["LICENSE", "README.md", "CHANGELOG.md"] {
         add(file, read(&root.join(file))?, false);
     }
-    for file in files_below(&root.join("docs"))? {
+    for file in build::files_below(&root.join("docs"))? {
         let path = file.strip_prefix(root).unwrap_or(&file);
         add(&path.to_string_lossy(), read(&file)?, false);
     }
@@ -185,20 +185,6 @@ fn bundle(root: &Path, name: &str, programs: &BTreeMap<&str, Vec<u8>>) -> Result
     let packages: Vec<_> = programs.keys().copied().collect();
     add("THIRD-PARTY-LICENCES", notices::of(root, &packages)?.into_bytes(), false);
     Ok(entries)
-}
-
-fn files_below(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut files = Vec::new();
-    let failed = || format!("read {}", directory.display());
-    for entry in fs::read_dir(directory).map_err(Failure::io(&failed()))? {
-        let path = entry.map_err(Failure::io(&failed()))?.path();
-        if path.is_dir() {
-            files.extend(files_below(&path)?);
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(files)
 }
 
 fn pack(

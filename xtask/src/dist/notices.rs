@@ -22,7 +22,6 @@ struct Package {
     license: Option<String>,
     repository: Option<String>,
     source: Option<String>,
-    authors: Vec<String>,
     manifest_path: PathBuf,
 }
 
@@ -63,7 +62,7 @@ pub(super) fn of(root: &Path, packages: &[&str]) -> Result<String, Failure> {
         }
         let found = texts_of(package)?;
         if found.is_empty() {
-            let _ = write!(text, ", holds no text; by {}", package.authors.join(", "));
+            text += ", holds no text";
         }
         for licence in found {
             texts.entry(licence).or_default().push(name.clone());
