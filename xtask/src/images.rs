@@ -2,14 +2,15 @@
 //! last stage of the one in `docker/`, and a tar archive with the modes that volumes are to have. The directory is also what
 //! `images.build` of a configuration may name.
 
-use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::{Args, ValueEnum};
 
+use crate::dist::sha256;
 use crate::{Failure, build, sbom, size, table, workspace_version};
 
 /// Options of `cargo xtask images`.
@@ -26,8 +27,9 @@ pub(crate) struct Options {
     registry: String,
 }
 
+/// How binaries are built.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Build {
+pub(crate) enum Build {
     Dist,
     Dev,
 }
@@ -104,7 +106,8 @@ static IMAGES: [Image; 5] = [
     },
 ];
 
-fn parse(name: &str) -> Result<&'static Image, String> {
+/// The image of this name.
+pub(crate) fn parse(name: &str) -> Result<&'static Image, String> {
     let allowed: Vec<_> = IMAGES.iter().map(|image| image.name).collect();
     let found = IMAGES.iter().find(|image| image.name == name);
     found.ok_or_else(|| format!("allowed are {}", allowed.join(", ")))
@@ -118,16 +121,22 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     let mut rows = vec![vec!["image".to_owned(), "raw".to_owned(), "gzip -9".to_owned()]];
     let mut sums = String::new();
     let chosen: Vec<_> = if options.images.is_empty() { IMAGES.iter().collect() } else { options.images.clone() };
+    if options.build == Build::Dev {
+        build::static_programs(root)?;
+    }
     for image in chosen {
-        let dockerfile = fs::read_to_string(root.join("docker").join(image.dockerfile()));
-        let dockerfile = last_stage(&dockerfile.map_err(Failure::io("read a Dockerfile"))?, image);
+        let dockerfile = image.last_stage(root)?;
         let binaries = image.build(root, options.build)?;
+        build::refuse_paths_of_this_machine(root, &binaries)?;
         let archive = out.join(format!("{}.tar", image.name));
-        image.pack(&binaries, &archive).map_err(Failure::io("write a tar archive"))?;
+        fs::write(&archive, image.layer_of(&binaries)?).map_err(Failure::io("write a tar archive"))?;
         write(&out.join(image.dockerfile()), &dockerfile)?;
         write(&out.join(format!("{}.cdx.json", image.name)), &image.contents(root)?)?;
-        let (raw, compressed) = size::of(&archive)?;
-        rows.push(vec![image.name.to_owned(), size::mebibytes(raw), size::mebibytes(compressed)]);
+        // Nobody transfers those for tests, and to compress what is not stripped takes minutes.
+        if options.build == Build::Dist {
+            let (raw, compressed) = size::of(&archive)?;
+            rows.push(vec![image.name.to_owned(), size::mebibytes(raw), size::mebibytes(compressed)]);
+        }
         for file in [archive, out.join(format!("{}.cdx.json", image.name))] {
             sums += &sum(&file)?;
         }
@@ -136,7 +145,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
         }
     }
     write(&out.join("SHA256SUMS"), &sums)?;
-    eprint!("{}", table(&rows));
+    if options.build == Build::Dist {
+        eprint!("{}", table(&rows));
+    }
     let images = if engine { "images are built" } else { "no Docker engine answers: no image is built" };
     eprintln!("{images}; archives, Dockerfiles, contents (CycloneDX) and SHA256SUMS are in {}", out.display());
     Ok(())
@@ -156,20 +167,40 @@ pub(crate) fn engine_answers() -> bool {
 }
 
 impl Image {
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What its Dockerfile says of the image itself.
+    pub(crate) fn last_stage(&self, root: &Path) -> Result<String, Failure> {
+        let dockerfile = fs::read_to_string(root.join("docker").join(self.dockerfile()));
+        Ok(last_stage(&dockerfile.map_err(Failure::io("read a Dockerfile"))?, self))
+    }
+
     fn dockerfile(&self) -> String {
         format!("{}.Dockerfile", self.name)
     }
 
-    /// The binaries in the order of `programs`.
+    /// The binaries in the order of `programs`. Those for tests were all built before.
     fn build(&self, root: &Path, how: Build) -> Result<Vec<PathBuf>, Failure> {
-        let profile = if how == Build::Dev { "dev" } else { self.profile };
-        let build = |program: &Program| build::static_binary(root, program.package, program.binary, profile);
+        let build = |program: &Program| match how {
+            Build::Dev => Ok(build::static_directory(root, "dev").join(program.binary)),
+            Build::Dist => build::static_binary(root, program.package, program.binary, self.profile),
+        };
         self.programs.iter().map(build).collect()
     }
 
+    fn layer_of(&self, binaries: &[PathBuf]) -> Result<Vec<u8>, Failure> {
+        let mut read = BTreeMap::new();
+        for (program, path) in self.programs.iter().zip(binaries) {
+            read.insert(program.binary, fs::read(path).map_err(Failure::io(&format!("read {}", path.display())))?);
+        }
+        self.layer(|name| read.get(name).map(Vec::as_slice).unwrap_or_default()).map_err(Failure::io("pack an image"))
+    }
+
     /// The root file system. Times are left out: the same binaries give the same archive.
-    fn pack(&self, binaries: &[PathBuf], archive: &Path) -> io::Result<()> {
-        let mut tar = tar::Builder::new(File::create(archive)?);
+    pub(crate) fn layer<'a>(&self, binary: impl Fn(&str) -> &'a [u8]) -> io::Result<Vec<u8>> {
+        let mut tar = tar::Builder::new(Vec::new());
         let entry = |kind: tar::EntryType, mode: u32, size: u64| {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(kind);
@@ -192,19 +223,19 @@ impl Image {
         for directory in self.directories {
             tar.append_data(&mut entry(tar::EntryType::Directory, 0o1777, 0), directory, io::empty())?;
         }
-        for (program, binary) in self.programs.iter().zip(binaries) {
-            let file = File::open(binary)?;
-            let size = file.metadata()?.len();
-            tar.append_data(&mut entry(tar::EntryType::Regular, 0o555, size), program.path, file)?;
+        for program in self.programs {
+            let bytes = binary(program.binary);
+            let size = bytes.len() as u64;
+            tar.append_data(&mut entry(tar::EntryType::Regular, 0o555, size), program.path, bytes)?;
         }
-        tar.into_inner()?.sync_all()
+        tar.into_inner()
     }
 
     /// A bill of materials.
-    fn contents(&self, root: &Path) -> Result<String, Failure> {
+    pub(crate) fn contents(&self, root: &Path) -> Result<String, Failure> {
         let mut packages: Vec<_> = self.programs.iter().map(|program| program.package).collect();
         packages.dedup();
-        sbom::of(root, &format!("eventstore-fargate/{}", self.name), &packages)
+        sbom::of(root, "container", &format!("eventstore-fargate/{}", self.name), &packages)
     }
 
     fn docker_build(&self, out: &Path, registry: &str, version: &str) -> Result<(), Failure> {
@@ -233,14 +264,8 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 /// A line as `sha256sum` writes it.
 fn sum(path: &Path) -> Result<String, Failure> {
     let bytes = fs::read(path).map_err(Failure::io(&format!("read {}", path.display())))?;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-    let mut line = String::new();
-    for byte in digest.as_ref() {
-        // Writing to a String cannot fail.
-        let _ = write!(line, "{byte:02x}");
-    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(format!("{line}  {name}\n"))
+    Ok(format!("{}  {name}\n", sha256(&bytes)))
 }
 
 #[cfg(test)]

@@ -1,10 +1,16 @@
-//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `bench`, `size`, `images` and `contract`.
+//! Everything that is longer than a cargo flag: `cargo xtask demo`, `test`, `bench`, `size`, `images`, `dist`, `package`,
+//! `manuals` and `contract`.
 
 mod bench;
 mod build;
 mod demo;
 mod deny;
+mod dist;
+#[cfg(test)]
+mod features;
 mod images;
+mod manuals;
+mod packages;
 mod provision;
 mod sbom;
 mod size;
@@ -40,6 +46,16 @@ enum Task {
     Size,
     /// Pack the static binaries for images, build these if a Docker engine answers, and write what is in them beside.
     Images(images::Options),
+    /// Build and pack a release: programs, images, bills of materials, notes and checksums, the same bytes every time.
+    ///
+    /// The images are archives that need no engine to be made: `docker load --input`, `skopeo copy oci-archive:FILE docker://…`
+    /// (with `--preserve-digests` the registry has the digest of IMAGE-DIGESTS) and `crane push FILE …` take them. The same commit
+    /// gives the same bytes wherever it lies, given the same compilers and C library: BUILT-WITH names them.
+    Dist(dist::Options),
+    /// Pack what is published and build it from what was packed, as a registry would get it; nothing is published.
+    Package,
+    /// Write manuals and shell completions of certgen, bootstrap and infra.
+    Manuals(manuals::Options),
     /// Build the contract suite as one static binary, to be run against real servers on another machine.
     Contract,
 }
@@ -52,6 +68,9 @@ fn main() -> ExitCode {
         Task::Bench(bench) => bench::run(&root, &bench),
         Task::Size => size::run(&root),
         Task::Images(options) => images::run(&root, &options),
+        Task::Dist(options) => dist::run(&root, &options),
+        Task::Package => packages::verify(&root),
+        Task::Manuals(options) => manuals::run(&root, &options),
         Task::Contract => contract(&root),
     };
     match done {
@@ -69,9 +88,10 @@ fn contract(root: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The directory of the workspace: the parent of this crate's.
+/// The directory of the workspace: the parent of this crate's, which cargo names to what it runs.
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).parent().map_or_else(PathBuf::new, Path::to_owned)
 }
 
 /// The version of everything that is published.

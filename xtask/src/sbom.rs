@@ -1,4 +1,4 @@
-//! What is in an image, as a `CycloneDX` 1.5 bill of materials: the packages that its programs are compiled from, with their
+//! What is in an image or an archive, as a `CycloneDX` 1.5 bill of materials: the packages that its programs are compiled from, with their
 //! licences and the checksums that `Cargo.lock` has of them. The same sources give the same text.
 
 use std::collections::BTreeMap;
@@ -23,31 +23,31 @@ struct Locked {
     checksum: Option<String>,
 }
 
-/// The bill of an image with programs of these packages.
-pub(crate) fn of(root: &Path, image: &str, packages: &[&str]) -> Result<String, Failure> {
-    let lock = fs::read_to_string(root.join("Cargo.lock")).map_err(Failure::io("read Cargo.lock"))?;
-    let lock: Lock = toml::from_str(&lock).map_err(|error| Failure::new(format!("Cargo.lock: {error}")))?;
+/// The bill of something of this kind, `container` or `application`, with programs of these packages.
+pub(crate) fn of(root: &Path, kind: &str, name: &str, packages: &[&str]) -> Result<String, Failure> {
     let mut components = BTreeMap::new();
     for package in packages {
-        // What is linked: neither build scripts nor macros, nor what only other systems need.
-        let arguments =
-            ["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--package", package];
-        let listed = cargo(root, &[&arguments[..], &["--target", build::TARGET, "--format", "{p}\t{l}"]].concat())?;
-        for line in listed.lines() {
-            if let Some((package, component)) = component(line, &lock) {
-                components.insert(package, component);
-            }
-        }
+        components.extend(linked(root, package)?);
     }
     let version = workspace_version(root)?;
     let bill = json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
         "version": 1,
-        "metadata": {"component": {"type": "container", "name": image, "version": version}},
+        "metadata": {"component": {"type": kind, "name": name, "version": version}},
         "components": components.into_values().collect::<Vec<_>>(),
     });
     serde_json::to_string_pretty(&bill).map(|text| text + "\n").map_err(|error| Failure::new(error.to_string()))
+}
+
+/// What is linked into the programs of a package: its component by `name version`.
+pub(crate) fn linked(root: &Path, package: &str) -> Result<BTreeMap<String, Value>, Failure> {
+    let lock = fs::read_to_string(root.join("Cargo.lock")).map_err(Failure::io("read Cargo.lock"))?;
+    let lock: Lock = toml::from_str(&lock).map_err(|error| Failure::new(format!("Cargo.lock: {error}")))?;
+    // Neither build scripts nor macros, nor what only other systems need.
+    let arguments = ["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--package", package];
+    let listed = cargo(root, &[&arguments[..], &["--target", build::TARGET, "--format", "{p}\t{l}"]].concat())?;
+    Ok(listed.lines().filter_map(|line| component(line, &lock)).collect())
 }
 
 /// From a line `name vVERSION (path)<tab>licence`; what was listed before has ` (*)`.

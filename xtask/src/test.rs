@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::provision::{self, Tools};
-use crate::{Failure, build, deny, images, table};
+use crate::{Failure, build, deny, images, packages, table};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -35,6 +35,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     report.not_run.extend(tools.missing.iter().cloned());
 
     report.step("licences, bans, sources", || deny::check(root));
+    report.step("packages", || packages::check(root));
     report.step("format", || cargo(root, &["fmt", "--all", "--check"], &[]));
     report.step("build", || cargo(root, &["build", "--quiet", "--locked", "--workspace", "--all-targets"], &[]));
     // What needs them says so if there are none.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::{CommandFactory as _, Parser, ValueEnum};
 
 use crate::console;
@@ -125,6 +126,16 @@ fn commands() -> String {
          `certgen ca` rotates a certificate authority that is kept in AWS Secrets Manager.\n\n{}",
         crate::gencert::commands()
     )
+}
+
+/// The whole command line of this program as data, for manuals and completions: the init container's with all commands below it.
+pub fn command() -> clap::Command {
+    let command =
+        Cli::command().after_help(Resettable::Reset).subcommand_negates_reqs(true).disable_help_subcommand(true);
+    let command = command.subcommand(crate::inspect::command());
+    #[cfg(feature = "verify")]
+    let command = command.subcommand(crate::verify::command());
+    command.subcommand(crate::ca::command()).subcommands(crate::gencert::command_lines())
 }
 
 /// Whether a long option of this name exists, for telling our command lines from those of es-gencert-cli.

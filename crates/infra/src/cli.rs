@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 use crate::compose::compose;
@@ -222,6 +222,11 @@ impl Error {
             | Self::Snapshot { .. } => 74,
         }
     }
+}
+
+/// The command line as data, for manuals and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program and gives its exit code.

@@ -1,5 +1,7 @@
 //! What is printed for people who ask, and for those who typed nothing that can be done.
 
+use clap::{Arg, ArgAction};
+
 use super::flags::{Command, Takes};
 
 /// For a command line without command, or with an unknown one.
@@ -32,4 +34,20 @@ pub(crate) fn of(command: Command) -> String {
         command.name(),
         flags.collect::<String>()
     )
+}
+
+/// The same as clap would know it.
+pub(super) fn command_line(command: Command) -> clap::Command {
+    let flags = command.flags().iter().map(|flag| {
+        let arg = Arg::new(flag.name).long(flag.name).help(format!("{} [default: {}]", flag.help, flag.default));
+        match flag.takes {
+            Takes::Text => arg.value_name("VALUE"),
+            Takes::Days => arg.value_name("DAYS"),
+            Takes::Nothing => arg.action(ArgAction::SetTrue),
+        }
+    });
+    let synopsis = command.synopsis();
+    let more = "Flags and files are those of es-gencert-cli; a flag may have one hyphen or two.\n\nExit codes: 0 made, or \
+                told what would be made, 1 for everything that goes wrong.";
+    clap::Command::new(command.name()).about(synopsis).long_about(format!("{synopsis}.\n\n{more}")).args(flags)
 }

@@ -69,6 +69,11 @@ pub(crate) fn commands() -> String {
     help::commands()
 }
 
+/// The same with their flags as data, for manuals and completions. [`flags`] alone reads them: Go's way is not clap's.
+pub(crate) fn command_lines() -> impl Iterator<Item = clap::Command> {
+    Command::ALL.into_iter().map(help::command_line)
+}
+
 /// See [`crate::fuzz::flags`].
 pub(crate) fn check_flags(arguments: &[OsString]) {
     for command in Command::ALL {
