@@ -17,7 +17,7 @@ use crate::model::Deployment;
 use crate::quantities::{self, Quantities};
 use crate::restore_plan::restore_plan;
 use crate::validate::{self, Verdict};
-use crate::values::{RecoveryPointArn, ValueError};
+use crate::values::{ClusterSize, RecoveryPointArn, ValueError};
 
 /// EventStoreDB on ECS Fargate from one config file.
 ///
@@ -83,6 +83,9 @@ enum Command {
         /// The recovery point, for example from `aws backup list-recovery-points-by-resource`.
         #[arg(long, env = "INFRA_RECOVERY_POINT", value_name = "ARN", value_parser = RecoveryPointArn::parse)]
         recovery_point: RecoveryPointArn,
+        /// How many nodes the restored deployment is to have; not given, as many.
+        #[arg(long, env = "INFRA_RESTORED_NODES", value_name = "COUNT", value_parser = cluster_size)]
+        nodes: Option<ClusterSize>,
     },
     /// Print what a deployment consumes in a month, from its templates and from what is assumed; with prices of yours, what it costs.
     Quantities(quantities::Flags),
@@ -207,8 +210,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print(&compose(&deployment));
             format!("the tasks of {} for docker compose", deployment.name())
         }),
-        Command::RestorePlan { config, recovery_point } => read(config).map(|deployment| {
-            print(&restore_plan(&deployment, recovery_point));
+        Command::RestorePlan { config, recovery_point, nodes } => read(config).map(|deployment| {
+            print(&restore_plan(&deployment, recovery_point, *nodes));
             format!("how to restore {}; nothing was done", deployment.name())
         }),
         Command::Quantities(flags) => quantities(flags),
@@ -263,6 +266,10 @@ fn init(flags: &init::Flags) -> Result<String, Error> {
         })?;
     file.write_all(text.as_bytes()).map_err(|source| Error::Write { path: path.clone(), source })?;
     Ok(format!("wrote {}; next: infra synth", path.display()))
+}
+
+fn cluster_size(text: &str) -> Result<ClusterSize, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number")).and_then(ClusterSize::new)
 }
 
 /// The deployment that a file describes, and its text.

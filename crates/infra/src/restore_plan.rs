@@ -8,18 +8,26 @@ use std::fmt::Write as _;
 
 use crate::exports::Export;
 use crate::model::{DATA_UID, Data, Deployment, Discovery, Encryption, FileSystem, Vpc};
-use crate::values::{DeploymentName, RecoveryPointArn};
+use crate::values::{ClusterSize, DeploymentName, RecoveryPointArn};
 
 /// The commands that restore a recovery point, as the text of a shell script that is meant to be read.
 ///
-/// The same deployment and recovery point give the same text; there is no secret in it.
-pub(crate) fn restore_plan(deployment: &Deployment, recovery_point: &RecoveryPointArn) -> String {
-    Plan { deployment, recovery_point, text: String::new(), steps: 0 }.write()
+/// `nodes` is how many the restored deployment has; not given, as many as this one. The same arguments give the same text;
+/// there is no secret in it.
+pub(crate) fn restore_plan(
+    deployment: &Deployment,
+    recovery_point: &RecoveryPointArn,
+    nodes: Option<ClusterSize>,
+) -> String {
+    let nodes = nodes.map_or(deployment.nodes().len(), ClusterSize::count);
+    Plan { deployment, recovery_point, nodes, text: String::new(), steps: 0 }.write()
 }
 
 struct Plan<'a> {
     deployment: &'a Deployment,
     recovery_point: &'a RecoveryPointArn,
+    /// How many the restored deployment has.
+    nodes: usize,
     text: String,
     steps: usize,
 }
@@ -72,13 +80,23 @@ impl Plan<'_> {
         DeploymentName::parse(&name).map_or_else(|_| "restored".to_owned(), |name| name.to_string())
     }
 
-    fn nodes(&self) -> usize {
+    /// How many the deployment has that was backed up.
+    fn old_nodes(&self) -> usize {
         self.deployment.nodes().len()
     }
 
     /// The directory that is restored, from the root of the file system: the one of the node that was stopped.
     fn directory(&self) -> String {
-        self.data().root.join(&format!("node-{}/data", self.nodes()))
+        self.directory_of(self.old_nodes())
+    }
+
+    /// Where it is put: the last of the nodes begins with it.
+    fn place(&self) -> String {
+        self.directory_of(self.nodes)
+    }
+
+    fn directory_of(&self, node: usize) -> String {
+        self.data().root.join(&format!("node-{node}/data"))
     }
 
     fn data(&self) -> &Data {
@@ -90,7 +108,7 @@ impl Plan<'_> {
     }
 
     fn introduction(&mut self) {
-        let (name, nodes, point) = (self.name(), self.nodes(), self.recovery_point);
+        let (name, nodes, point) = (self.name(), self.old_nodes(), self.recovery_point);
         let title = format!("# Restores {point}\n# of {name} ({nodes} node{})", if nodes == 1 { "" } else { "s" });
         let directory = self.directory();
         self.line(title + " on a file system of its own.");
@@ -103,7 +121,7 @@ impl Plan<'_> {
         ]);
         self.line(format!("# Of all directories {directory} is restored: its node was stopped while it was copied"));
         self.line("# (backup.mode = \"stop\"). Of a recovery point that was made online it may not open; then take another one.");
-        if nodes > 1 {
+        if self.nodes > 1 {
             self.lines(&[
                 "# The other nodes begin with empty directories and copy from it. Until they have, no more nodes run than a majority, so",
                 "# that none of the empty ones can be elected without it.",
@@ -246,8 +264,8 @@ impl Plan<'_> {
     }
 
     fn put_in_place(&mut self) {
-        let (name, directory) = (self.new_name(), self.directory());
-        let parent = directory.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+        let (name, directory, place) = (self.new_name(), self.directory(), self.place());
+        let parent = place.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
         let public = if self.deployment.config().network.public_ip() { "ENABLED" } else { "DISABLED" };
         self.step("Put the directory in its place. AWS Backup restores to /aws-backup-restore_<time>/, which nobody knows before.");
         self.lines(&[
@@ -255,8 +273,8 @@ impl Plan<'_> {
             "cat > move.json <<END",
         ]);
         let command = format!(
-            "set -e; mkdir -p /efs{parent}; [ -d /efs{directory} ] || mv /efs/aws-backup-restore_*{directory} /efs{parent}/; \
-             chown -R {DATA_UID}:{DATA_UID} /efs{directory}; ls /efs{directory}/chaser.chk"
+            "set -e; mkdir -p /efs{parent}; [ -d /efs{place} ] || mv /efs/aws-backup-restore_*{directory} /efs{place}; \
+             chown -R {DATA_UID}:{DATA_UID} /efs{place}; ls /efs{place}/chaser.chk"
         );
         self.line(format!(
             "{{\"family\": \"{name}-move\", \"networkMode\": \"awsvpc\", \"requiresCompatibilities\": [\"FARGATE\"],\n \
@@ -318,11 +336,15 @@ impl Plan<'_> {
         }
         self.line("\n[discovery]\nnamespace_id = \"$namespace\"\nhosted_zone_id = \"$hosted_zone\"");
         self.line("\n[data]\nfile_system = \"$restored\"\nsecurity_group = \"$group\"");
-        self.line(format!("root = \"{root}\"\nrestored = \"{point}\"\nEND"));
+        self.line(format!("root = \"{root}\"\nrestored = \"{point}\""));
+        if self.nodes != self.old_nodes() {
+            self.line(format!("\n[cluster]\nnodes = {}", self.nodes));
+        }
+        self.line("END");
     }
 
     fn deploy(&mut self) {
-        let (name, nodes) = (self.new_name(), self.nodes());
+        let (name, nodes) = (self.new_name(), self.nodes);
         self.step("Deploy it.");
         self.lines(&["infra synth --config restored.toml --out restored.out", "cdk deploy --app restored.out --all"]);
         let majority = nodes / 2 + 1;

@@ -292,6 +292,31 @@ fn a_restored_cluster_begins_with_no_more_nodes_than_its_majority() {
     assert!(warns(&text, "data.restored"));
 }
 
+/// For the same reason. Nothing is stopped for a backup meanwhile: to end it a node is started that does not run yet.
+#[test]
+fn a_single_node_that_becomes_a_cluster_is_in_every_majority_of_what_runs() {
+    for (nodes, expected) in [(3, vec![1, 1, 0]), (5, vec![1, 1, 1, 0, 0]), (7, vec![1, 1, 1, 1, 0, 0, 0])] {
+        let text = format!("name = \"orders\"\n[cluster]\nnodes = {nodes}\n");
+        let (grows, after) = (template(&format!("{text}grow_from = 1\n"), "EventStore"), template(&text, "EventStore"));
+        let count = |template: &Value, number: usize| {
+            template["Resources"][format!("Node{number}Service")]["Properties"]["DesiredCount"].clone()
+        };
+        assert_eq!((1..=nodes).map(|number| count(&grows, number)).collect::<Vec<_>>(), expected, "{nodes} nodes");
+        assert!((1..=nodes).all(|number| count(&after, number) == 1));
+        for schedule in ["BackupSchedule", "BackupFallback"] {
+            let state = |template: &Value| template["Resources"][schedule]["Properties"]["State"].clone();
+            assert_eq!((state(&grows), state(&after)), (json!("DISABLED"), Value::Null), "{schedule}");
+        }
+    }
+    let said = |text: &str| mistakes(&format!("name = \"orders\"\n{text}"));
+    let [(key, message)] = said("cluster.grow_from = 1").try_into().unwrap();
+    assert!(key == "cluster.grow_from" && message.contains("raise `nodes`"), "{message}");
+    let restored = text_of("restore").replace("nodes = 3", "nodes = 3\ngrow_from = 1");
+    assert_eq!(keys(&restored), ["cluster.grow_from"]);
+    assert_eq!(keys("name = \"orders\"\n[cluster]\nnodes = 3\ngrow_from = 3"), ["cluster.grow_from"]);
+    assert!(warns("name = \"orders\"\n[cluster]\nnodes = 3\ngrow_from = 1", "cluster.grow_from"));
+}
+
 #[test]
 fn a_new_file_system_was_not_restored_from_anything() {
     let restored = "restored = \"arn:aws:backup:eu-west-1:123456789012:recovery-point:0A\"";

@@ -187,13 +187,14 @@ fn every_node_stays_in_its_zone_and_no_zone_has_the_majority() {
 
 #[test]
 fn subnets_lie_beside_each_other_in_the_range() {
-    let blocks = |nodes: u8| -> Vec<_> {
-        let template = template(&deployment(nodes, "24.10"), "StatefulResources");
+    let blocks = |deployment: &Deployment| -> Vec<_> {
+        let template = template(deployment, "StatefulResources");
         let subnets = of_type(&template, "AWS::EC2::Subnet").into_iter();
         subnets.map(|(id, subnet)| format!("{id} {}", subnet["CidrBlock"].as_str().unwrap())).collect()
     };
+    let two_zones = Deployment::new(Config::parse("name = \"es\"\n[network]\nzones = 2").unwrap());
     assert_eq!(
-        blocks(1),
+        blocks(&two_zones),
         [
             "PrivateSubnet1 10.20.128.0/18",
             "PrivateSubnet2 10.20.192.0/18",
@@ -201,8 +202,9 @@ fn subnets_lie_beside_each_other_in_the_range() {
             "PublicSubnet2 10.20.64.0/18",
         ]
     );
+    let three_nodes = deployment(3, "24.10");
     assert_eq!(
-        blocks(3),
+        blocks(&three_nodes),
         [
             "PrivateSubnet1 10.20.128.0/19",
             "PrivateSubnet2 10.20.160.0/19",
@@ -212,6 +214,7 @@ fn subnets_lie_beside_each_other_in_the_range() {
             "PublicSubnet3 10.20.64.0/19",
         ]
     );
+    assert_eq!(blocks(&deployment(1, "24.10")), blocks(&three_nodes), "one node can become three");
 }
 
 /// The port of clients for gossip, elections and forwarded requests, and the replication port; both ways, from node to node.

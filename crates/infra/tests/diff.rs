@@ -317,7 +317,7 @@ fn every_key_that_replaces_state_is_refused_and_named() {
             &["Vpc", "PrivateSubnet1", "MountTarget1", "Namespace"],
             "network.cidr",
         ),
-        (String::new(), "[network]\nzones = 3".into(), &["PrivateSubnet1", "MountTarget2"], "network.zones"),
+        ("[network]\nzones = 2".into(), String::new(), &["PrivateSubnet1", "MountTarget2"], "network.zones"),
         (
             String::new(),
             "[network]\nzones = 1".into(),
@@ -343,12 +343,7 @@ fn every_key_that_replaces_state_is_refused_and_named() {
             &["MountTarget3", "Node1Service"],
             "network.subnets",
         ),
-        (
-            "cluster.nodes = 3".into(),
-            String::new(),
-            &["Node2DataAccessPoint", "Node3EventStoreLogs", "PrivateSubnet3"],
-            "cluster.nodes",
-        ),
+        ("cluster.nodes = 3".into(), String::new(), &["Node2DataAccessPoint", "Node3EventStoreLogs"], "cluster.nodes"),
         ("server.log_volume = true".into(), String::new(), &["Node1LogsAccessPoint"], "server.log_volume"),
         (String::new(), "server.insecure = true".into(), &["AdminSecret", "OpsSecret", "CaSecret"], "server.insecure"),
         (
@@ -394,7 +389,7 @@ fn every_key_that_replaces_state_is_refused_and_named() {
 /// Of many keys those are named that have to be set back, and no others.
 #[test]
 fn only_what_causes_a_refusal_is_named() {
-    let new = "name = \"orders\"\nserver.port = 2114\n[network]\nzones = 3\n[data]\nkms_key = \"own\"\nthroughput = \"bursting\"\n";
+    let new = "name = \"orders\"\nserver.port = 2114\n[network]\nzones = 2\n[data]\nkms_key = \"own\"\nthroughput = \"bursting\"\n";
     let (_, _, errors) = compared("name = \"orders\"", new, &[]);
     for (id, keys) in [
         ("FileSystem", "data.kms_key"),
@@ -473,6 +468,38 @@ fn another_server_line_is_a_decision() {
     assert!(errors.contains("error: the server line would change, 23.10 → 24.10"), "{errors}");
 }
 
+/// A majority of nodes that lack what was written would be one too.
+#[test]
+fn another_number_of_nodes_is_a_decision() {
+    let config = |cluster: &str| format!("name = \"orders\"\n[cluster]\n{cluster}\n");
+    for (from, to, instead) in [
+        (1, "nodes = 3", "say `cluster.grow_from = 1`"),
+        (3, "nodes = 5", "`infra restore-plan --nodes`"),
+        (3, "nodes = 5\ngrow_from = 1", "`infra restore-plan --nodes`"),
+        (5, "nodes = 3", "`infra restore-plan --nodes`"),
+        (3, "nodes = 1", "`infra restore-plan --nodes`"),
+    ] {
+        let (code, _, errors) = compared(&config(&format!("nodes = {from}")), &config(to), &[]);
+        assert_eq!(code, Some(1), "{errors}");
+        let refused =
+            errors.lines().find(|line| line.starts_with("error: the number of nodes would change, ")).unwrap();
+        assert!(refused.contains(&format!(", {from} → ")) && refused.contains(instead), "{refused}");
+    }
+    let (_, _, errors) = compared(&config("nodes = 3"), &config("nodes = 5"), &["--allow", "cluster.nodes"]);
+    assert!(!errors.contains("the number of nodes"), "{errors}");
+    // In fewer zones the single node has fewer subnets than a cluster.
+    let two = "name = \"orders\"\nnetwork.zones = 2\n";
+    let grown = format!("{two}network.allow_fewer_zones = true\n[cluster]\nnodes = 3\ngrow_from = 1\n");
+    assert_eq!(compared(two, &grown, &[]).0, Some(0));
+    // Only in the subnets that it had.
+    let subnets = |list: &str, cluster: &str| {
+        format!("name = \"orders\"\n[network]\nvpc = \"vpc-01234567\"\nsubnets = [{list}]\n[cluster]\n{cluster}\n")
+    };
+    let (old, new) = ("\"subnet-00000001\"", "\"subnet-00000002\", \"subnet-00000001\", \"subnet-00000003\"");
+    let (_, _, errors) = compared(&subnets(old, ""), &subnets(new, "nodes = 3\ngrow_from = 1"), &[]);
+    assert!(errors.contains("Node1Service (AWS::ECS::Service) would run elsewhere"), "{errors}");
+}
+
 /// What is changed in place passes, and what is added.
 #[test]
 fn what_loses_nothing_passes() {
@@ -485,7 +512,8 @@ fn what_loses_nothing_passes() {
         ("", "[backup]\nenabled = true\nmode = \"online\"", "added BackupVault"),
         ("", "server.port = 2114", "replaced Node1Task"),
         ("", "server.log_volume = true", "added Node1LogsAccessPoint"),
-        ("cluster.nodes = 3", "cluster.nodes = 5", "added Node5Service"),
+        ("", "[cluster]\nnodes = 3\ngrow_from = 1", "added Node3Service"),
+        ("[cluster]\nnodes = 3\ngrow_from = 1", "cluster.nodes = 3", "    DesiredCount 0 → 1\n"),
         ("", "data.retain = false", "    DeletionPolicy \"RetainExceptOnCreate\" → nothing\n"),
     ] {
         let (old, new) = (format!("name = \"orders\"\n{old}\n"), format!("name = \"orders\"\n{new}\n"));

@@ -54,7 +54,7 @@ fn with_endpoints_alone_there_is_no_way_to_the_internet() {
         assert!(of_type(&template, &format!("AWS::EC2::{kind}")).is_empty(), "{kind}");
     }
     let subnets: Vec<_> = of_type(&template, "AWS::EC2::Subnet").into_iter().map(|(id, _)| id).collect();
-    assert_eq!(subnets, ["PrivateSubnet1", "PrivateSubnet2"]);
+    assert_eq!(subnets, ["PrivateSubnet1", "PrivateSubnet2", "PrivateSubnet3"]);
     assert!(!template.to_string().contains("0.0.0.0/0"));
     let node = group("Node");
     let out = [
@@ -84,7 +84,8 @@ fn the_endpoints_are_those_that_tasks_need() {
                 continue;
             }
             assert_eq!(endpoint["PrivateDnsEnabled"], true, "{id}: the programs know the usual names only");
-            assert_eq!(endpoint["SubnetIds"], json!([{"Ref": "PrivateSubnet1"}, {"Ref": "PrivateSubnet2"}]), "{id}");
+            let subnets = ["PrivateSubnet1", "PrivateSubnet2", "PrivateSubnet3"].map(|subnet| json!({"Ref": subnet}));
+            assert_eq!(endpoint["SubnetIds"], json!(subnets), "{id}");
             assert_eq!(endpoint["SecurityGroupIds"], json!([group("Endpoint")]), "{id}");
         }
     }

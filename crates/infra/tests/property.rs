@@ -58,6 +58,10 @@ fn configuration(bytes: &[u8]) -> String {
     choices.maybe(&mut text, "namespace", &["\"db.internal\"", "\"prod.db.internal\""]);
     let nodes = choices.of(&[1, 1, 3, 5, 7]);
     let _ = writeln!(text, "[cluster]\nnodes = {nodes}");
+    let grows = nodes > 1 && choices.of(&[false, false, true]);
+    if grows {
+        text.push_str("grow_from = 1\n");
+    }
     if nodes > 1 {
         choices.maybe(&mut text, "read_only_replicas", &["0", "1", "8"]);
     }
@@ -72,7 +76,7 @@ fn configuration(bytes: &[u8]) -> String {
             "[discovery]\nnamespace_id = \"ns-0123456789abcdef\"\nhosted_zone_id = \"Z0123456789ABCDEFGHIJ\"\n",
         );
     }
-    storage(&mut choices, &mut text, nodes > 1);
+    storage(&mut choices, &mut text, nodes > 1, grows);
     if !insecure && choices.flag() {
         // Away from the hours of every backup below.
         let at = choices.of(&["12:00", "Sun 12:00", "mon 12:00:30"]);
@@ -207,13 +211,15 @@ fn access(choices: &mut Choices<'_>, text: &mut String, cluster: bool) {
     }
 }
 
-fn storage(choices: &mut Choices<'_>, text: &mut String, cluster: bool) {
+fn storage(choices: &mut Choices<'_>, text: &mut String, cluster: bool, grows: bool) {
     text.push_str("[data]\n");
     let mut automatic = false;
     if choices.flag() {
         text.push_str("file_system = \"fs-01234567\"\nsecurity_group = \"sg-01234567\"\n");
         let point = "\"arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45\"";
-        choices.maybe(text, "restored", &[point]);
+        if !grows {
+            choices.maybe(text, "restored", &[point]);
+        }
     } else {
         match choices.of(&["elastic", "bursting", "provisioned"]) {
             "provisioned" => text.push_str("throughput = \"provisioned\"\nprovisioned_mibps = 64\n"),

@@ -16,29 +16,34 @@ use testkit::tool::{self, Tool};
 use support::{golden, is_update};
 
 const POINT: &str = "arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A-A80B-108B488B0D45";
-const SCENARIOS: [&str; 2] = ["single", "cluster"];
+
+/// The plan, the configuration that it is for, and how many nodes are asked for.
+const SCENARIOS: [(&str, &str, Option<&str>); 3] =
+    [("single", "single", None), ("cluster", "cluster", None), ("grown", "single", Some("3"))];
 
 fn infra(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_infra")).env_clear().args(arguments).output().unwrap()
 }
 
-fn plan(scenario: &str) -> String {
-    let config = golden(&format!("restore-plan/{scenario}.toml"));
-    let output = infra(&["restore-plan", "--config", config.to_str().unwrap(), "--recovery-point", POINT]);
+fn plan(config: &str, nodes: Option<&str>) -> String {
+    let config = golden(&format!("restore-plan/{config}.toml"));
+    let mut arguments = vec!["restore-plan", "--config", config.to_str().unwrap(), "--recovery-point", POINT];
+    arguments.extend(nodes.into_iter().flat_map(|nodes| ["--nodes", nodes]));
+    let output = infra(&arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn the_plan_is_the_checked_in_one_every_time() {
-    for scenario in SCENARIOS {
-        let text = plan(scenario);
+    for (scenario, config, nodes) in SCENARIOS {
+        let text = plan(config, nodes);
         let path = golden(&format!("restore-plan/{scenario}.sh"));
         if is_update() {
             fs::write(&path, &text).unwrap();
         }
         assert!(fs::read_to_string(path).unwrap() == text, "{scenario}: UPDATE_GOLDEN=1 rewrites it");
-        assert_eq!(plan(scenario), text);
+        assert_eq!(plan(config, nodes), text);
         assert!(!text.to_lowercase().contains("password=") && !text.contains("secretsmanager"), "{scenario}");
     }
 }
@@ -46,7 +51,8 @@ fn the_plan_is_the_checked_in_one_every_time() {
 #[test]
 fn what_is_no_recovery_point_of_a_file_system_is_a_usage_error() {
     let snapshot = "arn:aws:ec2:eu-west-1::snapshot/snap-0123456789abcdef0";
-    for arguments in [&["restore-plan"][..], &["restore-plan", "--recovery-point", snapshot]] {
+    let even = ["restore-plan", "--recovery-point", POINT, "--nodes", "2"];
+    for arguments in [&["restore-plan"][..], &["restore-plan", "--recovery-point", snapshot], &even] {
         let output = infra(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty());
@@ -66,6 +72,7 @@ case "$*" in
   *:VpcId*) echo vpc-0123456789abcdef0 ;;
   *Subnet1Id*) echo subnet-0123456789abcdef0 ;;
   *Subnet2Id*) echo subnet-0123456789abcdef1 ;;
+  *Subnet3Id*) echo subnet-0123456789abcdef2 ;;
   *:NamespaceId*) echo ns-0123456789abcdef ;;
   *get-namespace*) echo Z0123456789ABCDEFGHIJ ;;
   *:FileSystemId*) echo fs-0123456789abcdef0 ;;
@@ -122,32 +129,37 @@ print(len(calls))
 #[test]
 fn a_plan_runs_and_its_configuration_is_valid() {
     let python = tool::find(Tool::MotoPython, "a_plan_runs_and_its_configuration_is_valid");
-    for scenario in SCENARIOS {
+    for (scenario, config, nodes) in SCENARIOS {
         let directory = tempfile::tempdir().unwrap();
-        let printed = run(&plan(scenario), directory.path());
+        let printed = run(&plan(config, nodes), directory.path());
         let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
         let json =
             |name: &str| serde_json::from_str::<Value>(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let (node, data) =
-            if scenario == "cluster" { (3, "/node-3/data") } else { (1, "/eventstore/orders/node-1/data") };
+        let (nodes, data, place) = match scenario {
+            "cluster" => (3, "/node-3/data", "/node-3/data"),
+            "grown" => (3, "/eventstore/orders/node-1/data", "/eventstore/orders/node-3/data"),
+            _ => (1, "/eventstore/orders/node-1/data", "/eventstore/orders/node-1/data"),
+        };
 
         let restore = json("restore.json");
         assert_eq!(restore["file-system-id"], "fs-0123456789abcdef0");
         assert_eq!(restore["newFileSystem"], "true", "the old one is not written to");
         let items: Vec<String> = serde_json::from_str(restore["itemsToRestore"].as_str().unwrap()).unwrap();
         assert_eq!(items, [data], "only what a backup promises to open");
-        assert_eq!(restore["KmsKeyId"].is_string(), scenario == "single");
+        assert_eq!(restore["KmsKeyId"].is_string(), config == "single");
         let command = json("move.json")["containerDefinitions"][0]["command"][2].as_str().unwrap().to_owned();
-        moves(&command, data);
+        moves(&command, data, place);
         assert_eq!(json("policy.json")["Statement"].as_array().unwrap().len(), 2);
         assert_eq!(json("trust.json")["Statement"][0]["Principal"]["Service"], "backup.amazonaws.com");
 
         let start = printed.find("name = ").unwrap();
         let lines = printed[start..].lines().take_while(|line| *line != "answer").collect::<Vec<_>>().join("\n");
-        let text = format!("{lines}\n[cluster]\nnodes = {node}\n");
+        // A cluster's own file says so already; another number of nodes is among what is printed.
+        let own = if scenario == "cluster" { "\n[cluster]\nnodes = 3\n" } else { "" };
+        let text = format!("{lines}{own}");
         let config = Config::parse(&text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         let restored = Deployment::new(config);
-        assert_eq!(restored.nodes().len(), node);
+        assert_eq!(restored.nodes().len(), nodes);
         let value = text.parse::<toml::Table>().unwrap();
         assert_eq!(value["data"]["restored"].as_str(), Some(POINT));
         assert_eq!(value["data"]["file_system"].as_str(), Some("fs-0fedcba9876543210"));
@@ -166,7 +178,7 @@ fn a_plan_runs_and_its_configuration_is_valid() {
 }
 
 /// What the task does is done here, twice, below another directory: it finds what nobody knew the name of, and its own work.
-fn moves(command: &str, data: &str) {
+fn moves(command: &str, data: &str, place: &str) {
     let root = tempfile::tempdir().unwrap();
     let restored = root.path().join(format!("aws-backup-restore_2026-11-26T02-31-07-123Z{data}"));
     fs::create_dir_all(&restored).unwrap();
@@ -177,9 +189,9 @@ fn moves(command: &str, data: &str) {
     for attempt in 1..=2 {
         let output = Command::new("/bin/sh").args(["-c", &command]).output().unwrap();
         assert!(output.status.success(), "{attempt}: {}\n{command}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(fs::read_to_string(root.path().join(format!(".{data}/chaser.chk"))).unwrap(), "checkpoint");
+        assert_eq!(fs::read_to_string(root.path().join(format!(".{place}/chaser.chk"))).unwrap(), "checkpoint");
     }
-    fs::remove_dir_all(root.path().join(format!(".{data}"))).unwrap();
+    fs::remove_dir_all(root.path().join(format!(".{place}"))).unwrap();
     let nothing = Command::new("/bin/sh").args(["-c", &command]).output().unwrap();
     assert!(!nothing.status.success(), "what is not there cannot be moved");
 }

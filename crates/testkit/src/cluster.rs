@@ -69,7 +69,8 @@ impl<'a> Cluster<'a> {
         let deployed = Deployed::create(ground.deployment, ground.aws);
         let dns = DnsServer::start(ground.aws).await?;
         let slot = |node| Slot { node, environment: Vec::new(), tasks_so_far: 0, running: None };
-        let nodes: Vec<_> = ground.deployment.members().map(slot).collect();
+        let wanted = ground.deployment.members().filter(|node| ground.deployment.desired_count(node) > 0);
+        let nodes: Vec<_> = wanted.map(slot).collect();
         let image_files = authority_files(&nodes[0], ground.root)?;
         Ok(Self { ground, deployed, dns, image_files, nodes })
     }
@@ -84,7 +85,7 @@ impl<'a> Cluster<'a> {
         &self.dns
     }
 
-    /// The names of the nodes, in their order.
+    /// The names of the nodes that are to have a task, in their order.
     pub fn names(&self) -> Vec<&'a str> {
         self.nodes.iter().map(|slot| slot.node.name()).collect()
     }

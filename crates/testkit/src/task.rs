@@ -40,12 +40,17 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// Creates in the double what the deployment's stacks declare and its tasks refer to.
+    /// Creates in the double what the deployment's stacks declare and its tasks refer to, unless it is there.
     pub fn create(deployment: &Deployment, aws: &Aws) -> Self {
         let secret = |login: &str| {
             let (template, key) = Deployment::secret_template(login);
             let name = deployment.secret_name(login);
-            let arn = aws.secrets(|secrets| secrets.generate(&name, &template, key, infra::PASSWORD_LENGTH));
+            let arn = aws.secrets(|secrets| {
+                if secrets.has(&name) {
+                    return secrets.arn(&name);
+                }
+                secrets.generate(&name, &template, key, infra::PASSWORD_LENGTH)
+            });
             (login.to_owned(), (name, arn))
         };
         let namespace = deployment.namespace().as_str();
@@ -54,7 +59,9 @@ impl Deployed {
             |node: &Node| (node.name().to_owned(), service(&format!("{}-{}", deployment.name(), node.name())));
         Self {
             secrets: deployment.logins().map(secret).collect(),
-            ca_secret: deployment.ca_secret_name().map(|name| aws.secrets(|secrets| secrets.create(&name, None))),
+            ca_secret: deployment.ca_secret_name().map(|name| {
+                aws.secrets(|secrets| if secrets.has(&name) { secrets.arn(&name) } else { secrets.create(&name, None) })
+            }),
             client_service: service(deployment.name().as_str()),
             node_services: deployment.members().map(node_service).collect(),
         }

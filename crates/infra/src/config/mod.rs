@@ -49,6 +49,8 @@ pub struct Config {
     pub(crate) server: Server,
     pub(crate) nodes: ClusterSize,
     pub(crate) read_only_replicas: u8,
+    /// Whether only the first of the nodes holds the data.
+    pub(crate) grows: bool,
     pub(crate) access: Access,
     pub(crate) network: Network,
     pub(crate) discovery: Discovery,
@@ -293,6 +295,13 @@ impl Config {
                  password with the node's certificate, and a cluster runs no more nodes than its majority",
             );
         }
+        if self.grows {
+            warn(
+                "cluster.grow_from",
+                "take it out once all nodes that run are registered, and deploy again: while it is there no more nodes run than \
+                 the majority, and the loss of one is an outage",
+            );
+        }
         if let Some(message) = self.network.unseen() {
             warn("network.vpc", message);
         }
@@ -321,7 +330,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let name = root.text("name", DeploymentName::parse);
     let namespace = root.text("namespace", Namespace::parse);
     let (server, insecure) = root.section("server", server::read);
-    let (nodes, read_only_replicas) = root.section("cluster", cluster);
+    let (nodes, read_only_replicas, grows) = root.section("cluster", cluster);
     upgrade::check(root, server.as_ref(), nodes);
     let access = access::read(root, insecure, nodes);
     let (network, closed) =
@@ -329,6 +338,12 @@ fn read(root: &Section<'_>) -> Option<Config> {
     network::exposed(root, insecure, network.as_ref());
     let discovery = root.section("discovery", network::discovery);
     let storage = storage::read(root, nodes);
+    if grows && storage.as_ref().is_some_and(|(data, _)| data.restored.is_some()) {
+        root.mistake(
+            "cluster.grow_from",
+            "`1` does not go with data.restored, which says that the last node holds the data; take out one of both",
+        );
+    }
     let scavenge = root.section("scavenge", |section| backup::scavenge(section, insecure));
     let planned = storage.as_ref().and_then(|(_, backup)| backup.as_ref());
     backup::overlap(root.mistakes(), planned, scavenge.as_ref());
@@ -376,6 +391,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         server: server?,
         nodes: nodes?,
         read_only_replicas: read_only_replicas?,
+        grows,
         access: access?,
         network: network?,
         discovery: discovery?,
@@ -391,7 +407,8 @@ fn read(root: &Section<'_>) -> Option<Config> {
     })
 }
 
-fn cluster(section: &Section<'_>) -> (Option<ClusterSize>, Option<u8>) {
+/// Nodes, read-only replicas, and whether one node becomes a cluster.
+fn cluster(section: &Section<'_>) -> (Option<ClusterSize>, Option<u8>, bool) {
     let nodes = section.integer("nodes", ClusterSize::new);
     let replicas = section.number("read_only_replicas");
     if let (Some(nodes), Some(replicas @ 1..)) = (nodes, replicas)
@@ -404,7 +421,11 @@ fn cluster(section: &Section<'_>) -> (Option<ClusterSize>, Option<u8>) {
             ),
         );
     }
-    (nodes, replicas)
+    let grows = section.number::<u8>("grow_from").is_some();
+    if grows && nodes.is_some_and(|nodes| !nodes.is_cluster()) {
+        section.mistake("grow_from", "`1` says nothing of a single node; raise `nodes`, or take it out");
+    }
+    (nodes, replicas, grows)
 }
 
 fn images(section: &Section<'_>, closed: bool) -> Images {

@@ -55,8 +55,7 @@ pub(super) fn read(section: &Section<'_>, nodes: Option<ClusterSize>) -> Option<
         }
         Vpc::Existing { id: id?, subnets, public_ip: public_ip? }
     } else {
-        let zones = if section.has("zones") { zones? } else { 2 + u8::from(cluster) };
-        Vpc::New { cidr: cidr?, zones, egress: egress?, flow_logs: flow_logs? }
+        Vpc::New { cidr: cidr?, zones: zones?, egress: egress?, flow_logs: flow_logs? }
     };
     let network = Network { vpc, way_out: way_out?, admin };
     if cluster && network.subnets() < ZONES_OF_A_CLUSTER && !fewer? {

@@ -277,9 +277,17 @@ static CLUSTER: Table = Table {
             Integer(Integers::OneOf(&[1, 3, 5, 7])),
             Or(Sample::Integer(1)),
             "Number of nodes: 1, 3, 5 or 7. A cluster stands in three availability zones, so the region must have three, and accepts\n\
-         writes while more than half of its nodes live. Decide before the first deployment: the subnets of one node and of a\n\
-         cluster lie differently. Services are made and updated one after the other (`deploy.update`).\n\
+         writes while more than half of its nodes live. A single node can become a cluster (`grow_from`); between clusters the\n\
+         number stays. Services are made and updated one after the other (`deploy.update`).\n\
          The template of a cluster is one that CloudFormation takes from a bucket only: run `cdk bootstrap` before.",
+        ),
+        key(
+            "grow_from",
+            Integer(Integers::OneOf(&[1])),
+            Maybe(Sample::Integer(1)),
+            "How many nodes held the data before `nodes` was raised: only 1. While the key is there, no more nodes run than their\n\
+             majority, node-1 among them, so that none can be elected without its data, and nothing is stopped for a backup. Take it\n\
+             out once all that run are registered, and deploy again: the others start.",
         ),
         key(
             "read_only_replicas",
@@ -406,8 +414,9 @@ static NETWORK: Table = Table {
         key(
             "zones",
             Integer(Integers::Between(1, 3)),
-            Maybe(Sample::Integer(3)),
-            "Availability zones of the new VPC, 1 to 3. Default: 2 for a single node, 3 for a cluster.",
+            Or(Sample::Integer(3)),
+            "Availability zones of the new VPC, 1 to 3, of which the region must have as many. Their number cannot be changed\n\
+             afterwards: a single node in fewer than three can only become a cluster with `allow_fewer_zones`.",
         ),
         text(
             "egress",

@@ -83,8 +83,48 @@ pub(super) fn refusals(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> Ve
         });
     }
     refusals.extend(line(old, new));
-    refusals.extend(changes.iter().filter_map(refusal));
+    refusals.extend(voters(old, new));
+    refusals.extend(changes.iter().filter(|change| !narrows(old, new, change)).filter_map(refusal));
     refusals
+}
+
+/// Another number of nodes that vote. A single node may become a cluster, if the configuration says that it is to begin with
+/// the majority that has its data.
+fn voters(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
+    let (from, to) = (old.voters(), new.voters());
+    let (loss, instead) = match (from, to) {
+        (from, to) if from == to || from == 0 || to == 0 => return None,
+        (1, _) if new.grows => return None,
+        (1, _) => (
+            "new nodes with empty directories that find each other first are a majority, and node-1 throws away what they do not \
+             have",
+            "say `cluster.grow_from = 1`, which is read from a configuration only",
+        ),
+        (from, to) if from < to => (
+            "new nodes with empty directories and one that lags can be a majority, without what was acknowledged last",
+            "set it back; another number of nodes is another deployment (`infra restore-plan --nodes`)",
+        ),
+        _ => (
+            "the nodes that stay may lack what was acknowledged last",
+            "set it back; another number of nodes is another deployment (`infra restore-plan --nodes`)",
+        ),
+    };
+    Some(Refusal {
+        name: "cluster.nodes".to_owned(),
+        stack: String::new(),
+        what: format!("the number of nodes would change, {from} → {to}"),
+        loss: loss.to_owned(),
+        instead: instead.to_owned(),
+        keys: vec!["cluster.nodes".to_owned()],
+    })
+}
+
+/// Whether a service of a single node that becomes a cluster keeps one of its subnets: all of them have a mount target, and no
+/// other node is in it.
+fn narrows(old: &Snapshot, new: &Snapshot, change: &Change) -> bool {
+    let grows = old.voters() == 1 && new.grows;
+    let property = change.properties.iter().find(|property| is_subnets(property));
+    grows && property.is_some_and(|property| subnets(property.new.as_ref()).is_subset(&subnets(property.old.as_ref())))
 }
 
 /// The server lines, if they differ.
@@ -171,11 +211,12 @@ fn is_subnets(property: &Property) -> bool {
 /// Whether a service loses a subnet in which its task may be.
 fn moved(change: &Change) -> Option<Guarded> {
     let property = change.properties.iter().find(|property| is_subnets(property))?;
-    let set = |value: &Option<Value>| -> BTreeSet<String> {
-        value.iter().flat_map(|value| value.as_array().into_iter().flatten()).map(ToString::to_string).collect()
-    };
     let is_service = change.kind == "AWS::ECS::Service";
-    (is_service && !set(&property.old).is_subset(&set(&property.new))).then_some(MOVED)
+    (is_service && !subnets(property.old.as_ref()).is_subset(&subnets(property.new.as_ref()))).then_some(MOVED)
+}
+
+fn subnets(value: Option<&Value>) -> BTreeSet<String> {
+    value.into_iter().flat_map(|value| value.as_array().into_iter().flatten()).map(ToString::to_string).collect()
 }
 
 /// What is allowed and yet should be known.

@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub(super) line: Option<String>,
     /// The line that a configuration says to have opened the data last; no template says it.
     pub(super) upgrade_from: Option<String>,
+    /// Whether a configuration says that a single node becomes this cluster; no template says it.
+    pub(super) grows: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +71,7 @@ impl Snapshot {
         Self {
             line: Some(deployment.line().as_str().to_owned()),
             upgrade_from: upgrade.map(|upgrade| upgrade.from.as_str().to_owned()),
+            grows: deployment.config().grows,
             ..Self::of(assembly)
         }
     }
@@ -115,7 +118,7 @@ impl Snapshot {
             stacks.push(Stack { name: properties["stackName"].as_str().unwrap_or(id).to_owned(), template });
         }
         let deployment = deployment.ok_or_else(|| foreign(MANIFEST, "it has no stacks".to_owned()))?;
-        let mut snapshot = Self { deployment, stacks, line: None, upgrade_from: None };
+        let mut snapshot = Self { deployment, stacks, line: None, upgrade_from: None, grows: false };
         snapshot.line = snapshot.line_of_tasks();
         Ok(snapshot)
     }
@@ -142,6 +145,17 @@ impl Snapshot {
         self.tasks().count() > 1
     }
 
+    /// How many nodes vote, by the services' logical ids.
+    pub(super) fn voters(&self) -> usize {
+        let ids = self
+            .stacks
+            .iter()
+            .filter_map(|stack| stack.template["Resources"].as_object())
+            .flat_map(serde_json::Map::keys);
+        ids.filter(|id| id.strip_prefix("Node").and_then(|id| id.strip_suffix("Service")).is_some_and(is_number))
+            .count()
+    }
+
     pub(super) fn template(&self, stack: &str) -> Option<&Value> {
         self.stacks.iter().find(|found| found.name == stack).map(|found| &found.template)
     }
@@ -154,4 +168,8 @@ impl Snapshot {
             Some((stack.name.as_str(), &output["Value"]))
         })
     }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -109,7 +109,7 @@ impl<'a> Shared<'a> {
                 "TaskDefinition": task.reference(),
                 "LaunchType": "FARGATE",
                 "PlatformVersion": config.deploy.platform_version.as_str(),
-                "DesiredCount": self.deployment.desired_count(node.id()),
+                "DesiredCount": self.deployment.desired_count(node),
                 // One writer per data directory: the old task ends before the new one starts, and no task is
                 // started elsewhere only to balance zones.
                 "DeploymentConfiguration": {

@@ -1,7 +1,7 @@
 //! How the file system is backed up, when it is restored, and when nodes are scavenged.
 
 use super::encryption::Encryption;
-use super::{Deployment, NodeId};
+use super::{Deployment, Node, NodeId};
 use crate::values::{ScavengeTime, ScavengeWindow, TimeOfDay, VaultArn, VaultName};
 
 /// A daily backup of the file system.
@@ -81,13 +81,25 @@ impl Deployment {
         Some(BackupPause { node: self.nodes().len(), from: backup.daily_at, minutes })
     }
 
-    /// How many tasks the service of a node is to have. In a cluster that begins with one restored directory, the last
-    /// node's, as many as its majority: each majority then has that node in it. Two nodes with empty directories that
-    /// found each other first would elect one of them, and the restored one would throw away what they do not have.
-    pub(crate) fn desired_count(&self, node: NodeId) -> u8 {
-        let (nodes, number) = (self.nodes().len(), node.number());
-        let others = nodes / 2;
-        let has_no_vote = matches!(node, NodeId::Replica(_));
-        u8::from(self.config().data.restored.is_none() || has_no_vote || number == nodes || number <= others)
+    /// The node whose directory alone holds the data, while a cluster begins with it: the last one if it was restored, the
+    /// first one if a single node becomes a cluster.
+    fn holder(&self) -> Option<usize> {
+        let restored = self.config().data.restored.as_ref().map(|_| self.nodes().len());
+        restored.or(self.config().grows.then_some(1))
+    }
+
+    /// How many tasks the service of a node is to have. In a cluster that begins with one directory that holds the data, as
+    /// many as its majority: each majority then has that node in it. Two nodes with empty directories that found each other
+    /// first would elect one of them, and the one with the data would throw away what they do not have.
+    pub fn desired_count(&self, node: &Node) -> u8 {
+        let (Some(holder), NodeId::Voter(_)) = (self.holder(), node.id()) else { return 1 };
+        let (number, others) = (node.id().number(), self.nodes().len() / 2);
+        let place_among_others = number - usize::from(number > holder);
+        u8::from(number == holder || place_among_others <= others)
+    }
+
+    /// Whether nothing may stop and start a node for its backup now: one that does not run yet would be started too early.
+    pub(crate) fn backup_waits(&self) -> bool {
+        self.config().grows
     }
 }

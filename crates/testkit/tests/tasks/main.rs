@@ -10,6 +10,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 #![allow(clippy::print_stderr, reason = "the seed, and what happened, are printed for whoever plays it again")]
 
+mod account;
+mod growth;
 mod lines;
 mod orchestrator;
 mod proof;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use infra::{Deployment, Node};
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::aws::{Aws, REGION};
 use testkit::cluster::Cluster;
 use testkit::consumer;
@@ -17,6 +17,8 @@ use tokio::time::timeout;
 const COMMAND_WITHIN: Duration = Duration::from_mins(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const DEFAULT: &str = "changeit";
+/// The password of users that a test writes.
+const KEPT: &str = "kept";
 
 /// Somebody with access to AWS and to the nodes.
 pub(crate) struct Proof<'a> {
@@ -34,7 +36,7 @@ impl<'a> Proof<'a> {
 
     /// The first thing that is not in order.
     pub(crate) async fn finding(&self, cluster: &Cluster<'_>) -> Option<String> {
-        let nodes: Vec<_> = self.deployment.members().map(|node| (node, cluster.address(node.name()))).collect();
+        let nodes = self.nodes(cluster);
         if let Some(finding) = self.registry(&nodes) {
             return Some(finding);
         }
@@ -48,6 +50,12 @@ impl<'a> Proof<'a> {
             }
         }
         None
+    }
+
+    /// The nodes that are to have a task, and where their servers are.
+    fn nodes(&self, cluster: &Cluster<'_>) -> Vec<(&'a Node, SocketAddr)> {
+        let wanted = self.deployment.members().filter(|node| self.deployment.desired_count(node) > 0);
+        wanted.map(|node| (node, cluster.address(node.name()))).collect()
     }
 
     /// Exactly the nodes that vote are registered, at the addresses of their tasks.
@@ -96,6 +104,28 @@ impl<'a> Proof<'a> {
             }
         }
         None
+    }
+
+    /// Writes a user to the database that nothing of ours knows.
+    pub(crate) async fn write(&self, cluster: &Cluster<'_>, login: &str) {
+        let secret: Value = serde_json::from_str(&self.current(&self.deployment.secret_name("admin"))).unwrap();
+        let text = |key: &str| secret[key].as_str().unwrap();
+        let (_, address) = self.nodes(cluster)[0];
+        let user = json!({"loginName": login, "fullName": login, "groups": [], "password": KEPT});
+        let (host, ca, admin) = (text("host"), text("caCertificate"), (text("username"), text("password")));
+        let answer = consumer::post(address, host, ca, "/users", admin, &user).await.unwrap();
+        assert_eq!(answer, 201, "{login}");
+    }
+
+    /// Whether every node has a user that was written.
+    pub(crate) async fn still_there(&self, cluster: &Cluster<'_>, login: &str) {
+        let secret: Value = serde_json::from_str(&self.current(&self.deployment.secret_name("admin"))).unwrap();
+        let text = |key: &str| secret[key].as_str().unwrap();
+        for (node, address) in self.nodes(cluster) {
+            let answer =
+                consumer::get(address, text("host"), text("caCertificate"), "/ping", Some((login, KEPT))).await;
+            assert_eq!(answer.unwrap().0, 200, "{} has lost what was written", node.name());
+        }
     }
 
     fn current(&self, secret: &str) -> String {

@@ -74,7 +74,7 @@ cat > move.json <<END
   "efsVolumeConfiguration": {"fileSystemId": "$restored", "transitEncryption": "ENABLED"}}],
  "containerDefinitions": [{"name": "move", "image": "public.ecr.aws/docker/library/busybox:1.37",
   "command": ["sh", "-c",
-   "set -e; mkdir -p /efs/node-3; [ -d /efs/node-3/data ] || mv /efs/aws-backup-restore_*/node-3/data /efs/node-3/; chown -R 1000:1000 /efs/node-3/data; ls /efs/node-3/data/chaser.chk"],
+   "set -e; mkdir -p /efs/node-3; [ -d /efs/node-3/data ] || mv /efs/aws-backup-restore_*/node-3/data /efs/node-3/data; chown -R 1000:1000 /efs/node-3/data; ls /efs/node-3/data/chaser.chk"],
   "mountPoints": [{"sourceVolume": "data", "containerPath": "/efs"}]}]}
 END
 aws ecs register-task-definition --cli-input-json file://move.json --query taskDefinition.family

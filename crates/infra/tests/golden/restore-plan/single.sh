@@ -14,7 +14,7 @@ export AWS_REGION=eu-west-1 AWS_DEFAULT_REGION=eu-west-1
 exported() { aws cloudformation list-exports --query "Exports[?Name=='$1'].Value" --output text; }
 file_system=$(exported orders:FileSystemId)
 vpc=$(exported orders:VpcId)
-subnets="$(exported orders:PublicSubnet1Id) $(exported orders:PublicSubnet2Id)"
+subnets="$(exported orders:PublicSubnet1Id) $(exported orders:PublicSubnet2Id) $(exported orders:PublicSubnet3Id)"
 cluster=$(exported orders:ClusterName)
 namespace=$(exported orders:NamespaceId)
 hosted_zone=$(aws servicediscovery get-namespace --id "$namespace" --output text \
@@ -75,7 +75,7 @@ cat > move.json <<END
   "efsVolumeConfiguration": {"fileSystemId": "$restored", "transitEncryption": "ENABLED"}}],
  "containerDefinitions": [{"name": "move", "image": "public.ecr.aws/docker/library/busybox:1.37",
   "command": ["sh", "-c",
-   "set -e; mkdir -p /efs/eventstore/orders/node-1; [ -d /efs/eventstore/orders/node-1/data ] || mv /efs/aws-backup-restore_*/eventstore/orders/node-1/data /efs/eventstore/orders/node-1/; chown -R 1000:1000 /efs/eventstore/orders/node-1/data; ls /efs/eventstore/orders/node-1/data/chaser.chk"],
+   "set -e; mkdir -p /efs/eventstore/orders/node-1; [ -d /efs/eventstore/orders/node-1/data ] || mv /efs/aws-backup-restore_*/eventstore/orders/node-1/data /efs/eventstore/orders/node-1/data; chown -R 1000:1000 /efs/eventstore/orders/node-1/data; ls /efs/eventstore/orders/node-1/data/chaser.chk"],
   "mountPoints": [{"sourceVolume": "data", "containerPath": "/efs"}]}]}
 END
 aws ecs register-task-definition --cli-input-json file://move.json --query taskDefinition.family
