@@ -56,12 +56,23 @@ pub struct Resource {
     properties: Value,
     depends_on: Vec<LogicalId>,
     retained: bool,
+    remarks: Vec<Remark>,
+}
+
+/// What is to be known of a part of a resource, and is not in the template.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Remark {
+    /// The part of the properties, as it stands there.
+    pub(crate) on: Value,
+    /// Something in that part; all of it otherwise.
+    pub(crate) of: Option<&'static str>,
+    pub(crate) says: String,
 }
 
 impl Resource {
     /// A resource of the given type that goes with its stack.
     pub fn new(kind: &'static str, properties: Value) -> Self {
-        Self { kind, properties, depends_on: Vec::new(), retained: false }
+        Self { kind, properties, depends_on: Vec::new(), retained: false, remarks: Vec::new() }
     }
 
     /// Keeps the physical resource when the stack or the resource in it goes, except when its creation failed.
@@ -75,6 +86,24 @@ impl Resource {
     pub fn after(mut self, other: &LogicalId) -> Self {
         self.depends_on.push(other.clone());
         self
+    }
+
+    /// Says something of a part of it.
+    pub(crate) fn remark(mut self, remark: Remark) -> Self {
+        self.remarks.push(remark);
+        self
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(crate) fn properties(&self) -> &Value {
+        &self.properties
+    }
+
+    pub(crate) fn remarks(&self) -> &[Remark] {
+        &self.remarks
     }
 
     fn render(&self) -> Value {
@@ -145,6 +174,11 @@ impl Template {
         let replaced = self.resources.insert(id.clone(), resource);
         assert!(replaced.is_none(), "two resources `{id}`");
         id
+    }
+
+    /// The resources with their ids.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = (&LogicalId, &Resource)> {
+        self.resources.iter()
     }
 
     /// Adds an output that other stacks may import under `export`.

@@ -10,10 +10,13 @@ use clap::{Parser, Subcommand};
 
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 use crate::compose::compose;
-use crate::config::{Config, ConfigErrors, Mistake, schema};
+use crate::config::{Config, ConfigErrors, Mistake, nearest, schema};
+use crate::diagram::diagram;
 use crate::diff::{Diff, Refusal, Snapshot, SnapshotError};
+use crate::explain::{Explanation, Stated};
 use crate::init;
-use crate::model::Deployment;
+use crate::model::{Deployment, Node};
+use crate::policies::Policies;
 use crate::quantities::{self, Quantities};
 use crate::restore_plan::restore_plan;
 use crate::validate::{self, Verdict};
@@ -89,6 +92,35 @@ enum Command {
     },
     /// Print what a deployment consumes in a month, from its templates and from what is assumed; with prices of yours, what it costs.
     Quantities(quantities::Flags),
+    /// Show what runs in a node's task, every setting of it, and which key, default or reason that comes from.
+    ///
+    /// Containers stand in the order in which ECS starts them. Of secrets it shows the names, for it knows no values.
+    Explain {
+        /// The node: node-1, or a read-only replica, replica-1. Without it the first node.
+        #[arg(env = "INFRA_NODE")]
+        node: Option<String>,
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+        /// Print JSON: `containers`, each with `environment` and `secrets`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every statement of every policy that the stacks have, of roles, keys, topics, endpoints and the file system, and why.
+    Policies {
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+        /// Print JSON: a list with `resource`, `policy`, `statement` and `reasons` of each.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a picture of the deployment as a Mermaid flowchart, which GitHub, GitLab and editors show.
+    Diagram {
+        /// The configuration.
+        #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
+        config: PathBuf,
+    },
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
 }
@@ -137,6 +169,8 @@ enum Error {
         #[source]
         source: SnapshotError,
     },
+    #[error("`{node}` is no node of {deployment}; {there}")]
+    Node { node: String, deployment: String, there: String },
     #[error("{}", joined(.0))]
     Refused(Vec<Refusal>),
 }
@@ -170,14 +204,14 @@ impl Error {
             }
             Self::Refused(_) => Some("nothing of this should happen by accident; --allow NAME accepts one of them"),
             Self::Snapshot { .. } => Some("name a configuration, or a directory that `infra synth` wrote"),
-            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Key(_) => None,
+            Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Key(_) | Self::Node { .. } => None,
         }
     }
 
     fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => 1,
-            Self::Key(_) | Self::Assumptions(_) => 2,
+            Self::Key(_) | Self::Assumptions(_) | Self::Node { .. } => 2,
             Self::Init(_) | Self::Config { .. } | Self::Prices { .. } => 78,
             Self::Assembly { source: AssemblyError::Template { .. }, .. } => 70,
             Self::Exists { .. } | Self::Assembly { source: AssemblyError::Foreign { .. }, .. } => 77,
@@ -215,6 +249,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             format!("how to restore {}; nothing was done", deployment.name())
         }),
         Command::Quantities(flags) => quantities(flags),
+        Command::Policies { config, json } => read_quietly(config).map(|(deployment, _)| {
+            let policies = Policies::new(&deployment);
+            print(&if *json { format!("{:#}\n", policies.to_json()) } else { policies.to_string() });
+            format!("what the stacks of {} allow and refuse", deployment.name())
+        }),
+        Command::Diagram { config } => read_quietly(config).map(|(deployment, _)| {
+            print(&diagram(&deployment));
+            format!("a picture of {}", deployment.name())
+        }),
+        Command::Explain { node, config, json } => explain(config, node.as_deref(), *json),
         Command::Schema => {
             print(&format!("{:#}\n", schema()));
             return ExitCode::SUCCESS;
@@ -235,9 +279,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "this is the program's data")]
+/// Prints what the program is for. Whoever reads it may have seen enough of it (`| head`).
 fn print(text: &str) {
-    print!("{text}");
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => panic!("could not print: {error}"),
+        _ => {}
+    }
 }
 
 /// The error and its causes on one line.
@@ -375,6 +423,20 @@ fn repositories(out: &Path, kms_key: &str) -> Result<String, Error> {
     Ok(format!(
         "wrote eventstore-fargate-Repositories to {shown}; next: cdk deploy --app {shown} --all, and push the images"
     ))
+}
+
+fn explain(path: &Path, name: Option<&str>, json: bool) -> Result<String, Error> {
+    let (deployment, text) = read_quietly(path)?;
+    let there: Vec<_> = deployment.members().map(Node::name).collect();
+    let name = name.unwrap_or(there[0]);
+    let node = deployment.members().find(|node| node.name() == name).ok_or_else(|| Error::Node {
+        node: name.to_owned(),
+        deployment: deployment.name().to_string(),
+        there: nearest(name, &there),
+    })?;
+    let explanation = Explanation::new(&deployment, node, &Stated::in_text(&text));
+    print(&if json { format!("{:#}\n", explanation.to_json()) } else { explanation.to_string() });
+    Ok(format!("the task of {name} in {}", deployment.name()))
 }
 
 /// Every mistake is told: in the configuration, of assumptions and in the price file.

@@ -64,12 +64,15 @@ pub mod cli;
 mod compose;
 mod config;
 mod consumer;
+mod diagram;
 pub mod diff;
+mod explain;
 mod exports;
 mod image;
 mod init;
 mod lower;
 mod model;
+mod policies;
 mod quantities;
 mod restore_plan;
 mod server;
@@ -82,13 +85,16 @@ pub use assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 pub use compose::compose;
 pub use config::{Config, ConfigErrors, Mistake, TEMPLATE, reference, schema};
 pub use consumer::{Connections, ConsumerError, Destination, FargateService, Port, SecretField};
+pub use diagram::diagram;
+pub use explain::{Explanation, Stated};
 pub use exports::Export;
 pub use image::ImageReference;
 pub use lower::{Grant, Privilege, Role, privileges};
 pub use model::{
-    ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Mount, Node,
-    PASSWORD_LENGTH, Program, Task, Value, Volume,
+    ApplicationUser, Condition, Container, ContainerName, Deployment, Extra, HealthCheck, Image, Influence, LicenseKey,
+    Mount, Node, Origin, Origins, PASSWORD_LENGTH, Password, Program, Task, Value, Variable, Volume,
 };
+pub use policies::Policies;
 pub use several::{Collision, collisions};
 pub use stacks::{OwnResources, Stack, Stacks};
 pub use values::{BuiltInUser, DeploymentName, FargateSize, Login, Namespace, ServerLine, ValueError};

@@ -364,7 +364,7 @@ fn what_is_said_of_scavenges_reaches_bootstrap() {
         let bootstrap =
             node.task().containers.iter().find(|container| container.name == ContainerName::Bootstrap).unwrap();
         for (name, expected) in [("BOOTSTRAP_SCAVENGE_AT", "Sun 05:00"), ("BOOTSTRAP_SCAVENGE_WINDOW", "20h")] {
-            let (_, value) = bootstrap.environment.iter().find(|(found, _)| found == name).unwrap();
+            let (_, value) = bootstrap.variables().find(|(found, _)| *found == name).unwrap();
             assert_eq!(*value, infra::Value::Literal(expected.to_owned()));
         }
     }

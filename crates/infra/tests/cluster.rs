@@ -17,8 +17,8 @@ fn deployment(nodes: u8, line: &str) -> Deployment {
 
 fn variables(node: &Node, name: ContainerName) -> Vec<(&str, &str)> {
     let container = node.task().containers.iter().find(|container| container.name == name).unwrap();
-    let literals = container.environment.iter().filter_map(|(name, value)| match value {
-        Setting::Literal(text) => Some((name.as_str(), text.as_str())),
+    let literals = container.variables().filter_map(|(name, value)| match value {
+        Setting::Literal(text) => Some((name, text.as_str())),
         _ => None,
     });
     literals.collect()

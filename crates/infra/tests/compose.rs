@@ -192,7 +192,7 @@ fn variables_are_those_of_the_model_and_where_aws_is() {
                 let place = format!("{name}: {} of {}", container.name.as_str(), node.name());
                 let mut left = service(&file, node, container)["environment"].as_object().unwrap().clone();
                 // A volume of compose begins empty, whatever a file system was restored from.
-                for (variable, value) in container.environment.iter().filter(|(name, _)| name != "GUARD_RESTORED") {
+                for (variable, value) in container.variables().filter(|(name, _)| *name != "GUARD_RESTORED") {
                     let found = left.remove(variable).unwrap_or_else(|| panic!("{place}: no {variable}"));
                     assert_eq!(found, resolved(&deployment, value), "{place}: {variable}");
                 }
@@ -202,7 +202,7 @@ fn variables_are_those_of_the_model_and_where_aws_is() {
                     "ECS_AGENT_URI": endpoint("api"),
                     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": format!("/v2/credentials/{}", node.name()),
                 });
-                if container.environment.iter().any(|(_, value)| *value == Setting::Region) {
+                if container.variables().any(|(_, value)| *value == Setting::Region) {
                     expected["AWS_ENDPOINT_URL"] = json!("http://169.254.170.2");
                     let program = container.name.as_str().to_uppercase();
                     expected[format!("{program}_ALLOW_HTTP_ENDPOINT")] = json!("true");

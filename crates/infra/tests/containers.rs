@@ -360,7 +360,7 @@ fn nothing_that_ends_before_the_server_starts_needs_the_name_of_a_peer() {
             assert!(init.depends_on.is_empty(), "{scenario}");
             let others: Vec<_> =
                 deployment.nodes().iter().map(Node::host).filter(|host| *host != node.host()).collect();
-            let literals = init.environment.iter().filter_map(|(_, value)| match value {
+            let literals = init.variables().filter_map(|(_, value)| match value {
                 Setting::Literal(text) => Some(text),
                 _ => None,
             });

@@ -30,11 +30,11 @@ fn server(node: &Node) -> &Container {
 
 /// What the server sees of its environment: guard takes away what is its own.
 fn environment(container: &Container) -> Vec<(String, String)> {
-    let texts = container.environment.iter().map(|(name, value)| match value {
-        Value::Literal(text) => (name.clone(), text.clone()),
+    let texts = container.variables().map(|(name, value)| match value {
+        Value::Literal(text) => (name.to_owned(), text.clone()),
         other => panic!("{name} is {other:?}"),
     });
-    let passwords = container.passwords.iter().map(|(name, user)| (name.clone(), user.as_str().to_owned()));
+    let passwords = container.passwords.iter().map(|given| (given.name.clone(), given.user.as_str().to_owned()));
     texts.filter(|(name, _)| !name.starts_with("GUARD_")).chain(passwords).collect()
 }
 
@@ -184,7 +184,7 @@ fn each_line_gets_its_own_names_places_user_and_image() {
         let mounted: Vec<_> = server.mounts.iter().map(|mount| mount.path).collect();
         assert_eq!(mounted[..2], [data, logs]);
         let variable = |name: &str| {
-            let found = server.environment.iter().find(|(found, _)| found == name);
+            let found = server.variables().find(|(found, _)| **found == *name);
             found.map(|(_, value)| if let Value::Literal(text) = value { text.as_str() } else { panic!("{name}") })
         };
         assert_eq!(variable("GUARD_DATA_DIR"), Some(data));
@@ -198,13 +198,13 @@ fn each_line_gets_its_own_names_places_user_and_image() {
             assert_eq!(option(name), None, "{name} on {}", line.as_str());
         }
         assert_eq!(option("TELEMETRY_OPTOUT"), passwords.then_some("true"), "{}", line.as_str());
-        let first: Vec<_> = server.passwords.iter().map(|(name, user)| (name.clone(), *user)).collect();
+        let first: Vec<_> = server.passwords.iter().map(|given| (given.name.clone(), given.user)).collect();
         let known = [("ADMIN", BuiltInUser::Admin), ("OPS", BuiltInUser::Ops)];
         let known = known.map(|(name, user)| (format!("{prefix}DEFAULT_{name}_PASSWORD"), user));
         assert_eq!(first, if passwords { known.to_vec() } else { Vec::new() }, "{}", line.as_str());
         let certgen = task.containers.iter().find(|container| container.name == ContainerName::Certgen).unwrap();
-        let told = certgen.environment.iter().find(|(name, _)| name == "CERTGEN_SERVER_LINE");
-        assert_eq!(told.unwrap().1, Value::Literal(line.as_str().to_owned()));
+        let told = certgen.variables().find(|(name, _)| *name == "CERTGEN_SERVER_LINE");
+        assert_eq!(*told.unwrap().1, Value::Literal(line.as_str().to_owned()));
     }
 }
 

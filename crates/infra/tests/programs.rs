@@ -29,7 +29,7 @@ fn certgen_of(configuration: &str) -> Plan {
     let certgen = container(configuration, ContainerName::Certgen);
     let mut arguments = vec![OsString::from("certgen")];
     arguments.extend(certgen.command.iter().map(OsString::from));
-    for (name, value) in certgen.environment.iter().filter(|(name, _)| name != "AWS_REGION") {
+    for (name, value) in certgen.variables().filter(|(name, _)| *name != "AWS_REGION") {
         let name = name.strip_prefix("CERTGEN_").unwrap().to_ascii_lowercase().replace('_', "-");
         let value = match value {
             Value::Literal(value) => value,
@@ -61,6 +61,7 @@ fn certgen_understands_its_container() {
 fn bootstrap_renews_what_certgen_publishes() {
     let certificates = |configuration: &str, name| {
         let all = container(configuration, name).environment.into_iter();
+        let all = all.map(|variable| (variable.name, variable.value));
         all.filter(|(name, _)| name.starts_with("CERTGEN_")).collect::<Vec<_>>()
     };
     for configuration in [infra::TEMPLATE, include_str!("golden/everything/eventstore.toml")] {
@@ -85,7 +86,7 @@ fn told(container: &Container) -> Result<bootstrap::cli::Command, std::process::
 fn arguments(container: &Container) -> Vec<OsString> {
     let mut arguments = vec![OsString::from("bootstrap")];
     arguments.extend(container.command.iter().map(OsString::from));
-    for (name, value) in &container.environment {
+    for (name, value) in container.variables() {
         // Those of certgen are read by certgen's parser, which the test above holds to be the same.
         let Some(flag) = name.strip_prefix("BOOTSTRAP_") else { continue };
         let flag = flag.to_ascii_lowercase().replace('_', "-");

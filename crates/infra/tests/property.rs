@@ -379,6 +379,16 @@ fn any_valid_configuration_gives_templates_that_hold_together() {
 }
 
 #[test]
+fn nothing_is_allowed_without_a_reason() {
+    configurations(48, |text| {
+        let policies = infra::Policies::new(&support::deployment(text)).to_json();
+        for entry in policies.as_array().unwrap() {
+            assert!(!entry["reasons"].as_array().unwrap().is_empty(), "{entry} of\n{text}");
+        }
+    });
+}
+
+#[test]
 fn any_valid_configuration_gives_an_assembly_that_the_cdk_understands() {
     configurations(48, |text| {
         let broken = directory::broken(&Directory::of(&support::assembly(text)));

@@ -148,7 +148,7 @@ fn bootstrap_polls_as_often_as_is_said() {
     let deployment = deployment(infra::TEMPLATE);
     let container: &Container =
         deployment.nodes()[0].task().containers.iter().find(|one| one.name == ContainerName::Bootstrap).unwrap();
-    assert!(container.environment.iter().all(|(name, _)| name != "BOOTSTRAP_POLL_INTERVAL"));
+    assert!(container.environment.iter().all(|variable| variable.name != "BOOTSTRAP_POLL_INTERVAL"));
     let arguments = [
         "bootstrap",
         "run",

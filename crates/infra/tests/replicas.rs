@@ -26,7 +26,7 @@ fn container(node: &Node, name: ContainerName) -> &Container {
 }
 
 fn variable<'a>(node: &'a Node, name: ContainerName, variable: &str) -> Option<&'a Setting> {
-    container(node, name).environment.iter().find(|(found, _)| found == variable).map(|(_, value)| value)
+    container(node, name).variables().find(|(found, _)| *found == variable).map(|(_, value)| value)
 }
 
 fn text(text: &str) -> Setting {

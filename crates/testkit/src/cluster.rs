@@ -257,7 +257,7 @@ fn identity(node: &Node, address: IpAddr) -> TaskIdentity {
 fn authority_files(slot: &Slot<'_>, root: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let certgen = &slot.node.task().containers[0];
     let path = |variable: &str| {
-        certgen.environment.iter().find_map(|(name, value)| match value {
+        certgen.variables().find_map(|(name, value)| match value {
             Value::Literal(path) if name == variable => Some(path.clone()),
             _ => None,
         })

@@ -388,15 +388,15 @@ impl RunningTask {
             None => vec![view.own_program().to_string_lossy().into_owned()],
         };
         command_line.extend(model.command.iter().map(|text| view.translate(text)));
-        let own = model.environment.iter().map(|(name, value)| {
+        let own = model.variables().map(|(name, value)| {
             let value = place.deployed.resolve(value);
-            (name.clone(), value.split(',').map(|part| view.translate(part)).collect::<Vec<_>>().join(","))
+            (name.to_owned(), value.split(',').map(|part| view.translate(part)).collect::<Vec<_>>().join(","))
         });
         let here = place.environment_of.iter().filter(|(container, ..)| *container == model.name);
         let here = here.map(|(_, name, value)| (name.clone(), value.clone()));
         let mut environment: Vec<_> = shared.iter().cloned().chain(own).chain(here).collect();
-        for (name, user) in &model.passwords {
-            environment.push((name.clone(), place.deployed.password(*user, place.aws)?));
+        for given in &model.passwords {
+            environment.push((given.name.clone(), place.deployed.password(given.user, place.aws)?));
         }
 
         let mut command = Command::new(&command_line[0]);

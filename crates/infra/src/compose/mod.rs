@@ -305,7 +305,7 @@ fn depends_on(node: &Node, container: &Container) -> Yaml {
 
 /// Whether a container calls services of AWS: those are told the region.
 fn asks_aws(container: &Container) -> bool {
-    container.environment.iter().any(|(_, value)| *value == Value::Region)
+    container.variables().any(|(_, value)| *value == Value::Region)
 }
 
 fn environment(deployment: &Deployment, node: &Node, container: &Container) -> Yaml {
@@ -317,8 +317,8 @@ fn environment(deployment: &Deployment, node: &Node, container: &Container) -> Y
         Value::ClientService => client_service(deployment),
     };
     // Its volumes begin empty, whatever a file system was restored from.
-    let own = container.environment.iter().filter(|(name, _)| name != RESTORED);
-    let mut environment: Vec<_> = own.map(|(name, value)| (name.clone(), literal(&setting(value)))).collect();
+    let own = container.variables().filter(|(name, _)| *name != RESTORED);
+    let mut environment: Vec<_> = own.map(|(name, value)| (name.to_owned(), literal(&setting(value)))).collect();
     environment.extend(from_ecs(node));
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), text(value)));
     if asks_aws(container) {

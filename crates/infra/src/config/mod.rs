@@ -35,8 +35,9 @@ pub use self::reference::reference;
 pub(crate) use self::reference::with_values;
 pub use self::schema::schema;
 pub(crate) use self::section::nearest;
+pub(crate) use self::table::has_default;
 #[cfg(test)]
-pub(crate) use self::table::is_key;
+pub(crate) use self::table::{is_key, leaves};
 
 /// The file that `infra init` writes: every key with its default and what it means. [`reference()`] makes it.
 pub const TEMPLATE: &str = include_str!("../eventstore.toml");

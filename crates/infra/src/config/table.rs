@@ -1052,7 +1052,7 @@ impl Table {
 }
 
 /// The key under a path of sections, if there is one.
-pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
+pub(crate) fn at(path: &[&str]) -> Option<&'static Key> {
     let (name, sections) = path.split_last()?;
     let inner = sections.iter().try_fold(&ROOT, |table, section| {
         match table.keys.iter().find(|key| key.name == *section)?.kind {
@@ -1063,10 +1063,58 @@ pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
     inner?.keys.iter().find(|key| key.name == *name)
 }
 
-/// Whether there is such a key, with its sections: `data.kms_key`.
+/// The key of this name with its sections: `data.kms_key`, `containers[0].image`.
+fn find(path: &str) -> Option<&'static Key> {
+    let (sections, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut table = &ROOT;
+    for section in sections.split('.').filter(|section| !section.is_empty()) {
+        let section = section.split('[').next().unwrap_or_default();
+        match table.keys.iter().find(|key| key.name == section)?.kind {
+            Section(inner) | Sections(inner) => table = inner,
+            _ => return None,
+        }
+    }
+    table.keys.iter().find(|key| key.name == name)
+}
+
+/// Whether something holds if the file says nothing of the key.
+pub(crate) fn has_default(path: &str) -> bool {
+    find(path).is_some_and(|key| matches!(key.given, Or(_)))
+}
+
+/// Whether there is such a key.
 #[cfg(test)]
 pub(crate) fn is_key(path: &str) -> bool {
-    find(&path.split('.').collect::<Vec<_>>()).is_some()
+    find(path).is_some()
+}
+
+/// Every key that holds a value, with its sections and values that may be allowed; [[…]] as a whole.
+#[cfg(test)]
+pub(crate) fn leaves() -> Vec<(String, Vec<toml::Value>)> {
+    fn walk(path: &str, table: &Table, found: &mut Vec<(String, Vec<toml::Value>)>) {
+        for key in table.keys {
+            let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+            let mut values: Vec<toml::Value> = match &key.kind {
+                Section(inner) => {
+                    walk(&path, inner, found);
+                    continue;
+                }
+                Refused => continue,
+                Kind::Text(OneOf(words)) => words.iter().map(|word| (*word).into()).collect(),
+                Integer(Integers::OneOf(numbers)) => numbers.iter().take(3).map(|number| (*number).into()).collect(),
+                Integer(Integers::Between(least, most)) => vec![(*least).into(), (*most).into()],
+                Flag => vec![true.into(), false.into()],
+                Kind::Text(_) | Kind::Texts(_) | Sections(_) | Kind::Tags | Options | Arguments | Map(..) => Vec::new(),
+            };
+            if let Always(sample) | Or(sample) | Maybe(sample) = &key.given {
+                values.push(sample.to_value());
+            }
+            found.push((path, values));
+        }
+    }
+    let mut found = Vec::new();
+    walk("", &ROOT, &mut found);
+    found
 }
 
 #[cfg(test)]

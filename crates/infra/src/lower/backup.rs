@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{encryption, export, file_system_arn, policy, statement, sub, trust};
-use crate::cfn::{Resource, Template};
+use super::{Statement, because, document, encryption, export, file_system_arn, policy, sub};
+use crate::cfn::{Remark, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Backup, BackupMode, Deployment, Vault};
 
@@ -11,17 +11,27 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, file_syste
     let Some(backup) = &deployment.config().backup else { return };
     let name = deployment.name().as_str();
     let (vault, key) = vault(template, deployment, backup);
+    let trust = Statement::trust("backup.amazonaws.com", "AWS Backup makes the daily recovery point, and copies it");
+    let managed = sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForBackup");
+    let mut statements = Vec::new();
     let mut role = json!({
         "Description": format!("{name}: backs up the file system"),
-        "AssumeRolePolicyDocument": trust("backup.amazonaws.com"),
-        "ManagedPolicyArns":
-            [sub("arn:${AWS::Partition}:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForBackup")],
+        "AssumeRolePolicyDocument": document(std::slice::from_ref(&trust)),
+        "ManagedPolicyArns": [managed],
     });
     if let Some(key) = key {
         let actions = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"];
-        role["Policies"] = json!([policy("encrypt", &[statement("EncryptRecoveryPoints", &actions, &key)])]);
+        let reason = "AWS Backup: a recovery point is written to the vault, which is encrypted with backup.kms_key";
+        statements.push(Statement::allow("EncryptRecoveryPoints", &actions, &key, reason));
+        role["Policies"] = json!([policy("encrypt", &statements)]);
     }
-    let role = template.add("BackupRole", Resource::new("AWS::IAM::Role", role)).attribute("Arn");
+    statements.push(trust);
+    let role = because(Resource::new("AWS::IAM::Role", role), &statements).remark(Remark {
+        on: managed,
+        of: None,
+        says: "what AWS Backup needs to back up and to copy; AWS keeps it up to date".to_owned(),
+    });
+    let role = template.add("BackupRole", role).attribute("Arn");
     match backup.mode {
         BackupMode::Stop => export(template, deployment, &Export::BackupRoleArn, role),
         BackupMode::Online => plan(template, deployment, backup, file_system, &vault, &role),
@@ -71,7 +81,7 @@ pub(super) fn lifecycle(backup: &Backup) -> Value {
 }
 
 /// The name of the vault.
-pub(super) fn vault_name(deployment: &Deployment, vault: &Vault) -> String {
+pub(crate) fn vault_name(deployment: &Deployment, vault: &Vault) -> String {
     match vault {
         Vault::Existing(name) => name.as_str().to_owned(),
         // A name of one letter would be too short for a vault.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::network::imported_subnets;
 use super::security::{egress, group_rule, ingress};
-use super::{encryption, endpoints, policy, pull_through, roles, statement, task, trust};
+use super::{Statement, because, document, encryption, endpoints, policy, pull_through, roles, task};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::consumer::FargateService;
 use crate::exports::Export;
@@ -94,7 +94,12 @@ impl Consumer<'_> {
     fn execution_role(&self, template: &mut Template, logs: &LogicalId) -> LogicalId {
         let deployment = self.service.deployment;
         let write = ["logs:CreateLogStream", "logs:PutLogEvents"];
-        let mut statements = vec![statement("WriteLogs", &write, &logs.attribute("Arn"))];
+        let mut statements = vec![Statement::allow(
+            "WriteLogs",
+            &write,
+            &logs.attribute("Arn"),
+            "ECS: the container starts and writes a line",
+        )];
         if let Some(repository) = task::reference_arn(&self.service.image) {
             statements.extend(roles::pull(&json!([repository])));
         }
@@ -104,15 +109,25 @@ impl Consumer<'_> {
         secrets.dedup();
         if !secrets.is_empty() {
             let arns: Vec<_> = secrets.into_iter().map(|secret| deployment.import(secret)).collect();
-            statements.push(statement("ReadSecrets", &["secretsmanager:GetSecretValue"], &json!(arns)));
-            statements.extend(roles::use_key_of_secrets(deployment, &["kms:Decrypt"]));
+            statements.push(Statement::allow(
+                "ReadSecrets",
+                &["secretsmanager:GetSecretValue"],
+                &json!(arns),
+                "ECS: the container starts",
+            ));
+            let decrypt = |key: &_| {
+                Statement::allow("UseKeyOfSecrets", &["kms:Decrypt"], key, "Secrets Manager: such a secret is read")
+            };
+            statements.extend(roles::use_key_of_secrets(deployment, decrypt));
         }
+        let trust = [Statement::trust("ecs-tasks.amazonaws.com", "ECS starts the task")];
         let properties = json!({
             "Description": format!("{}: starts tasks of {}", self.stack, self.service.id),
-            "AssumeRolePolicyDocument": trust("ecs-tasks.amazonaws.com"),
+            "AssumeRolePolicyDocument": document(&trust),
             "Policies": [policy("start", &statements)],
         });
-        template.add(self.id("ExecutionRole"), Resource::new("AWS::IAM::Role", properties))
+        let role = Resource::new("AWS::IAM::Role", properties);
+        template.add(self.id("ExecutionRole"), because(role, trust.iter().chain(&statements)))
     }
 
     fn definition(&self, logs: &LogicalId, role: &LogicalId) -> Resource {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::network::Network;
-use super::{encryption, export, name_tag};
+use super::{Statement, because, document, encryption, export, name_tag};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{
@@ -38,18 +38,20 @@ fn access_point_name(node: NodeId, volume: Volume) -> String {
 
 fn file_system(template: &mut Template, deployment: &Deployment, new: &NewFileSystem) -> LogicalId {
     let name = new.name.as_ref().map_or_else(|| format!("{}-data", deployment.name()), ToString::to_string);
+    // A policy ends anonymous access; task roles allow what they need (production-review row 12).
+    let denied = [
+        deny("DenyWithoutTls", "*", "files are not read off the network").on_condition(
+            "Bool",
+            "aws:SecureTransport",
+            &json!("false"),
+        ),
+        deny("DenyRoot", "elasticfilesystem:ClientRootAccess", "nobody is root there; no node needs to be"),
+    ];
     let mut properties = json!({
         "Encrypted": true,
         "PerformanceMode": "generalPurpose",
         "BackupPolicy": {"Status": if new.automatic_backups { "ENABLED" } else { "DISABLED" }},
-        "FileSystemPolicy": {
-            "Version": "2012-10-17",
-            // A policy ends anonymous access; task roles allow what they need (production-review row 12).
-            "Statement": [
-                deny("DenyWithoutTls", &json!("*"), Some(json!({"Bool": {"aws:SecureTransport": "false"}}))),
-                deny("DenyRoot", &json!("elasticfilesystem:ClientRootAccess"), None),
-            ],
-        },
+        "FileSystemPolicy": document(&denied),
         "FileSystemTags": [{"Key": "Name", "Value": name}],
     });
     let mut set = |key: &str, value: Value| properties[key] = value;
@@ -73,7 +75,7 @@ fn file_system(template: &mut Template, deployment: &Deployment, new: &NewFileSy
     if let Some(region) = &new.replicate_to {
         set("ReplicationConfiguration", json!({"Destinations": [{"Region": region.as_str()}]}));
     }
-    template.add("FileSystem", kept(deployment, Resource::new("AWS::EFS::FileSystem", properties)))
+    template.add("FileSystem", kept(deployment, because(Resource::new("AWS::EFS::FileSystem", properties), &denied)))
 }
 
 /// What the configuration says of file system and access points.
@@ -114,10 +116,7 @@ fn access_point(template: &mut Template, deployment: &Deployment, file_system: &
     export(template, deployment, &Export::access_point_id(id, volume), point.reference());
 }
 
-fn deny(sid: &str, action: &Value, condition: Option<Value>) -> Value {
-    let mut statement = json!({"Sid": sid, "Effect": "Deny", "Principal": {"AWS": "*"}, "Action": action});
-    if let Some(condition) = condition {
-        statement["Condition"] = condition;
-    }
-    statement
+fn deny(sid: &str, action: &str, reason: &str) -> Statement {
+    let json = json!({"Sid": sid, "Effect": "Deny", "Principal": {"AWS": "*"}, "Action": action});
+    Statement::from_json(json, reason)
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::network::{Network, PRIVATE_ROUTE_TABLE};
 use super::security::{egress, group, group_rule, ingress};
-use super::{export, name_tag, sub};
+use super::{Statement, because, document, export, name_tag, sub};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Deployment, EndpointGroup, WayOut};
@@ -79,49 +79,56 @@ fn new(template: &mut Template, deployment: &Deployment, network: &Network, ecs:
             "PrivateDnsEnabled": true,
             "Tags": name_tag(deployment, service),
         });
+        let mut statements = Vec::new();
         if let Policy::OwnAccount = policy {
-            properties["PolicyDocument"] = document(&[own_account("*")]);
+            statements.push(own_account("*"));
+            properties["PolicyDocument"] = document(&statements);
         }
-        template.add(*id, Resource::new("AWS::EC2::VPCEndpoint", properties));
+        template.add(*id, because(Resource::new("AWS::EC2::VPCEndpoint", properties), &statements));
     }
+    let statements = [layers(), own_account("s3:*")];
     let properties = json!({
         "VpcEndpointType": "Gateway",
         "VpcId": network.vpc,
         "ServiceName": sub("com.amazonaws.${AWS::Region}.s3"),
         "RouteTableIds": [LogicalId::new(PRIVATE_ROUTE_TABLE).reference()],
-        "PolicyDocument": document(&[layers(), own_account("s3:*")]),
+        "PolicyDocument": document(&statements),
         "Tags": name_tag(deployment, "s3"),
     });
-    template.add("S3Endpoint", Resource::new("AWS::EC2::VPCEndpoint", properties));
+    template.add("S3Endpoint", because(Resource::new("AWS::EC2::VPCEndpoint", properties), &statements));
     group
 }
 
-fn document(statements: &[Value]) -> Value {
-    json!({"Version": "2012-10-17", "Statement": statements})
-}
-
 /// Whoever belongs to the account may do here what its own policies allow.
-fn own_account(action: &str) -> Value {
-    json!({
+fn own_account(action: &str) -> Statement {
+    let json = json!({
         "Sid": "OwnAccount",
         "Effect": "Allow",
         "Principal": "*",
         "Action": action,
         "Resource": "*",
         "Condition": {"StringEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}},
-    })
+    });
+    Statement::from_json(
+        json,
+        "whoever belongs to the account may do here what its own policies allow, and nobody else",
+    )
 }
 
 /// ECR keeps layers in a bucket of its own and signs their addresses (AWS, "Minimum Amazon S3 Bucket Permissions for Amazon
 /// ECR").
-fn layers() -> Value {
-    json!({
+fn layers() -> Statement {
+    let json = json!({
         "Sid": "LayersOfImages",
         "Effect": "Allow",
         "Principal": "*",
         "Action": "s3:GetObject",
         "Resource": sub("arn:${AWS::Partition}:s3:::prod-${AWS::Region}-starport-layer-bucket/*"),
-    })
+    });
+    Statement::from_json(
+        json,
+        "ECS: an image is pulled; ECR keeps layers in a bucket of its own and signs their addresses",
+    )
 }
 
 /// The way out of a consumer, in its group.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::security::{NFS, egress, group_rule, ingress};
 use super::task::{VERSION_CONSISTENCY, condition, health_check, log_configuration};
-use super::{elastic_file_system_arn, file_system_arn, statement, use_key_of_secrets, when};
+use super::{Statement, elastic_file_system_arn, file_system_arn, through_secrets_manager};
 use crate::cfn::{LogicalId, Template};
 use crate::model::{Capability, Efs, Extra, ExtraContainer, ExtraVolume, Place, Source};
 
@@ -86,30 +86,38 @@ pub(super) fn prepared(extra: &Extra) -> impl Iterator<Item = Value> {
 }
 
 /// What ECS reads for the containers when it starts the task.
-pub(super) fn read_secrets(extra: &Extra) -> Vec<Value> {
+pub(super) fn read_secrets(extra: &Extra) -> Vec<Statement> {
     let arns: Vec<_> = extra.secrets().into_iter().map(|arn| json!(arn.as_str())).collect();
     let keys: Vec<_> = extra.keys().into_iter().map(|key| json!(key.as_str())).collect();
     let mut statements = Vec::new();
     if !arns.is_empty() {
-        statements.push(statement("ReadContainerSecrets", &["secretsmanager:GetSecretValue"], &json!(arns)));
+        let reason = "ECS: a container of [[containers]] starts, with `secrets`";
+        let actions = ["secretsmanager:GetSecretValue"];
+        statements.push(Statement::allow("ReadContainerSecrets", &actions, &json!(arns), reason));
     }
     if !keys.is_empty() {
-        statements.push(use_key_of_secrets("UseKeyOfContainerSecrets", &["kms:Decrypt"], &json!(keys)));
+        let reason = "Secrets Manager: such a secret is read, which is encrypted with `secrets_kms_key`";
+        let use_keys = Statement::allow("UseKeyOfContainerSecrets", &["kms:Decrypt"], &json!(keys), reason);
+        statements.push(through_secrets_manager(use_keys));
     }
     statements
 }
 
 /// The volumes that are mounted with the task's role: at their access point alone, where they have one.
-pub(super) fn mount(extra: &Extra) -> impl Iterator<Item = Value> {
+pub(super) fn mount(extra: &Extra) -> impl Iterator<Item = Statement> {
     on_file_systems(extra).filter(|(_, efs)| efs.iam).map(|(volume, efs)| {
-        let mount = statement(
+        let mount = Statement::allow(
             &format!("Mount{}", volume.name.logical()),
             &["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
             &file_system_arn(&json!(efs.file_system.as_str())),
+            format!(
+                "EFS: the task starts and mounts the volume {} of [[volumes]], and containers write to it",
+                volume.name
+            ),
         );
         let Place::AccessPoint(id) = &efs.at else { return mount };
         let access_point = elastic_file_system_arn("access-point", &json!(id.as_str()));
-        when(mount, "elasticfilesystem:AccessPointArn", &access_point)
+        mount.when("elasticfilesystem:AccessPointArn", &access_point)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{encryption, name_tag, policy, statement, trust};
+use super::{Statement, because, document, encryption, name_tag, policy};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::model::{Deployment, FlowLogs};
 
@@ -41,10 +41,14 @@ pub(super) fn lower(template: &mut Template, deployment: &Deployment, vpc: &Logi
 fn role(template: &mut Template, deployment: &Deployment, group: &LogicalId) -> LogicalId {
     let write = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"];
     let arn: Value = group.attribute("Arn");
+    let trust = [Statement::trust("vpc-flow-logs.amazonaws.com", "the VPC writes its flow logs, network.flow_logs")];
+    let statements =
+        [Statement::allow("WriteFlowLogs", &write, &arn, "VPC flow logs: a record is written every ten minutes")];
     let properties = json!({
         "Description": format!("{}: writes the flow logs of the VPC", deployment.name()),
-        "AssumeRolePolicyDocument": trust("vpc-flow-logs.amazonaws.com"),
-        "Policies": [policy("write", &[statement("WriteFlowLogs", &write, &arn)])],
+        "AssumeRolePolicyDocument": document(&trust),
+        "Policies": [policy("write", &statements)],
     });
-    template.add("FlowLogRole", Resource::new("AWS::IAM::Role", properties))
+    let role = Resource::new("AWS::IAM::Role", properties);
+    template.add("FlowLogRole", because(role, trust.iter().chain(&statements)))
 }

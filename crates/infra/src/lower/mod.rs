@@ -18,6 +18,7 @@ mod roles;
 mod secrets;
 mod security;
 mod service;
+mod statement;
 mod stop;
 mod task;
 
@@ -30,10 +31,13 @@ use crate::exports::Export;
 use crate::model::{Deployment, Program};
 use crate::values::Login;
 
+use self::statement::{Statement, because, document, policy};
+
+pub(crate) use self::backup::vault_name;
 pub(crate) use self::consumer::consumer;
 pub use self::privileges::{Grant, Privilege, Role, privileges};
 pub(crate) use self::repositories::{repositories, repositories_stack};
-pub(crate) use self::task::built_repository;
+pub(crate) use self::task::{OWN_REPOSITORIES, built_repository};
 
 /// The tags of images that whoever deploys builds.
 pub(crate) type BuiltImages = BTreeMap<Program, String>;
@@ -83,39 +87,10 @@ fn elastic_file_system_arn(kind: &str, id: &Value) -> Value {
     ]})
 }
 
-/// Who may assume a role: one AWS service, on behalf of this account alone.
-fn trust(service: &str) -> Value {
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Allow",
-            "Principal": {"Service": service},
-            "Action": "sts:AssumeRole",
-            "Condition": {
-                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
-            },
-        }],
-    })
-}
-
-fn statement(sid: &str, actions: &[&str], resource: &Value) -> Value {
-    json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource})
-}
-
-/// Adds a condition that is met when a key is one of the values.
-fn when(mut statement: Value, key: &str, is: &Value) -> Value {
-    statement["Condition"] = json!({"StringEquals": {key: is}});
-    statement
-}
-
 /// To use a key, but only through Secrets Manager, which asks KMS in the name of its caller.
-fn use_key_of_secrets(sid: &str, actions: &[&str], key: &Value) -> Value {
+fn through_secrets_manager(statement: Statement) -> Statement {
     let service = sub("secretsmanager.${AWS::Region}.${AWS::URLSuffix}");
-    when(statement(sid, actions, key), "kms:ViaService", &service)
-}
-
-fn policy(name: &str, statements: &[Value]) -> Value {
-    json!({"PolicyName": name, "PolicyDocument": {"Version": "2012-10-17", "Statement": statements}})
+    statement.when("kms:ViaService", &service)
 }
 
 fn name_tag(deployment: &Deployment, what: &str) -> Value {

@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::service::Shared;
-use super::{file_system_arn, sub};
+use super::{Statement, because, document, file_system_arn, sub};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{FileSystem, NewFileSystem, Notify, Watch};
@@ -82,23 +82,29 @@ fn short(text: &str) -> String {
 /// Lets CloudWatch and `EventBridge` publish. Of the former only this account's alarms; `EventBridge` takes no conditions there
 /// (AWS, "Using resource-based policies for Amazon EventBridge": Amazon SNS permissions).
 fn policy(template: &mut Template, topic: &LogicalId) -> LogicalId {
-    let allow = |sid: &str, service: &str| {
-        json!({
+    let allow = |sid: &str, service: &str, reason: &str| {
+        let json = json!({
             "Sid": sid,
             "Effect": "Allow",
             "Principal": {"Service": service},
             "Action": "sns:Publish",
             "Resource": topic.reference(),
-        })
+        });
+        Statement::from_json(json, reason)
     };
-    let mut alarms = allow("Alarms", "cloudwatch.amazonaws.com");
-    alarms["Condition"] = json!({"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}});
-    let statements = [alarms, allow("Events", "events.amazonaws.com")];
+    let alarms = allow("Alarms", "cloudwatch.amazonaws.com", "CloudWatch: an alarm goes off or ends")
+        .when("aws:SourceAccount", &json!({"Ref": "AWS::AccountId"}));
+    let events = allow(
+        "Events",
+        "events.amazonaws.com",
+        "EventBridge: a backup or deployment has failed, or tasks are to be retired; it takes no conditions there",
+    );
+    let statements = [alarms, events];
     let properties = json!({
         "Topics": [topic.reference()],
-        "PolicyDocument": {"Version": "2012-10-17", "Statement": statements},
+        "PolicyDocument": document(&statements),
     });
-    template.add("AlarmTopicPolicy", Resource::new("AWS::SNS::TopicPolicy", properties))
+    template.add("AlarmTopicPolicy", because(Resource::new("AWS::SNS::TopicPolicy", properties), &statements))
 }
 
 struct Rules<'a> {

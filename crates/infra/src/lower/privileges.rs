@@ -6,6 +6,8 @@
 
 use serde_json::Value;
 
+use super::Statement;
+
 /// A role of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -259,12 +261,7 @@ pub fn privileges() -> &'static [Privilege] {
 
 impl Privilege {
     /// The statement on the resources that it is about in a deployment.
-    pub(super) fn on(&self, resource: &Value) -> Value {
-        super::statement(self.sid, &self.actions(), resource)
-    }
-
-    /// The names of the actions.
-    pub(super) fn actions(&self) -> Vec<&'static str> {
-        self.grants.iter().map(|grant| grant.action).collect()
+    pub(super) fn on(&self, resource: &Value) -> Statement {
+        Statement::grant(self.sid, self.grants, resource, format!("on {}", self.resource))
     }
 }

@@ -1,14 +1,17 @@
 //! Images from pull-through caches of ECR.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{statement, task};
+use super::{Statement, task};
 use crate::image::ImageReference;
 use crate::model::Deployment;
 
 /// What ECS needs so that a first pull can make the repository and fetch the image into it (AWS, "IAM permissions required to
 /// sync an upstream registry with an Amazon ECR private registry"); nothing if no image is of a cache.
-pub(super) fn fill<'a>(deployment: &Deployment, images: impl IntoIterator<Item = &'a ImageReference>) -> Option<Value> {
+pub(super) fn fill<'a>(
+    deployment: &Deployment,
+    images: impl IntoIterator<Item = &'a ImageReference>,
+) -> Option<Statement> {
     let prefixes = &deployment.config().images.pull_through;
     let mut repositories: Vec<_> = images
         .into_iter()
@@ -17,5 +20,7 @@ pub(super) fn fill<'a>(deployment: &Deployment, images: impl IntoIterator<Item =
         .collect();
     repositories.dedup();
     let actions = ["ecr:BatchImportUpstreamImage", "ecr:CreateRepository"];
-    (!repositories.is_empty()).then(|| statement("FillPullThroughCache", &actions, &json!(repositories)))
+    let reason =
+        "ECS: the first pull of an image through a cache, images.pull_through, makes its repository and fills it";
+    (!repositories.is_empty()).then(|| Statement::allow("FillPullThroughCache", &actions, &json!(repositories), reason))
 }

@@ -6,8 +6,8 @@ use super::privileges as may;
 use super::service::Shared;
 use super::task::reference_arn;
 use super::{
-    elastic_file_system_arn, encryption, extra, file_system_arn, license, policy, pull_through, secret_arn, sub, trust,
-    when,
+    Statement, because, document, elastic_file_system_arn, encryption, extra, file_system_arn, license, policy,
+    pull_through, secret_arn, sub, through_secrets_manager,
 };
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
@@ -45,18 +45,19 @@ pub(super) fn execution(
     let theirs = task.extra.containers.iter().map(|container| &container.image);
     statements.extend(pull_through::fill(shared.deployment, ours.chain(theirs)));
     let passwords = task.containers.iter().flat_map(|container| &container.passwords);
-    let secrets: Vec<_> = passwords.map(|(_, user)| secret_arn(shared.deployment, user.as_str())).collect();
+    let secrets: Vec<_> = passwords.map(|given| secret_arn(shared.deployment, given.user.as_str())).collect();
     if !secrets.is_empty() {
         statements.push(may::READ_FIRST_PASSWORDS.on(&json!(secrets)));
-        statements.extend(use_key_of_secrets(shared.deployment, &may::DECRYPT_FIRST_PASSWORDS.actions()));
+        statements.extend(use_key_of_secrets(shared.deployment, |key| may::DECRYPT_FIRST_PASSWORDS.on(key)));
     }
     statements.extend(license::statements(shared.deployment));
     statements.extend(extra::read_secrets(&task.extra));
-    role(shared, template, id, "starts the task", ("start", &trust(ECS_TASKS)), &statements)
+    let trust = Statement::trust(ECS_TASKS, "ECS starts the task");
+    role(shared, template, id, "starts the task", ("start", &trust), &statements)
 }
 
 /// What ECS needs to pull images from repositories of ECR.
-pub(super) fn pull(repositories: &Value) -> [Value; 2] {
+pub(super) fn pull(repositories: &Value) -> [Statement; 2] {
     [may::PULL_IMAGES.on(repositories), may::LOG_IN_TO_REGISTRY.on(&json!("*"))]
 }
 
@@ -78,12 +79,12 @@ pub(super) fn task(shared: &Shared<'_>, template: &mut Template, id: &str, node:
     if deployment.ca_secret_name().is_some() {
         statements.push(may::SHARE_AUTHORITY.on(&deployment.import(&Export::CaSecretArn)));
     }
-    statements.extend(use_key_of_secrets(shared.deployment, &may::USE_KEY_OF_SECRETS.actions()));
+    statements.extend(use_key_of_secrets(shared.deployment, |key| may::USE_KEY_OF_SECRETS.on(key)));
     role(shared, template, id, "what the node's containers call", ("node", &trust_of_tasks()), &statements)
 }
 
 /// What the sidecar of a node that votes does for it: it lists it for clients, and keeps ECS from stopping it at a bad time.
-fn of_a_voter(shared: &Shared<'_>) -> Vec<Value> {
+fn of_a_voter(shared: &Shared<'_>) -> Vec<Statement> {
     let zone = json!({"Fn::Sub": [
         "arn:${AWS::Partition}:route53:::hostedzone/${Zone}",
         {"Zone": shared.hosted_zone},
@@ -91,7 +92,7 @@ fn of_a_voter(shared: &Shared<'_>) -> Vec<Value> {
     let client_service = shared.client_service.attribute("Arn");
     let mut statements = vec![
         may::REGISTER_NODE.on(&client_service),
-        when(may::LOOK_AT_REGISTRATIONS.on(&json!("*")), "servicediscovery:ServiceArn", &client_service),
+        may::LOOK_AT_REGISTRATIONS.on(&json!("*")).when("servicediscovery:ServiceArn", &client_service),
         may::FOLLOW_REGISTRATION.on(&json!("*")),
         may::WRITE_DNS_RECORDS.on(&zone),
         may::FIND_HOSTED_ZONE.on(&json!("*")),
@@ -103,7 +104,7 @@ fn of_a_voter(shared: &Shared<'_>) -> Vec<Value> {
 }
 
 /// Through its own access points, and not as root.
-fn mount(shared: &Shared<'_>, node: NodeId) -> Value {
+fn mount(shared: &Shared<'_>, node: NodeId) -> Statement {
     let deployment = shared.deployment;
     let access_point = |volume: Volume| {
         elastic_file_system_arn("access-point", &deployment.import(&Export::access_point_id(node, volume)))
@@ -114,24 +115,29 @@ fn mount(shared: &Shared<'_>, node: NodeId) -> Value {
         access_point(Volume::Data)
     };
     let mount = may::MOUNT_OWN_DATA.on(&file_system_arn(&deployment.import(&Export::FileSystemId)));
-    when(mount, "elasticfilesystem:AccessPointArn", &access_points)
+    mount.when("elasticfilesystem:AccessPointArn", &access_points)
 }
 
 /// Secrets Manager asks KMS in the name of its caller; the account's own key for it needs no grant.
-pub(super) fn use_key_of_secrets(deployment: &Deployment, actions: &[&str]) -> Option<Value> {
+pub(super) fn use_key_of_secrets(
+    deployment: &Deployment,
+    statement: impl Fn(&Value) -> Statement,
+) -> Option<Statement> {
     let secured = deployment.secured()?;
     let key = encryption::imported_key(deployment, &secured.encryption)?;
-    Some(super::use_key_of_secrets(may::USE_KEY_OF_SECRETS.sid, actions, &key))
+    Some(through_secrets_manager(statement(&key)))
 }
 
 /// On behalf of ECS in this region of this account, as AWS has it in "Amazon ECS task IAM role". It names the key for this role
 /// alone: not for the one that starts tasks, nor for that of a backup ("Cross-service confused deputy prevention" of AWS Backup speaks
 /// of topics), and a condition on a key that is not sent lets nobody in.
-fn trust_of_tasks() -> Value {
-    let mut trust = trust(ECS_TASKS);
+fn trust_of_tasks() -> Statement {
     let ecs = sub("arn:${AWS::Partition}:ecs:${AWS::Region}:${AWS::AccountId}:*");
-    trust["Statement"][0]["Condition"]["ArnLike"] = json!({"aws:SourceArn": ecs});
-    trust
+    Statement::trust(ECS_TASKS, "the containers of the task call AWS with it").on_condition(
+        "ArnLike",
+        "aws:SourceArn",
+        &ecs,
+    )
 }
 
 pub(super) fn role(
@@ -139,13 +145,14 @@ pub(super) fn role(
     template: &mut Template,
     id: &str,
     purpose: &str,
-    (name, trust): (&str, &Value),
-    statements: &[Value],
+    (name, trust): (&str, &Statement),
+    statements: &[Statement],
 ) -> LogicalId {
     let properties = json!({
         "Description": format!("{}: {purpose}", shared.deployment.name()),
-        "AssumeRolePolicyDocument": trust,
+        "AssumeRolePolicyDocument": document(std::slice::from_ref(trust)),
         "Policies": [policy(name, statements)],
     });
-    template.add(id, Resource::new("AWS::IAM::Role", properties))
+    let role = Resource::new("AWS::IAM::Role", properties);
+    template.add(id, because(role, statements.iter().chain([trust])))
 }

@@ -141,15 +141,9 @@ impl<'a> Shared<'a> {
         template.add(id("Service"), before.into_iter().fold(service, Resource::after))
     }
 
-    /// A single node may run wherever there is a subnet; each node of a cluster stays in its zone, so that no zone can get
-    /// the majority.
     fn subnets(&self, node: NodeId) -> Vec<Value> {
-        let config = self.deployment.config();
-        let all = config.network.subnets();
-        let own = (node.number() - 1) % all;
-        let zones = (0..all).filter(|zone| !config.nodes.is_cluster() || *zone == own);
         let subnets = imported_subnets(self.deployment);
-        zones.map(|zone| subnets[zone].clone()).collect()
+        self.deployment.subnets_of(node).map(|index| subnets[index].clone()).collect()
     }
 
     fn log_group(&self, template: &mut Template, node: NodeId, name: ContainerName) -> LogicalId {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::backup::{lifecycle, vault_name};
 use super::service::Shared;
-use super::{file_system_arn, roles, statement, sub, trust, when};
+use super::{Statement, file_system_arn, roles, sub};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
 use crate::model::{Backup, BackupPause, LATE, STOP_DEADLINE};
@@ -17,6 +17,8 @@ const LOOK_AT_TASK: u32 = 15;
 const LOOK_AT_JOB: u32 = 60;
 /// The logical id of the state machine.
 pub(super) const MACHINE: &str = "BackupMachine";
+/// Who begins it every day.
+const SCHEDULER: &str = "scheduler.amazonaws.com";
 /// Seconds for one call.
 const CALL: u32 = 60;
 
@@ -59,37 +61,68 @@ impl Stop<'_> {
     fn machine_role(&self, template: &mut Template) -> LogicalId {
         let cluster = &self.shared.cluster;
         // Neither this service's tasks nor a look at a job can be named (Service Authorization Reference, ECS and AWS Backup).
-        let mut find = statement("FindTasks", &["ecs:ListTasks"], &json!("*"));
-        find["Condition"] = json!({"ArnEquals": {"ecs:cluster": cluster.attribute("Arn")}});
+        let reason = "the machine: which tasks the node has, before it is stopped and on their way out";
+        let find = Statement::allow("FindTasks", &["ecs:ListTasks"], &json!("*"), reason).on_condition(
+            "ArnEquals",
+            "ecs:cluster",
+            &cluster.attribute("Arn"),
+        );
         let backup_role = self.shared.deployment.import(&Export::BackupRoleArn);
-        let pass = statement("PassBackupRole", &["iam:PassRole"], &backup_role);
-        let pass = when(pass, "iam:PassedToService", &json!("backup.amazonaws.com"));
+        let reason = "the machine: the job and the copy run with the role for backups";
+        let pass = Statement::allow("PassBackupRole", &["iam:PassRole"], &backup_role, reason)
+            .when("iam:PassedToService", &json!("backup.amazonaws.com"));
         let vault = vault_name(self.shared.deployment, &self.backup.vault);
         let vault =
             sub(format!("arn:${{AWS::Partition}}:backup:${{AWS::Region}}:${{AWS::AccountId}}:backup-vault:{vault}"));
         let mut statements = vec![
-            statement("StopAndStart", &["ecs:DescribeServices", "ecs:UpdateService"], &self.service.reference()),
+            Statement::allow(
+                "StopAndStart",
+                &["ecs:DescribeServices", "ecs:UpdateService"],
+                &self.service.reference(),
+                "the machine: the node is stopped, and started again whatever happened",
+            ),
             find,
-            statement("LookAtTasks", &["ecs:DescribeTasks"], &self.shared.tasks()),
-            statement("BackUp", &["backup:StartBackupJob"], &vault),
-            statement("LookAtJob", &["backup:DescribeBackupJob"], &json!("*")),
+            Statement::allow(
+                "LookAtTasks",
+                &["ecs:DescribeTasks"],
+                &self.shared.tasks(),
+                "the machine: have the node's tasks ended; no copy is begun before",
+            ),
+            Statement::allow("BackUp", &["backup:StartBackupJob"], &vault, "the machine: the node is down"),
+            Statement::allow(
+                "LookAtJob",
+                &["backup:DescribeBackupJob"],
+                &json!("*"),
+                "the machine: has the job ended; a job cannot be named in a policy",
+            ),
             pass,
         ];
         if self.backup.copy_to.is_some() {
             let points = sub("arn:${AWS::Partition}:backup:${AWS::Region}:${AWS::AccountId}:recovery-point:*");
-            statements.push(statement("Copy", &["backup:StartCopyJob"], &points));
+            let reason = "the machine: the job has ended, and backup.copy_to names another vault";
+            statements.push(Statement::allow("Copy", &["backup:StartCopyJob"], &points, reason));
         }
-        self.role(template, "BackupMachineRole", "backs up a node that is stopped", "states.amazonaws.com", &statements)
+        let trust = Statement::trust("states.amazonaws.com", "Step Functions runs the machine");
+        self.role(template, "BackupMachineRole", "backs up a node that is stopped", &trust, &statements)
     }
 
-    fn role(&self, template: &mut Template, id: &str, purpose: &str, service: &str, statements: &[Value]) -> LogicalId {
-        roles::role(self.shared, template, id, purpose, ("backup", &trust(service)), statements)
+    fn role(
+        &self,
+        template: &mut Template,
+        id: &str,
+        purpose: &str,
+        trust: &Statement,
+        statements: &[Statement],
+    ) -> LogicalId {
+        roles::role(self.shared, template, id, purpose, ("backup", trust), statements)
     }
 
     fn schedule(&self, template: &mut Template, machine: &LogicalId) {
-        let statements = [statement("Begin", &["states:StartExecution"], &machine.reference())];
+        let reason = "EventBridge Scheduler: every day at backup.daily_at";
+        let statements = [Statement::allow("Begin", &["states:StartExecution"], &machine.reference(), reason)];
         let purpose = "begins the daily backup";
-        let role = self.role(template, "BackupScheduleRole", purpose, "scheduler.amazonaws.com", &statements);
+        let trust = Statement::trust(SCHEDULER, "EventBridge Scheduler begins the machine");
+        let role = self.role(template, "BackupScheduleRole", purpose, &trust, &statements);
         let node = self.pause.node;
         let properties = json!({
             "Description": format!("{}: node-{node} is stopped and backed up", self.shared.deployment.name()),
@@ -107,9 +140,11 @@ impl Stop<'_> {
 
     /// Every day, also when there was nothing to do: to want one task of a service that has one changes nothing.
     fn fallback(&self, template: &mut Template) {
-        let statements = [statement("Start", &["ecs:UpdateService"], &self.service.reference())];
+        let reason = "EventBridge Scheduler: the node is started, should the machine have left it stopped";
+        let statements = [Statement::allow("Start", &["ecs:UpdateService"], &self.service.reference(), reason)];
         let purpose = "starts a node that its backup has left stopped";
-        let role = self.role(template, "BackupFallbackRole", purpose, "scheduler.amazonaws.com", &statements);
+        let trust = Statement::trust(SCHEDULER, "EventBridge Scheduler starts the node, should nobody else have");
+        let role = self.role(template, "BackupFallbackRole", purpose, &trust, &statements);
         let input = format!(
             r#"{{"Cluster":"${{{}}}","Service":"${{{}}}","DesiredCount":1}}"#,
             self.shared.cluster, self.service

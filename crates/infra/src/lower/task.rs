@@ -71,7 +71,7 @@ impl Shared<'_> {
 
     fn container(&self, container: &Container, log_group: &LogicalId) -> Value {
         let environment =
-            container.environment.iter().map(|(name, value)| json!({"Name": name, "Value": self.setting(value)}));
+            container.variables().map(|(name, value)| json!({"Name": name, "Value": self.setting(value)}));
         let mounts = container.mounts.iter().map(|mount| {
             json!({"SourceVolume": mount.volume.as_str(), "ContainerPath": mount.path, "ReadOnly": mount.read_only})
         });
@@ -107,8 +107,8 @@ impl Shared<'_> {
             set("Command", json!(container.command));
         }
         let passwords =
-            container.passwords.iter().map(|(name, user)| json!({"Name": name, "ValueFrom": self.password(*user)}));
-        let license = license::variable(self.deployment).filter(|_| container.name == ContainerName::EventStore);
+            container.passwords.iter().map(|given| json!({"Name": given.name, "ValueFrom": self.password(given.user)}));
+        let license = container.license.as_ref().map(license::variable);
         let secrets: Vec<_> = passwords.chain(license).collect();
         if !secrets.is_empty() {
             set("Secrets", Value::Array(secrets));
@@ -230,7 +230,7 @@ pub(super) fn log_configuration(group: &LogicalId) -> Value {
 }
 
 /// Where our own images are, in the account and region of the stack.
-pub(super) const OWN_REPOSITORIES: &str = "eventstore-fargate";
+pub(crate) const OWN_REPOSITORIES: &str = "eventstore-fargate";
 
 /// Where `cdk bootstrap` has images pushed that whoever deploys builds (cloud-assembly §4).
 pub(crate) fn built_repository(qualifier: &Qualifier) -> String {

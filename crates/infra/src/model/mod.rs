@@ -10,6 +10,7 @@ mod extra;
 mod flow_logs;
 mod network;
 mod node;
+mod origin;
 mod task;
 
 use crate::config::{Config, Mistake, OwnImages};
@@ -30,8 +31,12 @@ pub(crate) use self::flow_logs::FlowLogs;
 pub(crate) use self::network::{Discovery, Egress, Network, Vpc};
 pub use self::node::Node;
 pub(crate) use self::node::NodeId;
+pub use self::origin::{Influence, Origin};
 pub(crate) use self::task::RESTORED;
-pub use self::task::{Condition, Container, ContainerName, HealthCheck, Image, Mount, Program, Task, Value, Volume};
+pub use self::task::{
+    Condition, Container, ContainerName, HealthCheck, Image, LicenseKey, Mount, Origins, Password, Program, Task,
+    Value, Variable, Volume,
+};
 
 /// A whole deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +100,14 @@ impl Deployment {
     /// The nodes, and after them the read-only replicas: everything that has a task.
     pub fn members(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().chain(&self.replicas)
+    }
+
+    /// Which of the subnets a node may be in, from 0. A single node may run wherever there is one; each node of a cluster stays
+    /// in its zone, so that no zone can get the majority.
+    pub(crate) fn subnets_of(&self, node: NodeId) -> impl Iterator<Item = usize> {
+        let all = self.config.network.subnets();
+        let (own, is_cluster) = ((node.number() - 1) % all, self.config.nodes.is_cluster());
+        (0..all).filter(move |subnet| !is_cluster || *subnet == own)
     }
 
     /// The users of applications.

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{Access, ApplicationUser, CaSource, Extra, NodeId, Secret, Secured};
-use crate::config::{Config, OwnImages};
+use super::{Access, ApplicationUser, CaSource, Extra, Influence, NodeId, Origin, Secret, Secured};
+use crate::config::{Config, License, OwnImages};
 use crate::image::ImageReference;
 use crate::server::{self, EXTERNAL_TCP_PORT, Member, REPLICATION_PORT};
-use crate::values::{BuiltInUser, FargateSize, GroupName, RotationPeriod};
+use crate::values::{BuiltInUser, ContainerPath, FargateSize, GroupName, RotationPeriod};
 
 /// The value of an environment variable. What only CloudFormation knows is a reference, never a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,56 @@ pub enum Value {
     CaSecret,
     /// The id of the Cloud Map service that clients look up.
     ClientService,
+}
+
+/// An environment variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What it is set to.
+    pub value: Value,
+    /// Where that comes from.
+    pub origin: Origin,
+}
+
+impl Variable {
+    pub(crate) fn new(name: impl Into<String>, value: impl Into<String>, origin: Origin) -> Self {
+        Self { name: name.into(), value: Value::Literal(value.into()), origin }
+    }
+}
+
+/// An environment variable that ECS sets to the password in a user's secret when it starts the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Password {
+    /// The variable's name.
+    pub name: String,
+    /// Whose password it is.
+    pub user: BuiltInUser,
+    /// Where the choice of the secret comes from.
+    pub origin: Origin,
+}
+
+/// An environment variable that ECS sets to the key of the vendor's licence when it starts the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LicenseKey {
+    /// The variable's name.
+    pub name: String,
+    /// Where the key is.
+    pub(crate) license: License,
+    /// Where that comes from.
+    pub origin: Origin,
+}
+
+/// Where a container's properties come from that differ between deployments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origins {
+    /// Of its image.
+    pub image: Origin,
+    /// Of its uid and gid.
+    pub user: Origin,
+    /// Of entry point and arguments.
+    pub command: Origin,
 }
 
 /// A volume of the task.
@@ -169,9 +219,11 @@ pub struct Container {
     /// Arguments.
     pub command: Vec<String>,
     /// Variables, in the order in which they are explained to people.
-    pub environment: Vec<(String, Value)>,
-    /// Variables that ECS sets to the password in a user's secret when it starts the task.
-    pub passwords: Vec<(String, BuiltInUser)>,
+    pub environment: Vec<Variable>,
+    /// Variables with passwords.
+    pub passwords: Vec<Password>,
+    /// The variable with the key of a licence.
+    pub license: Option<LicenseKey>,
     /// Volumes.
     pub mounts: Vec<Mount>,
     /// What must have happened before it starts.
@@ -184,6 +236,15 @@ pub struct Container {
     pub stop_timeout: Option<u16>,
     /// TCP ports it listens on.
     pub ports: Vec<u16>,
+    /// Where image, user and command line come from.
+    pub origins: Origins,
+}
+
+impl Container {
+    /// The variables with their values.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.environment.iter().map(|variable| (variable.name.as_str(), &variable.value))
+    }
 }
 
 /// The task of one node. Containers stand in an order in which they can be started.
@@ -196,6 +257,12 @@ pub struct Task {
     /// Containers and volumes of the user's own.
     pub extra: Extra,
 }
+
+/// What makes a name in DNS.
+const HOST: [&str; 2] = ["name", "namespace"];
+const CA: &str = "certificates.ca";
+const INSECURE: &str = "server.insecure";
+const NODES: &str = "cluster.nodes";
 
 const HEALTH_FILE: &str = "/run/task/bootstrap.json";
 const STATUS_FILE: &str = "/run/task/bootstrap-status.json";
@@ -231,7 +298,8 @@ pub(super) fn task(config: &Config, node: NodeId, host: &str, others: &[String])
     let is_last = config.nodes.numbers().map(NodeId::Voter).last() == Some(node);
     if let Some(recovery_point) = config.data.restored.as_ref().filter(|_| is_last) {
         for server in containers.iter_mut().filter(|container| container.name == ContainerName::EventStore) {
-            server.environment.extend(variables([(RESTORED, recovery_point.as_str().to_owned())]));
+            let origin = Origin::key("data.restored").and(Influence::Place).only_by("cluster.nodes");
+            server.environment.push(Variable::new(RESTORED, recovery_point.as_str(), origin));
         }
     }
     Task { size: config.server.size, containers, extra: config.extra.clone() }
@@ -241,8 +309,36 @@ fn texts(items: &[&str]) -> Vec<String> {
     items.iter().map(|&item| item.to_owned()).collect()
 }
 
-fn variables(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Vec<(String, Value)> {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), Value::Literal(value))).collect()
+/// A variable with a reference that CloudFormation resolves.
+fn reference(name: &str, value: Value, origin: Origin) -> Variable {
+    Variable { name: name.to_owned(), value, origin }
+}
+
+fn region() -> Variable {
+    reference("AWS_REGION", Value::Region, Origin::cloud_formation("the region of the stack"))
+}
+
+/// The same variables, which are there only by leave of a key.
+fn only_by(key: &'static str, variables: impl IntoIterator<Item = Variable>) -> Vec<Variable> {
+    let only = |variable: Variable| Variable { origin: variable.origin.only_by(key), ..variable };
+    variables.into_iter().map(only).collect()
+}
+
+/// The origin of a secret's ARN; `key` names one that is there already.
+fn secret_origin(secret: &Secret, key: &'static str) -> Origin {
+    match secret {
+        Secret::New => Origin::keys(&[key, "name"]).and(Influence::CloudFormation("the ARN of the secret")),
+        Secret::Existing(_) => Origin::key(key),
+    }
+}
+
+/// Which secret is a built-in user's.
+fn built_in_origin(secured: &Secured, user: BuiltInUser) -> Origin {
+    let key = match user {
+        BuiltInUser::Admin => "credentials.admin_secret",
+        BuiltInUser::Ops => "credentials.ops_secret",
+    };
+    secret_origin(secured.built_in(user), key)
 }
 
 fn mount(volume: Volume, path: &'static str) -> Mount {
@@ -267,40 +363,65 @@ fn own_image(config: &Config, program: Program) -> Image {
     given.as_ref().map_or(Image::OwnRegistry(program), |image| Image::Reference(image.clone()))
 }
 
+/// Where it comes from; what is not set is looked for in the account's own registry.
+fn own_image_origin(config: &Config, program: Program) -> Origin {
+    let key = match (&config.images.own, program) {
+        (OwnImages::Built(_), _) => "images.build",
+        (OwnImages::Pulled { .. }, Program::Certgen) => "images.certgen",
+        (OwnImages::Pulled { .. }, Program::Bootstrap) => "images.bootstrap",
+    };
+    let origin = Origin::key(key);
+    if let Image::Reference(_) = own_image(config, program) {
+        return origin;
+    }
+    origin.and(Influence::CloudFormation("account and region of the stack"))
+}
+
+/// All containers of a task run as the server.
+fn user_origin() -> Origin {
+    Origin::key("server.uid").and(Influence::Line)
+}
+
 /// What certgen publishes and bootstrap renews. Both read it with certgen's parser, for two opinions would replace each
 /// other's certificates.
-fn certificates(config: &Config, secured: &Secured, node: NodeId, host: &str) -> Vec<(String, Value)> {
+fn certificates(config: &Config, secured: &Secured, node: NodeId, host: &str) -> Vec<Variable> {
+    let source = |word: &str| Variable::new("CERTGEN_CA_SOURCE", word, Origin::key(CA));
     let mut environment = match &secured.ca {
-        CaSource::Secret(_) => {
-            let mut environment = variables([("CERTGEN_CA_SOURCE", "secret".to_owned())]);
-            environment.push(("CERTGEN_CA_SECRET".to_owned(), Value::CaSecret));
-            environment
+        CaSource::Secret(secret) => {
+            let origin = secret_origin(secret, "certificates.ca_secret").only_by(CA);
+            vec![source("secret"), reference("CERTGEN_CA_SECRET", Value::CaSecret, origin)]
         }
         CaSource::Ephemeral => {
-            variables([("CERTGEN_CA_SOURCE", "ephemeral".to_owned()), ("CERTGEN_CA_STATE", "/ca-state".to_owned())])
+            let origin = Origin::fixed("a volume that lives as long as the task").only_by(CA);
+            vec![source("ephemeral"), Variable::new("CERTGEN_CA_STATE", "/ca-state", origin)]
         }
-        CaSource::Files { certificate, key } => variables([
-            ("CERTGEN_CA_SOURCE", "files".to_owned()),
-            ("CERTGEN_CA_CERTIFICATE", certificate.to_string()),
-            ("CERTGEN_CA_KEY", key.to_string()),
-        ]),
+        CaSource::Files { certificate, key } => {
+            let file = |name: &str, path: &ContainerPath, of: &'static str| {
+                Variable::new(name, path.to_string(), Origin::key(of).only_by(CA))
+            };
+            vec![
+                source("files"),
+                file("CERTGEN_CA_CERTIFICATE", certificate, "certificates.ca_certificate"),
+                file("CERTGEN_CA_KEY", key, "certificates.ca_key"),
+            ]
+        }
     };
     let names = match node {
         NodeId::Voter(_) => format!("{host},{}", client_host(config)),
         // Clients do not find it under their name.
         NodeId::Replica(_) => host.to_owned(),
     };
-    environment.extend(variables([
-        ("CERTGEN_DNS_NAMES", names),
-        ("CERTGEN_SERVER_LINE", config.server.line.as_str().to_owned()),
-    ]));
+    environment.extend([
+        Variable::new("CERTGEN_DNS_NAMES", names, Origin::keys(&HOST).and(Influence::Place)),
+        Variable::new("CERTGEN_SERVER_LINE", config.server.line.as_str(), Origin::key("server.line")),
+    ]);
     environment
 }
 
 fn certgen(config: &Config, secured: &Secured, node: NodeId, host: &str) -> Container {
     let mut environment = certificates(config, secured, node, host);
     if matches!(secured.ca, CaSource::Secret(_)) {
-        environment.push(("AWS_REGION".to_owned(), Value::Region));
+        environment.extend(only_by(CA, [region()]));
     }
     Container {
         command: texts(&["--out", "/certs", "--guard", "/guard"]),
@@ -328,6 +449,7 @@ fn init(config: &Config, name: ContainerName) -> Container {
         command: Vec::new(),
         environment: Vec::new(),
         passwords: Vec::new(),
+        license: None,
         // Its image declares these volumes, and the first container to mount one decides whom it belongs to.
         mounts: own_mounts(config),
         depends_on: Vec::new(),
@@ -335,6 +457,11 @@ fn init(config: &Config, name: ContainerName) -> Container {
         start_timeout: Some(120),
         stop_timeout: None,
         ports: Vec::new(),
+        origins: Origins {
+            image: own_image_origin(config, Program::Certgen),
+            user: user_origin(),
+            command: Origin::fixed("certificates and guard are put on the volume that the others mount"),
+        },
     }
 }
 
@@ -342,8 +469,10 @@ fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> C
     let server = &config.server;
     let insecure = config.access == Access::Insecure;
     let built = server::image(server.line);
-    let mut environment =
-        variables([("GUARD_DATA_DIR", built.data.to_owned()), ("GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned())]);
+    let mut environment = vec![
+        Variable::new("GUARD_DATA_DIR", built.data, Origin::line()),
+        Variable::new("GUARD_STATUS_FILE", GUARD_STATUS_FILE, Origin::fixed("guard tells bootstrap there")),
+    ];
     let member = Member {
         host,
         port: server.port,
@@ -355,8 +484,7 @@ fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> C
         log_files: server.log_volume,
         options: &server.options,
     };
-    let options = server::environment(server.line, &member).into_iter();
-    environment.extend(options.map(|(name, value)| (name, Value::Literal(value))));
+    environment.extend(server::environment(server.line, &member));
     let mut ports = vec![server.port];
     if server.external_tcp {
         ports.push(EXTERNAL_TCP_PORT);
@@ -384,14 +512,36 @@ fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> C
         environment,
         // A new database never has a default password; guard takes these from a server that has one. An insecure server
         // would end itself over them.
-        passwords: if insecure { Vec::new() } else { server::first_passwords(server.line) },
+        passwords: first_passwords(config),
+        license: license_key(config),
         mounts,
         depends_on: vec![(if insecure { ContainerName::Guard } else { ContainerName::Certgen }, Condition::Success)],
         health_check: None,
         start_timeout: None,
         stop_timeout: Some(120),
         ports,
+        origins: Origins {
+            image: Origin::key("images.server").and(Influence::Line),
+            user: user_origin(),
+            command: Origin::line().and(Influence::Fixed("guard is the server's parent: one writer for a directory")),
+        },
     }
+}
+
+fn license_key(config: &Config) -> Option<LicenseKey> {
+    let license = config.server.license.clone()?;
+    let origin = Origin::keys(&["server.license_secret", "server.license_json_key"]).and(Influence::Named);
+    Some(LicenseKey { name: server::license_variable(config.server.line)?, license, origin })
+}
+
+/// None, if the server is insecure.
+fn first_passwords(config: &Config) -> Vec<Password> {
+    let Access::Secured(secured) = &config.access else { return Vec::new() };
+    let password = |(name, user)| {
+        let origin = built_in_origin(secured, user).and(Influence::Named).only_by(INSECURE);
+        Password { name, user, origin }
+    };
+    server::first_passwords(config.server.line).into_iter().map(password).collect()
 }
 
 /// The users of applications as bootstrap reads them.
@@ -412,70 +562,88 @@ fn application_users(config: &Config, users: &[ApplicationUser]) -> String {
 }
 
 /// What bootstrap is told about passwords.
-fn credentials(config: &Config, secured: &Secured) -> Vec<(String, Value)> {
+fn credentials(config: &Config, secured: &Secured) -> Vec<Variable> {
     let mut environment = Vec::new();
     if let RotationPeriod::Days(days) = secured.rotate_every {
-        environment.extend(variables([("BOOTSTRAP_ROTATE_EVERY", format!("{days}d"))]));
+        let origin = Origin::key("credentials.rotate_every");
+        environment.push(Variable::new("BOOTSTRAP_ROTATE_EVERY", format!("{days}d"), origin));
     }
     // The passwords in a backup may be older than any that the secrets remember.
     if secured.recover_with_node_certificate || config.data.restored.is_some() {
-        environment.extend(variables([("BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", "true".to_owned())]));
+        let origin = Origin::keys(&["credentials.recover_with_node_certificate", "data.restored"]);
+        environment.push(Variable::new("BOOTSTRAP_RECOVER_WITH_NODE_CERTIFICATE", "true", origin));
     }
     if !secured.users.is_empty() {
-        environment.extend(variables([("BOOTSTRAP_USERS", application_users(config, &secured.users))]));
+        let has_new = secured.users.iter().any(|user| user.secret == Secret::New);
+        let origin = Origin::keys(if has_new { &["users", "name"] } else { &["users"] });
+        environment.push(Variable::new("BOOTSTRAP_USERS", application_users(config, &secured.users), origin));
     }
+    let secret = |name, user| reference(name, Value::Secret(user), built_in_origin(secured, user));
     environment.extend([
-        ("BOOTSTRAP_ADMIN_SECRET".to_owned(), Value::Secret(BuiltInUser::Admin)),
-        ("BOOTSTRAP_OPS_SECRET".to_owned(), Value::Secret(BuiltInUser::Ops)),
+        secret("BOOTSTRAP_ADMIN_SECRET", BuiltInUser::Admin),
+        secret("BOOTSTRAP_OPS_SECRET", BuiltInUser::Ops),
     ]);
-    environment
+    only_by(INSECURE, environment)
 }
 
 fn bootstrap(config: &Config, node: NodeId, host: &str, others: &[String]) -> Container {
     let port = config.server.port;
-    let mut environment =
-        variables([("BOOTSTRAP_NODE_NAME", node.name()), ("BOOTSTRAP_SERVER", format!("127.0.0.1:{port}"))]);
+    let told =
+        |name, path| Variable::new(name, path, Origin::fixed("on the volume that containers tell each other by"));
+    let mut environment = vec![
+        Variable::new("BOOTSTRAP_NODE_NAME", node.name(), Origin::place()),
+        Variable::new("BOOTSTRAP_SERVER", format!("127.0.0.1:{port}"), Origin::key("server.port")),
+    ];
     match &config.access {
-        Access::Secured(_) => environment.extend(variables([
-            ("BOOTSTRAP_SERVER_NAME", "localhost".to_owned()),
-            ("BOOTSTRAP_CERTS", "/certs".to_owned()),
-        ])),
-        Access::Insecure => environment.extend(variables([("BOOTSTRAP_INSECURE", "true".to_owned())])),
+        Access::Secured(_) => {
+            let named = Origin::fixed("every node's certificate has this name");
+            let certs = Origin::fixed("where certgen publishes");
+            let both = [
+                Variable::new("BOOTSTRAP_SERVER_NAME", "localhost", named),
+                Variable::new("BOOTSTRAP_CERTS", "/certs", certs),
+            ];
+            environment.extend(only_by(INSECURE, both));
+        }
+        Access::Insecure => environment.push(Variable::new("BOOTSTRAP_INSECURE", "true", Origin::key(INSECURE))),
     }
-    environment.extend(variables([
-        ("BOOTSTRAP_CLIENT_HOST", client_host(config)),
-        ("BOOTSTRAP_CLIENT_PORT", port.to_string()),
-        ("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE.to_owned()),
-        ("BOOTSTRAP_STATUS_FILE", STATUS_FILE.to_owned()),
-        ("BOOTSTRAP_GUARD_STATUS_FILE", GUARD_STATUS_FILE.to_owned()),
-    ]));
+    environment.extend([
+        Variable::new("BOOTSTRAP_CLIENT_HOST", client_host(config), Origin::keys(&HOST)),
+        Variable::new("BOOTSTRAP_CLIENT_PORT", port.to_string(), Origin::key("server.port")),
+        told("BOOTSTRAP_HEALTH_FILE", HEALTH_FILE),
+        told("BOOTSTRAP_STATUS_FILE", STATUS_FILE),
+        told("BOOTSTRAP_GUARD_STATUS_FILE", GUARD_STATUS_FILE),
+    ]);
     if config.nodes.is_cluster() {
-        environment.extend(variables([
-            ("BOOTSTRAP_CLUSTER_SIZE", config.nodes.to_string()),
-            ("BOOTSTRAP_PEERS", others.join(",")),
-        ]));
+        let peers = Origin::keys(&HOST).and(Influence::Key(NODES.into())).and(Influence::Place);
+        environment.extend([
+            Variable::new("BOOTSTRAP_CLUSTER_SIZE", config.nodes.to_string(), Origin::key(NODES)),
+            Variable::new("BOOTSTRAP_PEERS", others.join(","), peers),
+        ]);
     }
     if let NodeId::Replica(_) = node {
-        environment.extend(variables([("BOOTSTRAP_READ_ONLY_REPLICA", "true".to_owned())]));
+        environment.push(Variable::new("BOOTSTRAP_READ_ONLY_REPLICA", "true", Origin::place()));
     }
     if let Access::Secured(secured) = &config.access {
         environment.extend(credentials(config, secured));
     }
     if let Some(scavenge) = &config.scavenge {
-        environment.extend(variables([
-            ("BOOTSTRAP_SCAVENGE_AT", scavenge.at.to_string()),
-            ("BOOTSTRAP_SCAVENGE_WINDOW", scavenge.window.to_string()),
-        ]));
+        let (at, window) = (Origin::key("scavenge.at"), Origin::key("scavenge.window").only_by("scavenge.at"));
+        environment.extend([
+            Variable::new("BOOTSTRAP_SCAVENGE_AT", scavenge.at.to_string(), at),
+            Variable::new("BOOTSTRAP_SCAVENGE_WINDOW", scavenge.window.to_string(), window),
+        ]);
     }
     if let NodeId::Voter(_) = node {
-        environment.push(("BOOTSTRAP_CLOUD_MAP_SERVICE".to_owned(), Value::ClientService));
+        let id = "the id of the Cloud Map service that clients look up";
+        let origin = Origin::cloud_formation(id).and(Influence::Place);
+        environment.push(reference("BOOTSTRAP_CLOUD_MAP_SERVICE", Value::ClientService, origin));
     }
-    environment.push(("AWS_REGION".to_owned(), Value::Region));
+    environment.push(region());
     if let Access::Secured(secured) = &config.access
         // The files of an authority are in certgen's image alone.
         && !matches!(secured.ca, CaSource::Files { .. })
     {
-        environment.extend(certificates(config, secured, node, host));
+        environment.extend(only_by(CA, only_by(INSECURE, certificates(config, secured, node, host))));
     }
     Container {
         name: ContainerName::Bootstrap,
@@ -486,6 +654,7 @@ fn bootstrap(config: &Config, node: NodeId, host: &str, others: &[String]) -> Co
         command: texts(&["run"]),
         environment,
         passwords: Vec::new(),
+        license: None,
         mounts: own_mounts(config),
         // Not HEALTHY: a cluster member is not healthy before there is a quorum.
         depends_on: vec![(ContainerName::EventStore, Condition::Start)],
@@ -499,6 +668,11 @@ fn bootstrap(config: &Config, node: NodeId, host: &str, others: &[String]) -> Co
         start_timeout: None,
         stop_timeout: Some(30),
         ports: Vec::new(),
+        origins: Origins {
+            image: own_image_origin(config, Program::Bootstrap),
+            user: user_origin(),
+            command: Origin::fixed("all that it does is in its variables"),
+        },
     }
 }
 
@@ -513,7 +687,7 @@ mod tests {
         let deployments = ["name = \"es\"", cluster].map(|text| Deployment::new(Config::parse(text).unwrap()));
         let tasks = deployments.iter().flat_map(Deployment::nodes).map(Node::task);
         for container in tasks.flat_map(|task| &task.containers) {
-            for (name, _) in &container.environment {
+            for (name, _) in container.variables() {
                 let ours =
                     ["CERTGEN_", "BOOTSTRAP_", "GUARD_", "AWS_REGION"].iter().any(|prefix| name.starts_with(prefix));
                 let servers = name.starts_with("EVENTSTORE_") && container.name == ContainerName::EventStore;

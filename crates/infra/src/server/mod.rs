@@ -5,6 +5,7 @@ mod line;
 mod options;
 mod upgrade;
 
+use crate::model::{Influence, Origin, Variable};
 use crate::values::{BuiltInUser, ServerLine};
 
 pub(crate) use self::line::{Image, image, was_watched};
@@ -93,52 +94,73 @@ fn name_on(line: ServerLine, name: &'static str) -> &'static str {
 }
 
 /// The server's variables for one node (contract §5.2; lines §F, §G; observed-25 §C).
-pub(crate) fn environment(line: ServerLine, member: &Member<'_>) -> Vec<(String, String)> {
+pub(crate) fn environment(line: ServerLine, member: &Member<'_>) -> Vec<Variable> {
     let Image { prefix, data, logs, .. } = *image(line);
     let index = format!("{data}/index");
     let port = member.port.to_string();
     let size = member.voters.to_string();
     let seeds: Vec<_> = member.seeds.iter().map(|seed| format!("{seed}:{port}")).collect();
     let seeds = seeds.join(",");
-    let mut all = vec![("CLUSTER_SIZE", size.as_str())];
+    let nodes = || Origin::key("cluster.nodes");
+    let own_name = || Origin::keys(&["name", "namespace"]).and(Influence::Place);
+    let mut all = vec![("CLUSTER_SIZE", size.as_str(), nodes())];
     if !member.seeds.is_empty() {
         // With its default, true, seeds are ignored, and a name is resolved once in the life of a process (contract §6).
-        all.extend([("DISCOVER_VIA_DNS", "false"), ("GOSSIP_SEED", &seeds)]);
+        let no_dns = Origin::fixed("with true the seeds are ignored").only_by("cluster.nodes");
+        let all_names =
+            own_name().and(Influence::Key("cluster.nodes".into())).and(Influence::Key("server.port".into()));
+        all.extend([("DISCOVER_VIA_DNS", "false", no_dns), ("GOSSIP_SEED", &seeds, all_names)]);
     }
     if member.is_read_only_replica {
-        all.push(("READ_ONLY_REPLICA", "true"));
+        all.push(("READ_ONLY_REPLICA", "true", Origin::place()));
     }
+    let any = || Origin::fixed("a task's address is known only when it runs");
     all.extend([
-        ("NODE_IP", "0.0.0.0"),
-        ("REPLICATION_IP", "0.0.0.0"),
-        ("NODE_PORT", &port),
+        ("NODE_IP", "0.0.0.0", any()),
+        ("REPLICATION_IP", "0.0.0.0", any()),
+        ("NODE_PORT", &port, Origin::key("server.port")),
         // Bound to 0.0.0.0 a single node would tell clients to connect to 127.0.0.1, and a member of a cluster others to
         // the first address it finds, which on Fargate is not the task's (contract §6).
-        ("NODE_HOST_ADVERTISE_AS", member.host),
-        ("REPLICATION_HOST_ADVERTISE_AS", member.host),
+        ("NODE_HOST_ADVERTISE_AS", member.host, own_name()),
+        ("REPLICATION_HOST_ADVERTISE_AS", member.host, own_name()),
         // Always set: a default that changes between lines would silently start an empty database (observed-25 §C).
-        ("DB", data),
-        ("INDEX", &index),
-        ("LOG", if member.log_files { logs } else { NO_LOGS }),
+        ("DB", data, Origin::line()),
+        ("INDEX", &index, Origin::line()),
     ]);
-    if member.insecure {
-        all.push(("INSECURE", "true"));
+    let log_volume = || Origin::key("server.log_volume");
+    all.push(if member.log_files {
+        ("LOG", logs, log_volume().and(Influence::Line))
     } else {
+        ("LOG", NO_LOGS, log_volume().and(Influence::Fixed("the default is on a root file system that is read-only")))
+    });
+    if member.insecure {
+        all.push(("INSECURE", "true", Origin::key("server.insecure")));
+    } else {
+        let published = || Origin::fixed("where certgen publishes").only_by("server.insecure");
         all.extend([
-            ("CERTIFICATE_FILE", "/certs/node.crt"),
-            ("CERTIFICATE_PRIVATE_KEY_FILE", "/certs/node.key"),
-            ("TRUSTED_ROOT_CERTIFICATES_PATH", "/certs/ca"),
+            ("CERTIFICATE_FILE", "/certs/node.crt", published()),
+            ("CERTIFICATE_PRIVATE_KEY_FILE", "/certs/node.key", published()),
+            ("TRUSTED_ROOT_CERTIFICATES_PATH", "/certs/ca", published()),
         ]);
     }
-    all.extend([("DISABLE_LOG_FILE", if member.log_files { "false" } else { "true" }), ("LOG_CONSOLE_FORMAT", "Json")]);
+    all.extend([
+        ("DISABLE_LOG_FILE", if member.log_files { "false" } else { "true" }, log_volume()),
+        ("LOG_CONSOLE_FORMAT", "Json", Origin::fixed("CloudWatch Logs takes JSON apart")),
+    ]);
     if knows(line, "TELEMETRY_OPTOUT") {
-        all.push(("TELEMETRY_OPTOUT", "true"));
+        all.push(("TELEMETRY_OPTOUT", "true", Origin::fixed("a database does not call home")));
     }
     if member.external_tcp {
-        all.push(("ENABLE_EXTERNAL_TCP", "true"));
+        all.push(("ENABLE_EXTERNAL_TCP", "true", Origin::key("server.external_tcp")));
     }
-    all.extend(member.options.iter().map(|option| (option.name, option.value.as_str())));
-    all.into_iter().map(|(name, value)| (format!("{prefix}{}", name_on(line, name)), value.to_owned())).collect()
+    all.extend(member.options.iter().map(|option| {
+        let origin = Origin::key(format!("server.options.{}", option.name));
+        (option.name, option.value.as_str(), origin)
+    }));
+    let variable = |(name, value, origin): (&'static str, &str, Origin)| {
+        Variable::new(format!("{prefix}{}", name_on(line, name)), value, origin.and(Influence::Named))
+    };
+    all.into_iter().map(variable).collect()
 }
 
 #[cfg(test)]
@@ -178,7 +200,7 @@ mod tests {
         let others = ["b".to_owned(), "c".to_owned()];
         for line in ServerLine::ALL {
             for member in members(line, &others) {
-                let environment = environment(line, &member).into_iter().map(|(variable, _)| variable);
+                let environment = environment(line, &member).into_iter().map(|variable| variable.name);
                 let passwords = first_passwords(line).into_iter().map(|(variable, _)| variable);
                 let mut seen = std::collections::BTreeSet::new();
                 for variable in environment.chain(passwords) {

@@ -70,6 +70,9 @@ EFS, Cloud Map and Secrets Manager, nobody sees there; the tables say who does i
 
 Each node has roles of its own. The task role is one for all containers of the task: this is no wall between bootstrap and the
 server. guard takes the way to the credentials out of the server's environment.
+
+`infra policies` prints the same reasons beside the statements of one deployment, and those of all other policies in its templates: of
+the roles for backups and flow logs, of keys, topics, endpoints and the file system.
 ";
 
 const OF_OPERATORS: &str = "
