@@ -90,6 +90,8 @@ enum Command {
         #[arg(long, env = "INFRA_RESTORED_NODES", value_name = "COUNT", value_parser = cluster_size)]
         nodes: Option<ClusterSize>,
     },
+    /// Print what a deployment consumes in a month, from its templates and from what is assumed; with prices of yours, what it costs.
+    Quantities(quantities::Flags),
     /// Show what runs in a node's task, every setting of it, and which key, default or reason that comes from.
     ///
     /// Containers stand in the order in which ECS starts them. Of secrets it shows the names, for it knows no values.
@@ -119,8 +121,6 @@ enum Command {
         #[arg(long, env = "INFRA_CONFIG", value_name = "FILE", default_value = "./eventstore.toml")]
         config: PathBuf,
     },
-    /// Print what a deployment consumes in a month, from its templates and from what is assumed; with prices of yours, what it costs.
-    Quantities(quantities::Flags),
     /// Print the JSON Schema (2020-12) of eventstore.toml, for editors.
     Schema,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use crate::config::table::{Kind, NAME, find};
+use crate::config::table::{Kind, NAME, at};
 use crate::config::{Config, with_values};
 
 /// What `infra init` is told.
@@ -191,7 +191,7 @@ fn flatten(assignments: &mut Vec<Assignment>, flag: String, path: Vec<String>, v
 }
 
 fn kind(path: &[String]) -> Option<&'static Kind> {
-    find(&path.iter().map(String::as_str).collect::<Vec<_>>()).map(|key| &key.kind)
+    at(&path.iter().map(String::as_str).collect::<Vec<_>>()).map(|key| &key.kind)
 }
 
 fn is_section(path: &[String]) -> bool {

@@ -125,7 +125,15 @@ fn counts_are_those_of_the_templates() {
         assert_eq!(hundredths(&told, "backup.gib_month") > 0, is_backed_up, "{scenario}");
         let machines = told["quantities"].as_array().unwrap().iter();
         let machines = machines.filter(|one| one["price_key"] == "step_functions.transitions_1000").count();
-        assert_eq!(machines, count.number("AWS::StepFunctions::StateMachine"), "{scenario}");
+        let begin = count.of("AWS::Scheduler::Schedule").into_iter().filter(|one| one["State"] != "DISABLED").count();
+        assert_eq!(
+            machines,
+            if begin > 0 { count.number("AWS::StepFunctions::StateMachine") } else { 0 },
+            "{scenario}"
+        );
+        let told_schedules = told["quantities"].as_array().unwrap().iter();
+        let told_schedules = told_schedules.filter(|one| one["price_key"] == "scheduler.invocations_million").count();
+        assert_eq!(told_schedules, begin.min(1), "{scenario}");
         assert!(
             !told["not_counted"].to_string().contains("of which nothing is known"),
             "{scenario}: {}",

@@ -1052,7 +1052,7 @@ impl Table {
 }
 
 /// The key under a path of sections, if there is one.
-pub(crate) fn find(path: &[&str]) -> Option<&'static Key> {
+pub(crate) fn at(path: &[&str]) -> Option<&'static Key> {
     let (name, sections) = path.split_last()?;
     let inner = sections.iter().try_fold(&ROOT, |table, section| {
         match table.keys.iter().find(|key| key.name == *section)?.kind {

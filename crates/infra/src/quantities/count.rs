@@ -154,9 +154,12 @@ impl Counting<'_> {
         self.add_of_tasks(&units::EPHEMERAL, "ephemeral storage", "GiB above 20", more);
         let waiting = self.tasks.iter().filter(|tasks| tasks.count == 0).count();
         if waiting > 0 {
-            self.notes.push(format!("{} that will run when data.restored is taken out", plural(waiting, "node")));
+            self.notes.push(format!(
+                "{} that will run when data.restored or cluster.grow_from is taken out",
+                plural(waiting, "node")
+            ));
         }
-        if self.deployment.backup_pause().is_some() {
+        if self.emitted.backup_machine().is_some() {
             self.notes.push("minutes in which a node is stopped for its backup are not taken off".to_owned());
         }
     }
@@ -245,12 +248,12 @@ impl Counting<'_> {
 
     /// Starts of tasks: those that are assumed, and those after a stop for a backup.
     fn starts(&self) -> Exact {
-        let after_backup = if self.deployment.backup_pause().is_some() { days() } else { Exact::ZERO };
+        let after_backup = if self.emitted.backup_machine().is_some() { days() } else { Exact::ZERO };
         self.of_nodes("task_starts") + after_backup
     }
 
     fn starts_shown(&self) -> String {
-        let after_backup = if self.deployment.backup_pause().is_some() { " + 1 a day after the backup" } else { "" };
+        let after_backup = if self.emitted.backup_machine().is_some() { " + 1 a day after the backup" } else { "" };
         format!("({} × task_starts{after_backup})", self.nodes())
     }
 
@@ -393,9 +396,9 @@ impl Counting<'_> {
 
     /// The machine that stops a node for its backup, and what begins it.
     fn machine(&mut self) {
-        let schedules = self.emitted.count("AWS::Scheduler::Schedule");
-        if let Some(machine) = self.emitted.of("AWS::StepFunctions::StateMachine").first() {
-            let states = &machine["Definition"]["States"];
+        let schedules = self.emitted.schedules();
+        if let Some(definition) = self.emitted.backup_machine() {
+            let states = &definition["States"];
             let looks = |wait: &str, minutes: &str| {
                 let seconds = states[wait]["Seconds"].as_u64().and_then(|seconds| u32::try_from(seconds).ok());
                 let seconds = seconds.unwrap_or(1).max(1);

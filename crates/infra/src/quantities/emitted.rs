@@ -173,6 +173,17 @@ impl Emitted {
         (interfaces.len(), zones)
     }
 
+    /// Schedules that are not switched off; each is a daily one.
+    pub(super) fn schedules(&self) -> usize {
+        self.of("AWS::Scheduler::Schedule").iter().filter(|schedule| schedule["State"] != "DISABLED").count()
+    }
+
+    /// The definition of the machine that stops a node for its backup, if something begins it.
+    pub(super) fn backup_machine(&self) -> Option<&Value> {
+        let machine = self.of("AWS::StepFunctions::StateMachine").first().map(|machine| &machine["Definition"]);
+        machine.filter(|_| self.schedules() > 0)
+    }
+
     /// Whether Container Insights watches the ECS cluster.
     pub(super) fn has_insights(&self) -> bool {
         let clusters = self.of("AWS::ECS::Cluster");

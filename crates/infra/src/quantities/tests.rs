@@ -67,6 +67,16 @@ fn a_cluster_by_hand() {
     assert_eq!(given.iter().map(|one| &one["value"]).collect::<Vec<_>>(), ["40", "2.5"]);
 }
 
+/// Two of three nodes run, and nothing is stopped for a backup.
+#[test]
+fn a_cluster_that_grows_consumes_what_runs() {
+    let told = quantities("name = \"orders\"\ncluster.nodes = 3\ncluster.grow_from = 1", &[], None).to_json();
+    assert_eq!(amounts(&told, "fargate.vcpu_hour"), ["1460"]);
+    assert!(amounts(&told, "step_functions.transitions_1000").is_empty());
+    assert!(amounts(&told, "scheduler.invocations_million").is_empty());
+    assert!(told["not_counted"].to_string().contains("1 node that will run when"), "{}", told["not_counted"]);
+}
+
 #[test]
 fn everything_that_is_assumed_is_said_and_nothing_else() {
     let told = quantities("name = \"a\"", &[], None).to_json();
