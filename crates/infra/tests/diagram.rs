@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 use infra::diagram;
 
@@ -108,6 +109,20 @@ fn the_picture_is_the_checked_in_one_every_time() {
         }
         assert!(fs::read_to_string(&path).unwrap() == text, "{}: UPDATE_GOLDEN=1 rewrites it", path.display());
     }
+}
+
+/// GitHub and GitLab show it there.
+#[test]
+fn the_page_shows_the_picture() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/explain.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once("```mermaid\n").unwrap();
+    let (_, after) = rest.split_once("```\n").unwrap();
+    let wanted = format!("{before}```mermaid\n{}```\n{after}", diagram(&deployment(&text_of("replicas"))));
+    if is_update() {
+        fs::write(&path, &wanted).unwrap();
+    }
+    assert!(page == wanted || is_update(), "UPDATE_GOLDEN=1 writes docs/explain.md anew");
 }
 
 #[test]

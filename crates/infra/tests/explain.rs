@@ -170,3 +170,16 @@ fn a_node_that_is_not_there_is_a_wrong_command_line() {
     let explained: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &explained["node"]), (Some(0), &json!("replica-1")));
 }
+
+/// As `| head` does.
+#[test]
+fn whoever_has_seen_enough_may_go() {
+    let config = golden("everything/eventstore.toml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infra"));
+    command.env_clear().args(["explain", "--config", config.to_str().unwrap()]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output =
+        command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

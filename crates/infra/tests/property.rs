@@ -378,6 +378,19 @@ fn any_valid_configuration_gives_templates_that_hold_together() {
     assert!((40..120).contains(&clusters.get()), "both kinds are among them: {clusters:?}");
 }
 
+/// Ids that are taken and arrows to nowhere end the program.
+#[test]
+fn any_valid_configuration_can_be_drawn_and_explained() {
+    configurations(48, |text| {
+        let deployment = support::deployment(text);
+        assert!(infra::diagram(&deployment).contains("consumers -->"), "{text}");
+        for node in deployment.members() {
+            let explained = infra::Explanation::new(&deployment, node, &infra::Stated::in_text(text)).to_string();
+            assert!(explained.contains("EVENTSTORE_DB") || explained.contains("KURRENTDB_DB"), "{text}\n{explained}");
+        }
+    });
+}
+
 #[test]
 fn nothing_is_allowed_without_a_reason() {
     configurations(48, |text| {

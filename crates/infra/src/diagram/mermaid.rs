@@ -1,6 +1,7 @@
-//! Mermaid's flowcharts as data: ids are unique, arrows have two ends, labels are escaped.
+//! Mermaid's flowcharts as data. An id that is taken, an arrow to nowhere and a group without an end are bugs that nobody gets to
+//! see as a picture; labels cannot end early.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// The id of a box or group that was declared.
@@ -32,6 +33,8 @@ pub(super) struct Chart {
     /// Declarations, line by line.
     lines: Vec<String>,
     arrows: Vec<String>,
+    /// The ends of these.
+    ends: BTreeSet<Id>,
     /// Groups that have not ended.
     open: usize,
     looks: BTreeMap<Look, Vec<String>>,
@@ -39,7 +42,14 @@ pub(super) struct Chart {
 
 impl Chart {
     pub(super) fn new(title: &str) -> Self {
-        Self { title: title.to_owned(), lines: Vec::new(), arrows: Vec::new(), open: 0, looks: BTreeMap::new() }
+        Self {
+            title: title.to_owned(),
+            lines: Vec::new(),
+            arrows: Vec::new(),
+            ends: BTreeSet::new(),
+            open: 0,
+            looks: BTreeMap::new(),
+        }
     }
 
     fn line(&mut self, text: impl AsRef<str>) {
@@ -47,8 +57,13 @@ impl Chart {
     }
 
     fn declared(&mut self, id: &str, look: Look) -> Id {
+        assert!(!self.is_declared(id), "two of the id `{id}`");
         self.looks.entry(look).or_default().push(id.to_owned());
         Id::of(id)
+    }
+
+    fn is_declared(&self, id: &str) -> bool {
+        self.looks.values().flatten().any(|declared| declared == id)
     }
 
     /// Begins a group, in which stands what is declared until its end.
@@ -66,8 +81,7 @@ impl Chart {
     }
 
     /// Ends the group that was begun last.
-    pub(super) fn end(&mut self, group: Id) {
-        drop(group);
+    pub(super) fn end(&mut self) {
         self.open -= 1;
         self.line("end");
     }
@@ -89,10 +103,20 @@ impl Chart {
 
     fn connect(&mut self, from: &Id, arrow: &str, to: &Id, says: &str) {
         let says = if says.is_empty() { String::new() } else { format!("|{}|", label(&[says])) };
+        self.ends.extend([from.clone(), to.clone()]);
         self.arrows.push(format!("  {} {arrow}{says} {}", from.0, to.0));
     }
 
+    /// The text.
+    ///
+    /// # Panics
+    ///
+    /// If an arrow has an end that is not declared, or a group no end; ids are written in our source.
     pub(super) fn write(mut self) -> String {
+        assert_eq!(self.open, 0, "a group has no end");
+        for Id(id) in &self.ends {
+            assert!(self.is_declared(id), "nothing has the id `{id}`");
+        }
         let mut text = format!("---\ntitle: {}\n---\nflowchart LR\n", self.title);
         let has_there = self.looks.contains_key(&Look::There);
         if has_there {
@@ -128,6 +152,23 @@ fn label(lines: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "nothing has the id `b`")]
+    fn an_arrow_to_nowhere_is_not_drawn() {
+        let mut chart = Chart::new("a");
+        let a = chart.add("a", &["a"], Look::New);
+        chart.arrow(&a, &Id::of("b"), "");
+        chart.write();
+    }
+
+    #[test]
+    #[should_panic(expected = "two of the id `a`")]
+    fn an_id_is_given_once() {
+        let mut chart = Chart::new("a");
+        chart.add("a", &["a"], Look::New);
+        chart.begin("a", "another", Look::New);
+    }
 
     #[test]
     fn nothing_in_a_label_ends_it_or_means_something() {

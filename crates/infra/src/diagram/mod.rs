@@ -40,12 +40,12 @@ impl Picture<'_> {
             Discovery::New => Look::New,
             Discovery::Existing { .. } => Look::There,
         };
-        let group = self.chart.begin("names", &format!("Cloud Map namespace {namespace}"), look);
+        self.chart.begin("names", &format!("Cloud Map namespace {namespace}"), look);
         let mut names = vec![self.chart.add("client", &[&self.deployment.client_host(), "for clients"], Look::New)];
         for node in self.deployment.members() {
             names.push(self.chart.add(&format!("name_{}", short(node)), &[node.host()], Look::New));
         }
-        self.chart.end(group);
+        self.chart.end();
         names
     }
 
@@ -56,7 +56,7 @@ impl Picture<'_> {
             Vpc::New { cidr, egress, .. } => (format!("VPC {cidr}, {}", egress_of(*egress)), Look::New),
             Vpc::Existing { id, .. } => (format!("VPC {id}"), Look::There),
         };
-        let vpc = self.chart.begin("vpc", &title, look);
+        self.chart.begin("vpc", &title, look);
         let members: Vec<_> = self.deployment.members().collect();
         let mut nodes = vec![None; members.len()];
         let mut places: Vec<Vec<usize>> = Vec::new();
@@ -68,15 +68,15 @@ impl Picture<'_> {
         }
         for (number, place) in (1..).zip(&places) {
             let title = self.place(place);
-            let subnet = self.chart.begin(&format!("place_{number}"), &title, look);
+            self.chart.begin(&format!("place_{number}"), &title, look);
             for (index, node) in members.iter().enumerate() {
                 if self.deployment.subnets_of(node.id()).eq(place.iter().copied()) {
                     nodes[index] = Some(self.node(node));
                 }
             }
-            self.chart.end(subnet);
+            self.chart.end();
         }
-        self.chart.end(vpc);
+        self.chart.end();
         nodes.into_iter().flatten().collect()
     }
 
@@ -124,7 +124,7 @@ impl Picture<'_> {
                 self.chart.arrow(from, to, until);
             }
         }
-        self.chart.end(group.clone());
+        self.chart.end();
         group
     }
 
@@ -153,7 +153,7 @@ impl Picture<'_> {
                 points.push((of, self.chart.add(&id, &["access point", &directory], Look::New)));
             }
         }
-        self.chart.end(group.clone());
+        self.chart.end();
         for (node, point) in points {
             self.chart.arrow(node, &point, "NFS");
         }
@@ -202,7 +202,7 @@ impl Picture<'_> {
             let name = name.rsplit_once(":secret:").map_or(name.as_str(), |(_, name)| name);
             self.chart.add(&format!("secret_{number}"), &[name], *look);
         }
-        self.chart.end(group.clone());
+        self.chart.end();
         // One for all nodes: each reads the same.
         self.chart.arrow(&Id::of("vpc"), &group, "");
     }

@@ -94,9 +94,10 @@ type Setting = (String, BTreeSet<String>);
 
 fn settings(text: &str) -> Option<BTreeMap<Place, Setting>> {
     let deployment = Deployment::new(Config::parse(text).ok()?);
+    let stated = Stated::in_text(text);
     let mut found = BTreeMap::new();
     for node in deployment.members() {
-        for container in Explanation::new(&deployment, node, &Stated::in_text(text)).containers {
+        for container in Explanation::new(&deployment, node, &stated).containers {
             let mut set = |name: &str, is: String, from: BTreeSet<String>| {
                 found.insert((node.name().to_owned(), container.name.clone(), name.to_owned()), (is, from));
             };
