@@ -127,6 +127,17 @@ fn commands() -> String {
     )
 }
 
+/// The command line as it is read, for what is made of it: the options of the init container, and every command with its own. The
+/// flags of es-gencert-cli's commands are here with two hyphens; with one they mean the same.
+pub fn command() -> clap::Command {
+    let others = [crate::inspect::command(), crate::ca::command()];
+    let command =
+        Cli::command().subcommand_negates_reqs(true).args_conflicts_with_subcommands(true).subcommands(others);
+    #[cfg(feature = "verify")]
+    let command = command.subcommand(crate::verify::command());
+    command.subcommands(crate::gencert::clap_commands())
+}
+
 /// Whether a long option of this name exists, for telling our command lines from those of es-gencert-cli.
 pub fn is_option(name: &str) -> bool {
     Cli::command().get_arguments().any(|argument| argument.get_long() == Some(name))
@@ -384,6 +395,7 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

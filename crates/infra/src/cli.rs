@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::assembly::{Assembly, AssemblyError, BuildContext, ContextError};
 use crate::compose::compose;
@@ -185,6 +185,11 @@ impl Error {
             Self::Read { .. } | Self::Write { .. } | Self::Assembly { .. } | Self::Snapshot { .. } => 74,
         }
     }
+}
+
+/// The command line as it is read, for what is made of it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program and gives its exit code.

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use self::args::{Cli, CliCommand, MetricsFormat, RotateArgs, RunArgs, StatusArgs};
 use self::mistakes::Mistakes;
@@ -32,6 +32,11 @@ pub enum Command {
     Status(StatusSettings),
     /// `bootstrap healthcheck`, with the file to read.
     Healthcheck(PathBuf),
+}
+
+/// The command line as it is read, for what is made of it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads the command line and the environment.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use time::OffsetDateTime;
 
 use super::error::CaError;
@@ -70,6 +70,11 @@ struct Place {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// The command line as it is read.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().name("ca")
 }
 
 /// Reads the arguments after the program's name, which begin with `ca`, does it, and gives the exit code.
@@ -181,8 +186,6 @@ mod with_aws {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

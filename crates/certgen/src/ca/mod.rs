@@ -38,6 +38,7 @@ mod source;
 mod status;
 mod store;
 
+pub(crate) use cli::command;
 pub use cli::run;
 pub use document::{ContentsError, Document, DocumentError, Phase, TrustedRoot};
 pub use error::CaError;

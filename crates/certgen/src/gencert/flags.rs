@@ -146,6 +146,25 @@ impl Command {
     }
 }
 
+/// The command for what is made of command lines: its flags, with two hyphens.
+pub(crate) fn as_clap(command: Command) -> clap::Command {
+    let arguments = command.flags().iter().map(|flag| {
+        let argument =
+            clap::Arg::new(flag.name).long(flag.name).help(format!("{} [default: {}]", flag.help, flag.default));
+        match flag.takes {
+            Takes::Text => argument.value_name("VALUE").value_parser(clap::value_parser!(OsString)),
+            Takes::Days => argument.value_name("DAYS").value_parser(clap::value_parser!(i64)),
+            // Go takes a value only after `=`.
+            Takes::Nothing => argument
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .value_parser(clap::value_parser!(bool)),
+        }
+    });
+    clap::Command::new(command.name()).about(command.synopsis()).args(arguments)
+}
+
 /// What was given for a certificate, by flags or by an entry of a file. What was not given is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fields {

@@ -64,6 +64,11 @@ enum Action {
     Hyphen,
 }
 
+/// The commands, for what is made of command lines.
+pub(crate) fn clap_commands() -> impl Iterator<Item = clap::Command> {
+    Command::ALL.into_iter().map(flags::as_clap)
+}
+
 /// The commands of es-gencert-cli, for the help of the whole program.
 pub(crate) fn commands() -> String {
     help::commands()

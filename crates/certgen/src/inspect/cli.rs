@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use time::OffsetDateTime;
 
 use super::files;
@@ -43,6 +43,11 @@ struct Cli {
     json: bool,
 }
 
+/// The command line as it is read.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().name("inspect")
+}
+
 /// Reads the arguments after the program's name, which begin with `inspect`, looks, tells, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -> ExitCode {
     let cli: Cli = match console::parse(arguments) {
@@ -70,8 +75,6 @@ fn exit_code(report: &Report) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

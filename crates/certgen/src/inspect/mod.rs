@@ -49,6 +49,7 @@ use time::OffsetDateTime;
 
 pub use self::certificate::{Algorithm, Kind};
 use self::chain::Trust;
+pub(crate) use self::cli::command;
 pub use self::cli::run;
 use self::contents::Contents;
 pub use self::contents::File;

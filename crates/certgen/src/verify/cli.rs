@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
 
@@ -70,6 +70,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     parsed.filter(|time| allowed.contains(time)).ok_or_else(|| "allowed are 1ms to 3600s, for example 10s".to_owned())
 }
 
+/// The command line as it is read.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().name("verify")
+}
+
 /// Reads the arguments after the program's name, which begin with `verify`, shakes hands, tells, and gives the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -> ExitCode {
     let cli: Cli = match console::parse(arguments) {
@@ -102,8 +107,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -29,6 +29,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+pub(crate) use self::cli::command;
 pub use self::cli::run;
 pub use self::handshake::{HandshakeError, Presented, Target, present};
 pub use self::roots::{Roots, RootsError};
