@@ -178,6 +178,37 @@ fn clap_says(command: clap::Command, words: &[String]) -> Option<String> {
     Some(mistake.join(" "))
 }
 
+/// What our parser says of a command line in running text, from which things may be left out; nothing if it is not one.
+pub(crate) fn says_of_a_fragment(text: &str) -> Option<Result<(), String>> {
+    use clap::error::ErrorKind::{InvalidSubcommand, UnknownArgument};
+    // Brackets tell what may be left out.
+    let commands = shell::read(&text.replace(['[', ']'], ""), 1).ok()?;
+    let words: Vec<_> = commands.first()?.words.iter().map(|word| word.text.clone()).collect();
+    let (program, arguments) = words.split_first()?;
+    let (command, words) = match program.as_str() {
+        // A program's name, or a key of a configuration.
+        _ if arguments.first().is_none_or(|first| first == "=") => return None,
+        "infra" => (infra::cli::command(), words),
+        "bootstrap" => (bootstrap::cli::command(), words),
+        "certgen" => (certgen::cli::command(), with_two_hyphens(&words)),
+        _ => return None,
+    };
+    let error = command
+        .try_get_matches_from(words)
+        .err()
+        .filter(|error| [InvalidSubcommand, UnknownArgument].contains(&error.kind()));
+    Some(error.map_or(Ok(()), |error| Err(error.to_string().lines().next().unwrap_or_default().to_owned())))
+}
+
+/// What is wrong with calls of the AWS CLI in running text, from which things may be left out, by their places.
+pub(crate) fn aws_fragments(fragments: &[(String, String)], test: &str) -> Vec<String> {
+    let Some(python) = tool::find(Tool::MotoPython, test) else { return Vec::new() };
+    let words = |text: &str| text.split_whitespace().skip(1).map(str::to_owned).collect();
+    let calls: Vec<Vec<String>> = fragments.iter().map(|(_, text)| words(text)).collect();
+    let mistakes = aws_cli::judge(&python, &calls).into_iter().filter(|(_, mistake)| !mistake.ends_with(" is missing"));
+    mistakes.map(|(index, mistake)| format!("{}: `{}`: {mistake}", fragments[index].0, fragments[index].1)).collect()
+}
+
 /// The commands of es-gencert-cli take flags with one hyphen too.
 fn with_two_hyphens(words: &[String]) -> Vec<String> {
     let is_of_gencert = words.get(1).is_some_and(|command| command.starts_with("create-"));

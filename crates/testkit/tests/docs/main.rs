@@ -6,3 +6,4 @@ mod commands;
 mod markdown;
 mod operations;
 mod shell;
+mod usage;
