@@ -6,4 +6,6 @@ mod commands;
 mod markdown;
 mod operations;
 mod shell;
+mod sources;
+mod troubleshooting;
 mod usage;
