@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
 mod commands;
+mod links;
 mod markdown;
 mod operations;
 mod shell;

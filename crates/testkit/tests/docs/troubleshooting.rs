@@ -180,8 +180,8 @@ fn a_missing_and_a_stale_row_are_found() {
     "#;
     let sources = || vec![("certgen", sources::of([("a.rs".to_owned(), source.to_owned())].into_iter(), false))];
     let judge = |rows: &[&str]| {
-        let rows: String = rows.iter().map(|row| format!("| {row} | b |\n")).collect();
-        let text = format!("## certgen\n\n| message | meaning |\n|---|---|\n{rows}");
+        let rows: Vec<_> = rows.iter().map(|row| format!("| {row} | b |")).collect();
+        let text = format!("## certgen\n\n| message | meaning |\n|---|---|\n{}\n", rows.join("\n"));
         findings(&Page { path: "x.md".to_owned(), text }, &sources())
     };
     let good = ["`could not read …, the list of …`", "`no`", "`--list: … too long; take …`, `…: Permission denied`"];
