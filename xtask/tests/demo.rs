@@ -37,7 +37,7 @@ fn two_demos_run_side_by_side_and_hide_the_password() {
     assert!(hidden.contains("connect with  esdb://admin:********@eventstore.db.internal:"), "{hidden}");
     let password = shown.split("esdb://admin:").nth(1).and_then(|rest| rest.split('@').next()).unwrap();
     assert_eq!(password.len(), 40);
-    assert!(shown.contains("✓ no instance is left, and each was gone before its database stopped; all ended with 0"));
+    assert!(shown.contains("✓ no entry is left, and each was gone before its database stopped; all ended with 0"));
 }
 
 #[test]

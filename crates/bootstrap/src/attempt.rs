@@ -36,7 +36,7 @@ impl Obstacle {
             Self::Aws(error) => error.to_string(),
             Self::Server(reason) => reason.clone(),
             Self::LockedOut => "no known password logs in".to_owned(),
-            Self::Leader => "this node is a replica, and the sidecar beside the leader is not done".to_owned(),
+            Self::Leader => "this node does not lead, and the sidecar beside the leader is not done".to_owned(),
             Self::AdminChanged => "the administrator's password is refused".to_owned(),
         }
     }

@@ -21,8 +21,8 @@ Options of run:
   --restored RECOVERY_POINT  The directory was restored from it: before the server starts, and once for each recovery point, copy
                              chaser.chk to truncate.chk [env: GUARD_RESTORED]
   --status-file FILE         Where guard's state is kept as JSON [env: GUARD_STATUS_FILE]
-  --heartbeat-interval TIME  Time between two signs of life on the lock [env: GUARD_HEARTBEAT_INTERVAL] [default: 10s]
-  --heartbeat-timeout TIME   Without a sign of life for so long the server is killed [env: GUARD_HEARTBEAT_TIMEOUT] [default: 60s]
+  --heartbeat-interval TIME  Time between two heartbeats on the lock [env: GUARD_HEARTBEAT_INTERVAL] [default: 10s]
+  --heartbeat-timeout TIME   Without a heartbeat for so long the server is killed [env: GUARD_HEARTBEAT_TIMEOUT] [default: 60s]
   --takeover-after TIME      A holder that did not sign off must have been silent for so long [env: GUARD_TAKEOVER_AFTER] [default: 70s]
   --help                     Print this text
   --version                  Print the version
@@ -68,7 +68,7 @@ pub(crate) struct Settings {
     pub(crate) restored: Option<String>,
     /// Where the state is kept, if anywhere.
     pub(crate) status_file: Option<PathBuf>,
-    /// Between two signs of life.
+    /// Between two heartbeats.
     pub(crate) heartbeat_interval: Duration,
     /// How long a server may run without one.
     pub(crate) heartbeat_timeout: Duration,

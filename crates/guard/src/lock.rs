@@ -1,4 +1,4 @@
-//! The lock on the data directory, with signs of life.
+//! The lock on the data directory, with a heartbeat.
 //!
 //! A lock on NFS excludes, but it is no fence: a holder that is cut off from the file system loses it without knowing. So
 //! the holder writes a heartbeat through the locked descriptor. If that fails, its server is killed before anybody else

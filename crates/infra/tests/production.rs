@@ -1,8 +1,7 @@
 //! docs/production.md: every requirement of the review is there, and what it says holds it is a test that exists.
 #![allow(clippy::unwrap_used, reason = "a test that panics has found something")]
 
-use std::fs;
-use std::path::Path;
+use testkit::named_test;
 
 const ROWS: usize = 56;
 /// Those that mean data loss, corruption or an open door.
@@ -36,20 +35,11 @@ fn critical_rows_are_closed_by_types_or_validators() {
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for row in rows() {
         let tests: Vec<_> = row[4].split('`').filter(|text| text.contains("::")).collect();
         assert!(!tests.is_empty(), "row {} names no test", row[0]);
         for test in tests {
-            let (file, name) = test.rsplit_once("::").unwrap();
-            let text =
-                fs::read_to_string(crates.join(file)).unwrap_or_else(|error| panic!("row {}: {file}: {error}", row[0]));
-            let found = text.split_once(&format!("fn {name}(")).map(|(before, _)| before.trim_end().to_owned());
-            let marked = found.is_some_and(|before| {
-                let line = before.lines().rev().map(str::trim).find(|line| *line != "async" && !line.is_empty());
-                line.is_some_and(|line| line.starts_with("#[") || line.starts_with("///") || line.ends_with("async"))
-            });
-            assert!(marked, "row {}: {test} is no test", row[0]);
+            named_test::look_up(test).unwrap_or_else(|reason| panic!("row {}: {reason}", row[0]));
         }
     }
 }

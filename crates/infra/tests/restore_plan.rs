@@ -11,6 +11,7 @@ use std::process::{Command, Output};
 
 use infra::{Config, Deployment};
 use serde_json::Value;
+use testkit::aws_cli;
 use testkit::tool::{self, Tool};
 
 use support::{golden, is_update};
@@ -102,29 +103,11 @@ fn run(plan: &str, directory: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Every call with an operation and options that the service's model knows.
-const KNOWN: &str = r#"
-import sys
-import boto3
-from botocore import xform_name
-GLOBAL = {"query", "output"}
-SPECIAL = {"assume-role-policy-document": "assume-role-policy-document", "cli-input-json": None,
-           "protocol": None, "port": None, "source-group": None}
-calls = [line.rstrip("\n").split("\x1f")[:-1] for line in open(sys.argv[1])]
-for call in calls:
-    service, operation, options = call[0], call[1], [part[2:] for part in call if part.startswith("--")]
-    if operation == "wait":
-        continue
-    model = boto3.client(service, "eu-west-1").meta.service_model
-    operations = {xform_name(name, "-"): name for name in model.operation_names}
-    if operation not in operations:
-        print("no operation", service, operation)
-        continue
-    shape = model.operation_model(operations[operation]).input_shape
-    known = {xform_name(name, "-") for name in shape.members} | GLOBAL | set(SPECIAL)
-    print(*("no option %s of %s %s" % (option, service, operation) for option in options if option not in known), sep="\n", end="")
-print(len(calls))
-"#;
+/// What was noted, as calls.
+fn noted(notes: &str) -> Vec<Vec<String>> {
+    let words = |line: &str| line.split_terminator('\u{1f}').map(str::to_owned).collect();
+    notes.lines().map(words).collect()
+}
 
 #[test]
 fn a_plan_runs_and_its_configuration_is_valid() {
@@ -165,15 +148,11 @@ fn a_plan_runs_and_its_configuration_is_valid() {
         assert_eq!(value["data"]["file_system"].as_str(), Some("fs-0fedcba9876543210"));
 
         let Some(python) = &python else { continue };
-        fs::write(directory.path().join("known.py"), KNOWN).unwrap();
-        let output = Command::new(python)
-            .arg(directory.path().join("known.py"))
-            .arg(directory.path().join("notes"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(said.parse::<u32>().is_ok_and(|calls| calls > 20), "{said}");
+        let calls = noted(&read("notes"));
+        assert!(calls.len() > 20, "{calls:?}");
+        for (index, mistake) in aws_cli::judge(python, &calls) {
+            panic!("aws {}: {mistake}", calls[index].join(" "));
+        }
     }
 }
 

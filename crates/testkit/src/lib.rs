@@ -9,6 +9,7 @@
 )]
 
 pub mod aws;
+pub mod aws_cli;
 pub mod cluster;
 pub mod consumer;
 pub mod contract;
@@ -17,6 +18,7 @@ pub mod dns;
 pub mod ecs;
 pub mod local;
 pub mod moto;
+pub mod named_test;
 pub mod net;
 pub mod node;
 pub mod programs;

@@ -45,6 +45,30 @@ impl Programs {
         self.directory.join("bootstrap")
     }
 
+    /// What makes stacks of a configuration. Not among those of a task.
+    ///
+    /// # Panics
+    ///
+    /// If it was not built.
+    pub fn infra(&self) -> PathBuf {
+        self.built("infra")
+    }
+
+    /// `cargo xtask`. Not among those of a task.
+    ///
+    /// # Panics
+    ///
+    /// If it was not built.
+    pub fn xtask(&self) -> PathBuf {
+        self.built("xtask")
+    }
+
+    fn built(&self, name: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        assert!(path.is_file(), "{} was not built; run `cargo build --workspace` first", path.display());
+        path
+    }
+
     /// The database stand-in.
     pub fn standin(&self) -> PathBuf {
         self.directory.join("standin")

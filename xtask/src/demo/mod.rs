@@ -112,7 +112,7 @@ async fn demo(programs: &Programs, options: &Options) -> Result<(), Failure> {
     stop(&mut cluster, &client).await?;
     drop(cluster);
     printing.await.map_err(failed("print the timeline"))?;
-    timeline.line("registry", "✓ no instance is left, and each was gone before its database stopped; all ended with 0");
+    timeline.line("registry", "✓ no entry is left, and each was gone before its database stopped; all ended with 0");
 
     eprintln!(
         "\nregistered after {:.2} s, all proven after {:.2} s",

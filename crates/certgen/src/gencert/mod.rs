@@ -164,9 +164,8 @@ impl Replacement {
                 ExitCode::from(NO_COMMAND)
             }
             Action::Hyphen => {
-                complain("error", "a hyphen alone stands before the command");
-                complain("hint", "put flags after the command");
-                ExitCode::from(FAILED)
+                let text = "a hyphen alone stands before the command".to_owned();
+                refuse(vec![Mistake { text, hint: Some("put flags after the command") }])
             }
             Action::Run { command, arguments, warnings } => run(command, &arguments, &warnings, now),
         }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -308,16 +308,16 @@ impl Resolver<'_> {
     }
 
     fn read(&mut self, index: usize, path: &Path, what: &str) -> Option<Zeroizing<Vec<u8>>> {
-        let unreadable = |error: io::Error| {
-            let hint = match error.kind() {
-                ErrorKind::NotFound => "make the CA first with create-ca, or name it with -ca-certificate and -ca-key",
-                _ => "let the user that this program runs as read the file",
-            };
-            (format!("could not read `{}`, the {what} of the CA: {error}", path.display()), hint)
-        };
-        match fs::read(path).map_err(unreadable) {
+        match fs::read(path) {
             Ok(text) => Some(Zeroizing::new(text)),
-            Err((text, hint)) => {
+            Err(error) => {
+                let hint = match error.kind() {
+                    ErrorKind::NotFound => {
+                        "make the CA first with create-ca, or name it with -ca-certificate and -ca-key"
+                    }
+                    _ => "let the user that this program runs as read the file",
+                };
+                let text = format!("could not read `{}`, the {what} of the CA: {error}", path.display());
                 self.mistake(index, &text, Some(hint));
                 None
             }

@@ -85,7 +85,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, now: OffsetDateTime) -
         Ok(roots) => roots.unwrap_or_default(),
         Err(error) => {
             eprintln!("error: {}", one_line(&error));
-            eprintln!("hint: give a directory with a file for each root, or a file with one or more, as PEM");
+            eprintln!("hint: {}", error.hint());
             return ExitCode::from(UNREADABLE);
         }
     };

@@ -31,6 +31,16 @@ pub enum RootsError {
     },
 }
 
+impl RootsError {
+    pub(super) fn hint(&self) -> &'static str {
+        match self {
+            Self::Read { .. } | Self::None { .. } => {
+                "give a directory with a file for each root, or a file with one or more, as PEM"
+            }
+        }
+    }
+}
+
 impl Roots {
     /// Of a directory the first certificate of each file that servers read, of a file every certificate; in both the roots
     /// alone.

@@ -1066,7 +1066,7 @@ pub(crate) fn at(path: &[&str]) -> Option<&'static Key> {
 /// The key of this name with its sections: `data.kms_key`, `containers[0].image`.
 fn named(path: &str) -> Option<&'static Key> {
     let sections: Vec<_> = path.split('.').map(|name| name.split_once('[').map_or(name, |(name, _)| name)).collect();
-    find(&sections)
+    at(&sections)
 }
 
 /// Whether there is such a key.
