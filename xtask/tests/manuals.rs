@@ -45,7 +45,7 @@ fn help(page: &str) -> String {
 
 /// The flags that begin a line, with two hyphens or, as es-gencert-cli has them, with one.
 fn flags(help: &str) -> BTreeSet<String> {
-    let words = help.lines().filter_map(|line| line.trim_start().split_whitespace().find(|word| word.len() > 3));
+    let words = help.lines().filter_map(|line| line.split_whitespace().find(|word| word.len() > 3));
     let flags = words.filter(|word| word.starts_with('-')).map(|word| word.trim_start_matches('-'));
     flags.map(|flag| flag.trim_end_matches(|other: char| !other.is_ascii_lowercase()).to_owned()).collect()
 }

@@ -94,7 +94,7 @@ impl Release {
 
     /// As `sha256sum --check` reads it.
     fn sums(&self) -> String {
-        self.files.iter().map(|(name, bytes)| format!("{}  {name}\n", sha256(bytes))).collect()
+        self.files.iter().fold(String::new(), |sums, (name, bytes)| sums + &format!("{}  {name}\n", sha256(bytes)))
     }
 
     /// Into a directory beside, which then takes the place of what is there.
@@ -211,7 +211,7 @@ fn built_with(root: &Path, version: &str, commit: Option<&str>) -> Result<String
         let output = Command::new(program).args(arguments).current_dir(root).output();
         let output = output.map_err(Failure::io(&format!("run {program}")))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        Ok::<_, Failure>(text.lines().take(count).map(|line| format!("{line}\n")).collect::<String>())
+        Ok::<_, Failure>(text.split_inclusive('\n').take(count).collect::<String>())
     };
     let commit = commit.unwrap_or("none: the tree had changes");
     Ok(format!(
@@ -229,5 +229,5 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// In hexadecimal.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
