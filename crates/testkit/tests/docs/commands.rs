@@ -12,9 +12,10 @@ use crate::markdown::{Page, pages, root};
 use crate::shell::{self, Simple, Word};
 
 /// What documents may use besides, and readers have.
-const OTHERS: [&str; 33] = [
+const OTHERS: [&str; 36] = [
     "[",
     "basename",
+    "break",
     "cat",
     "cd",
     "chmod",
@@ -39,8 +40,10 @@ const OTHERS: [&str; 33] = [
     "printf",
     "rm",
     "sed",
+    "seq",
     "set",
     "sha256sum",
+    "skopeo",
     "sleep",
     "tail",
     "tar",
@@ -119,7 +122,7 @@ impl Judge {
             "guard" => guard_says(arguments),
             "cargo" => cargo_says(arguments),
             "docker" | "docker-compose" => docker_says(program, arguments),
-            other if OTHERS.contains(&other) => None,
+            other if OTHERS.contains(&other) || variables.contains_key(&format!("{other}()")) => None,
             other => Some(format!("`{other}` is not among the programs that documents use")),
         };
         self.findings.extend(mistake.map(|mistake| format!("{place}: {mistake}")));
@@ -255,7 +258,7 @@ fn cargo_says(arguments: &[String]) -> Option<String> {
             let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default().to_owned();
             (!output.status.success()).then_some(said)
         }
-        ["build" | "install" | "test" | "run" | "doc" | "clippy" | "fmt", ..] => None,
+        ["build" | "install" | "publish" | "test" | "run" | "doc" | "clippy" | "fmt", ..] => None,
         _ => Some(format!("`cargo {}` is not among the commands that documents use", arguments.join(" "))),
     }
 }

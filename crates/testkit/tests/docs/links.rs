@@ -146,7 +146,7 @@ fn what_leads_nowhere_is_found() {
     let cases = [
         ("[a](SEMANTICS.md)", ""),
         ("[a](SEMANTIC.md)", "no file"),
-        ("[a](../README.md#try-it)", ""),
+        ("[a](../README.md#two-commands)", ""),
         ("[a](../README.md#try-this)", "no heading"),
         ("[a](#title)", ""),
         ("[a](#titel)", "no heading"),

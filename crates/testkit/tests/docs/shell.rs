@@ -8,7 +8,8 @@ pub(crate) struct Word {
     pub(crate) is_quoted: bool,
 }
 
-/// One program with its arguments, or assignments alone.
+/// One program with its arguments, or assignments alone. The definition of a function `f` is an assignment to `f()`, and what it does
+/// are commands like others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Simple {
     /// The line on which it begins.
@@ -82,7 +83,14 @@ impl Reader {
                     self.next();
                     self.list(Some(')'))?;
                 }
-                '(' => return self.mistake("a `(` where none can be; functions are not read here"),
+                '(' if self.looks_at("()") && simple.words.len() == 1 && !simple.words[0].is_quoted => {
+                    self.at += 2;
+                    let name = std::mem::take(&mut simple.words).remove(0);
+                    let nothing = Word { text: String::new(), is_quoted: false };
+                    simple.assignments.push((format!("{}()", name.text), nothing));
+                    self.finish(&mut simple);
+                }
+                '(' => return self.mistake("a `(` where none can be"),
                 '\n' => {
                     self.next();
                     self.finish(&mut simple);
@@ -297,6 +305,7 @@ cat > file <<'END'
   aws nonsense
 END
 for node in 1 2; do (cd dir; echo \"$node ${node}# $((1 + 2))\"); done
+value() { infra schema; }
 ";
     let found = read(text, 10).unwrap();
     let shown: Vec<String> = found
@@ -317,6 +326,8 @@ for node in 1 2; do (cd dir; echo \"$node ${node}# $((1 + 2))\"); done
         "14: cat",
         "17: cd dir",
         "17: echo $node ${node}# $((1 + 2))",
+        "18: ",
+        "18: infra schema",
     ];
     let mut sorted = shown.clone();
     sorted.sort();
@@ -339,7 +350,7 @@ fn what_is_no_shell_is_told_with_its_line() {
         ("echo <name>-stack", 1),
         ("echo $(date", 1),
         ("cat <<END\nbody\n", 3),
-        ("f() { x; }", 1),
+        ("echo f() { x; }", 1),
     ] {
         assert_eq!(read(text, 1).unwrap_err().0, line, "{text}");
     }

@@ -13,7 +13,10 @@ const PAGE: &str = "docs/TROUBLESHOOTING.md";
 /// The sections of the page.
 const PROGRAMS: [&str; 4] = ["certgen", "guard", "bootstrap", "infra"];
 /// Messages that have no words of their own, where they are, and the span under which each is looked up.
-const WITHOUT_WORDS: [(&str, &str); 6] = [
+const WITHOUT_WORDS: [(&str, &str); 9] = [
+    ("infra/cli.rs: Error::Init", "--nodes: cluster.nodes: …"),
+    ("infra/cli.rs: Error::Assumptions", "--assume …: …"),
+    ("infra/cli.rs: Error::Prices", "<prices>: <key>: …"),
     ("infra/cli.rs: Error::Config", "eventstore.toml: <key>: …"),
     ("infra/cli.rs: Error::Colliding", "… and …: <key>: …"),
     ("infra/cli.rs: Error::Refused", "<stack>: … would be replaced …, because of <key>: …; …"),

@@ -20,10 +20,24 @@ What every program prints for `--help`, in 100 columns. A test holds this page a
 ";
 
 /// Options of other programs that running text names: whose they are, and which.
-const FOREIGN: [(&str, &[&str]); 7] = [
+const FOREIGN: [(&str, &[&str]); 9] = [
     ("docs/aws-acceptance/acceptance.py", &["--assembly", "--keep", "--steps", "--template-bucket"]),
     ("the program that `cargo xtask contract` builds", &["--i-consent-to-changing-users"]),
-    ("cargo", &["--features", "--no-default-features", "--test"]),
+    (
+        "cargo",
+        &[
+            "--features",
+            "--locked",
+            "--no-default-features",
+            "--no-fail-fast",
+            "--open",
+            "--path",
+            "--test",
+            "--workspace",
+        ],
+    ),
+    ("git", &["--all", "--message", "--sign"]),
+    ("gpg and sha256sum", &["--armor", "--check", "--detach-sign", "--verify"]),
     ("docker compose", &["--env-file"]),
     ("aws cloudformation deploy", &["--s3-bucket"]),
     ("es-gencert-cli, read with one hyphen or two", &["--x"]),
