@@ -14,6 +14,7 @@ use testkit::tool::{self, Tool};
 use support::{SCENARIOS, golden, is_update, templates, text_of};
 
 const PAGE: &str = include_str!("../../../docs/consumers.md");
+const JUMP_TASK: &str = include_str!("../../../docs/jump-task.yaml");
 const README: &str = include_str!("../../../README.md");
 
 /// Everything that can be exported, in three deployments: subnets are of one kind or the other, and endpoints are there or not.
@@ -125,12 +126,18 @@ fn imported(code: &str) -> BTreeSet<String> {
 fn examples_import_what_their_deployment_exports() {
     let exported: BTreeSet<_> = exports(example("toml")).into_keys().collect();
     for language in ["typescript", "yaml", "hcl"] {
-        for (page, least) in [(PAGE, 8), (README, 1)] {
-            let imported = imported(example_of(page, language));
-            assert!(imported.len() >= least, "{language}: {imported:?}");
-            let unknown: Vec<_> = imported.difference(&exported).collect();
-            assert!(unknown.is_empty(), "{language} imports {unknown:?}");
-        }
+        let imported = imported(example(language));
+        assert!(imported.len() >= 8, "{language}: {imported:?}");
+        let unknown: Vec<_> = imported.difference(&exported).collect();
+        assert!(unknown.is_empty(), "{language} imports {unknown:?}");
+    }
+    let in_readme = imported(example_of(README, "typescript"));
+    assert!(!in_readme.is_empty() && in_readme.is_subset(&exported), "{in_readme:?}");
+    let of_jump_task: Vec<_> = JUMP_TASK.split("${Deployment}:").skip(1).collect();
+    assert!(!of_jump_task.is_empty());
+    for rest in of_jump_task {
+        let name = format!("eventstore:{}", rest.split('"').next().unwrap());
+        assert!(exported.contains(&name), "docs/jump-task.yaml imports {name}");
     }
     let count = |code: &str, what: &str| code.matches(what).count();
     assert_eq!(count(example("typescript"), "importValue("), count(example("typescript"), "importValue('eventstore:"));
@@ -138,12 +145,14 @@ fn examples_import_what_their_deployment_exports() {
 }
 
 #[test]
-fn cfn_lint_finds_nothing_in_the_example() {
-    let Some(cfn_lint) = tool::find(Tool::CfnLint, "cfn_lint_finds_nothing_in_the_example") else { return };
+fn cfn_lint_finds_nothing_in_what_documents_show() {
+    let Some(cfn_lint) = tool::find(Tool::CfnLint, "cfn_lint_finds_nothing_in_what_documents_show") else { return };
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("orders.template.yaml");
     fs::write(&path, example("yaml")).unwrap();
-    let output = Command::new(cfn_lint).arg("--").arg(path).output().unwrap();
+    let jump = directory.path().join("jump.template.yaml");
+    fs::write(&jump, JUMP_TASK).unwrap();
+    let output = Command::new(cfn_lint).arg("--").args([path, jump]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.trim().is_empty(), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -150,9 +150,10 @@ fn a_plan_runs_and_its_configuration_is_valid() {
         let Some(python) = &python else { continue };
         let calls = noted(&read("notes"));
         assert!(calls.len() > 20, "{calls:?}");
-        for (index, mistake) in aws_cli::judge(python, &calls) {
-            panic!("aws {}: {mistake}", calls[index].join(" "));
-        }
+        let mistakes = aws_cli::judge(python, &calls);
+        let shown: Vec<_> =
+            mistakes.iter().map(|(index, said)| format!("aws {}: {said}", calls[*index].join(" "))).collect();
+        assert!(shown.is_empty(), "{}", shown.join("\n"));
     }
 }
 
