@@ -13,7 +13,7 @@ pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Builds all programs of the workspace in the development profile and gives the directory they are in.
 pub(crate) fn programs(root: &Path) -> Result<PathBuf, Failure> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--bins"]);
+    cargo.args(["build", "--locked", "--bins"]);
     cargo.args(["-p", "certgen", "-p", "bootstrap", "-p", "guard", "-p", "testkit"]);
     run(cargo.current_dir(root), "cargo build")?;
     Ok(target(root).join("debug"))
