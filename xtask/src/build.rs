@@ -85,12 +85,13 @@ fn static_build(root: &Path, profile: &str) -> Result<Command, Failure> {
 /// The place, and which of them name it.
 pub(crate) fn refuse_paths_of_this_machine(root: &Path, binaries: &[PathBuf]) -> Result<(), Failure> {
     for (place, _) in Places::here(root)?.0 {
-        // For a user without a home directory of their own.
-        if place.components().count() < 2 {
+        // `/src` and `/usr` are in paths of others too.
+        if place.components().count() < 3 {
             continue;
         }
         let mut grep = Command::new("grep");
-        grep.args(["--files-with-matches", "--fixed-strings", "--text", "-e"]).arg(&place).arg("--").args(binaries);
+        grep.args(["--files-with-matches", "--extended-regexp", "--text", "-e"]);
+        grep.arg(beginning_with(&place.to_string_lossy())).arg("--").args(binaries);
         let found = grep.env("LC_ALL", "C").output().map_err(Failure::io("run grep"))?;
         match found.status.code() {
             Some(1) => {}
@@ -102,6 +103,17 @@ pub(crate) fn refuse_paths_of_this_machine(root: &Path, binaries: &[PathBuf]) ->
         }
     }
     Ok(())
+}
+
+/// An extended regular expression for paths below `place`, and not for those in which it stands further on.
+fn beginning_with(place: &str) -> String {
+    let literal: String = place
+        .chars()
+        .flat_map(|letter| {
+            (!letter.is_ascii_alphanumeric() && letter.is_ascii()).then_some('\\').into_iter().chain([letter])
+        })
+        .collect();
+    format!("(^|[^A-Za-z0-9_./-]){literal}/")
 }
 
 /// What C code is compiled with everywhere.
@@ -204,5 +216,23 @@ mod tests {
         let of = |name| here.iter().position(|(_, to)| *to == name);
         assert!(of("/eventstore-fargate") < of("/eventstore-fargate/target"), "{here:?}");
         assert!(of("/cargo").is_some() && of("/rust").is_some(), "{here:?}");
+    }
+
+    #[test]
+    fn a_place_is_found_where_a_path_begins() {
+        let directory = tempfile::tempdir().unwrap();
+        for (text, is_found) in [
+            ("\0/work/main/crates/x.rs\0", true),
+            ("at /work/main/x", true),
+            ("/worker/main/x", false),
+            ("/cargo/work/main/x", false),
+            ("/work/mainly/x", false),
+        ] {
+            let file = directory.path().join("binary");
+            fs::write(&file, text).unwrap();
+            let mut grep = Command::new("grep");
+            grep.args(["--quiet", "--extended-regexp", "--text", "-e", &beginning_with("/work/main")]).arg(&file);
+            assert_eq!(grep.status().unwrap().success(), is_found, "{text}");
+        }
     }
 }

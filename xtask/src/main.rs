@@ -35,7 +35,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run the main job end to end with embedded stand-ins for AWS and the database.
+    /// Run the main job end to end with a stand-in for the server and a double of AWS.
     Demo(demo::Options),
     /// Provision what the tests need, then run every check and every test.
     Test(test::Options),

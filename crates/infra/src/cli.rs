@@ -89,6 +89,10 @@ enum Command {
         /// How many nodes the restored deployment is to have; not given, as many.
         #[arg(long, env = "INFRA_RESTORED_NODES", value_name = "COUNT", value_parser = cluster_size)]
         nodes: Option<ClusterSize>,
+        /// How many nodes there were when the recovery point was made: the directory of the last is restored. Not given, as many as
+        /// now, and 1 with `cluster.grow_from`.
+        #[arg(long, env = "INFRA_BACKED_UP_NODES", value_name = "COUNT", value_parser = cluster_size)]
+        backed_up_nodes: Option<ClusterSize>,
     },
     /// Print what a deployment consumes in a month, from its templates and from what is assumed; with prices of yours, what it costs.
     Quantities(quantities::Flags),
@@ -249,8 +253,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print(&compose(&deployment));
             format!("the tasks of {} for docker compose", deployment.name())
         }),
-        Command::RestorePlan { config, recovery_point, nodes } => read(config).map(|deployment| {
-            print(&restore_plan(&deployment, recovery_point, *nodes));
+        Command::RestorePlan { config, recovery_point, nodes, backed_up_nodes } => read(config).map(|deployment| {
+            print(&restore_plan(&deployment, recovery_point, *nodes, *backed_up_nodes));
             format!("how to restore {}; nothing was done", deployment.name())
         }),
         Command::Policies { config, json } => read_quietly(config).map(|(deployment, _)| {
@@ -351,7 +355,7 @@ fn synth(path: &Path, out: &Path) -> Result<String, Error> {
     assembly.write(out).map_err(failed)?;
     let (name, shown) = (deployment.name(), out.display());
     let bootstrap = if assembly.files().any(|(_, text)| text.len() > INLINE_BYTES) {
-        "cdk bootstrap, once for account and region, for a template is larger than CloudFormation takes without a bucket; then "
+        "cdk bootstrap aws://ACCOUNT/REGION, once, for a template is larger than CloudFormation takes without a bucket; then "
     } else {
         ""
     };

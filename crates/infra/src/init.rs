@@ -203,7 +203,11 @@ fn value(path: &[String], text: &str) -> Result<Value, String> {
     let table = format!("value = {text}").parse::<Table>();
     let toml = table.map(|mut table| if table.len() == 1 { table.remove("value") } else { None });
     let is_quoted = text.starts_with(['"', '\'', '[', '{']);
+    let is_name_of_theirs =
+        path.split_last().is_some_and(|(_, section)| matches!(kind(section), Some(Kind::Tags | Kind::Options)));
     match (kind(path), toml) {
+        // Allowed there is no fraction and no date: `24.10` is a version.
+        (_, Ok(Some(Value::Float(_) | Value::Datetime(_)))) if is_name_of_theirs => Ok(Value::from(text)),
         (Some(Kind::Text(_)), _) | (_, Err(_)) if !is_quoted => Ok(Value::from(text)),
         (Some(Kind::Sections(_)), Ok(Some(value))) if !value.is_array() => Err(whole_list(path)),
         (_, Ok(Some(value))) => Ok(value),
@@ -241,6 +245,7 @@ mod tests {
     use super::*;
     use crate::config::reference;
     use crate::config::table::{Given, ROOT, Table as Keys};
+    use crate::scenario::text_of;
 
     #[derive(Parser)]
     struct Command {
@@ -367,18 +372,12 @@ mod tests {
     /// What somebody has in a file can be said by flags, key by key.
     #[test]
     fn whole_configurations_can_be_said_by_flags() {
-        for file in [
-            include_str!("../tests/golden/everything/eventstore.toml"),
-            include_str!("../tests/golden/existing/eventstore.toml"),
-            include_str!("../tests/golden/containers/eventstore.toml"),
-            include_str!("../tests/golden/backup-everything/eventstore.toml"),
-            include_str!("../tests/golden/endpoints/eventstore.toml"),
-            include_str!("../tests/golden/restore/eventstore.toml"),
-            include_str!("../examples/article.toml"),
-        ] {
+        for scenario in ["everything", "existing", "containers", "backup-everything", "endpoints", "restore", "article"]
+        {
+            let file = text_of(scenario);
             let pairs: Vec<_> =
                 file.parse::<Table>().unwrap().iter().map(|(key, value)| format!("{key}={value}")).collect();
-            assert_eq!(Config::parse(&set(&pairs).unwrap()).unwrap(), Config::parse(file).unwrap());
+            assert_eq!(Config::parse(&set(&pairs).unwrap()).unwrap(), Config::parse(&file).unwrap());
         }
         // What a key and a value may hold that TOML has to quote or escape.
         let name = serde_json::Value::from("Zoe \\ \"Z\" 'z' =");

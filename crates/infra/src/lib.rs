@@ -75,6 +75,8 @@ mod model;
 mod policies;
 mod quantities;
 mod restore_plan;
+#[cfg(test)]
+mod scenario;
 mod server;
 mod several;
 mod stacks;

@@ -12,15 +12,20 @@ use crate::values::{ClusterSize, DeploymentName, RecoveryPointArn};
 
 /// The commands that restore a recovery point, as the text of a shell script that is meant to be read.
 ///
-/// `nodes` is how many the restored deployment has; not given, as many as this one. The same arguments give the same text;
-/// there is no secret in it.
+/// `nodes` is how many the restored deployment has; not given, as many as this one. `backed_up` is how many there were when the
+/// recovery point was made; not given, as many as now, and one while a single node becomes a cluster. The same arguments give
+/// the same text; there is no secret in it.
 pub(crate) fn restore_plan(
     deployment: &Deployment,
     recovery_point: &RecoveryPointArn,
     nodes: Option<ClusterSize>,
+    backed_up: Option<ClusterSize>,
 ) -> String {
-    let nodes = nodes.map_or(deployment.nodes().len(), ClusterSize::count);
-    Plan { deployment, recovery_point, nodes, text: String::new(), steps: 0 }.write()
+    let now = deployment.nodes().len();
+    let nodes = nodes.map_or(now, ClusterSize::count);
+    let before = if deployment.config().grows { 1 } else { now };
+    let old_nodes = backed_up.map_or(before, ClusterSize::count);
+    Plan { deployment, recovery_point, nodes, old_nodes, text: String::new(), steps: 0 }.write()
 }
 
 struct Plan<'a> {
@@ -28,6 +33,8 @@ struct Plan<'a> {
     recovery_point: &'a RecoveryPointArn,
     /// How many the restored deployment has.
     nodes: usize,
+    /// How many there were when the recovery point was made: the last of them was stopped.
+    old_nodes: usize,
     text: String,
     steps: usize,
 }
@@ -80,14 +87,9 @@ impl Plan<'_> {
         DeploymentName::parse(&name).map_or_else(|_| "restored".to_owned(), |name| name.to_string())
     }
 
-    /// How many the deployment has that was backed up.
-    fn old_nodes(&self) -> usize {
-        self.deployment.nodes().len()
-    }
-
     /// The directory that is restored, from the root of the file system: the one of the node that was stopped.
     fn directory(&self) -> String {
-        self.directory_of(self.old_nodes())
+        self.directory_of(self.old_nodes)
     }
 
     /// Where it is put: the last of the nodes begins with it.
@@ -108,7 +110,7 @@ impl Plan<'_> {
     }
 
     fn introduction(&mut self) {
-        let (name, nodes, point) = (self.name(), self.old_nodes(), self.recovery_point);
+        let (name, nodes, point) = (self.name(), self.old_nodes, self.recovery_point);
         let title = format!("# Restores {point}\n# of {name} ({nodes} node{})", if nodes == 1 { "" } else { "s" });
         let directory = self.directory();
         self.line(title + " on a file system of its own.");
@@ -337,7 +339,8 @@ impl Plan<'_> {
         self.line("\n[discovery]\nnamespace_id = \"$namespace\"\nhosted_zone_id = \"$hosted_zone\"");
         self.line("\n[data]\nfile_system = \"$restored\"\nsecurity_group = \"$group\"");
         self.line(format!("root = \"{root}\"\nrestored = \"{point}\""));
-        if self.nodes != self.old_nodes() {
+        let config = self.deployment.config();
+        if self.nodes != config.nodes.count() || config.grows {
             self.line(format!("\n[cluster]\nnodes = {}", self.nodes));
         }
         self.line("END");
@@ -382,10 +385,18 @@ impl Plan<'_> {
             "# The old stacks hold the network and the namespace that the new one is in: keep them, and let no node of them run. With",
             "# backup.enabled = false in the old configuration, deployed first, or its backup starts a node again every day:",
         ]);
-        self.line(
-            "for service in $(aws ecs list-services --cluster \"$cluster\" --query 'serviceArns[]' --output text); do\n  \
-             aws ecs update-service --cluster \"$cluster\" --service \"$service\" --desired-count 0\ndone",
-        );
+        let services: Vec<_> = self.deployment.members().map(|node| format!("{}Service", node.id())).collect();
+        self.lines(&[
+            "# Only these: services of others may run in the same ECS cluster.",
+            "moved=no  # yes, once no client uses the old one",
+            "if [ \"$moved\" = yes ]; then",
+        ]);
+        self.line(format!("  for id in {}; do", services.join(" ")));
+        self.line(format!(
+            "    service=$(aws cloudformation describe-stack-resource --stack-name {old}-EventStore --logical-resource-id \"$id\" \\\n      \
+             --query StackResourceDetail.PhysicalResourceId --output text)\n    \
+             aws ecs update-service --cluster \"$cluster\" --service \"$service\" --desired-count 0\n  done\nfi"
+        ));
         self.line(format!(
             "aws iam detach-role-policy --role-name {new}-backup \\\n  --policy-arn arn:{}:iam::aws:policy/service-role/\
              AWSBackupServiceRolePolicyForRestores\naws iam delete-role --role-name {new}-backup",

@@ -19,7 +19,7 @@ pub(crate) struct Flags {
     #[arg(value_name = "FILE", env = "INFRA_CONFIG", default_value = "./eventstore.toml")]
     configs: Vec<PathBuf>,
     /// Take a warning for a failure, exit code 1.
-    #[arg(long, env = "INFRA_STRICT")]
+    #[arg(long, env = "INFRA_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     strict: bool,
     /// Print JSON: of each file `file`, and `mistakes` and `warnings`, each with `key` and `message`.
     #[arg(long)]

@@ -392,3 +392,11 @@ fn every_node_has_a_port_of_this_machine() {
         assert!(published.len() == 15 && !published.contains(&0), "{published:?}");
     }
 }
+
+/// On one machine too: the volume of the single node is there, those of others are empty.
+#[test]
+fn what_waits_while_a_cluster_grows_is_not_there() {
+    let config = infra::Config::parse("name = \"orders\"\n[cluster]\nnodes = 3\ngrow_from = 1\n").unwrap();
+    let text = infra::compose(&Deployment::new(config));
+    assert!(text.contains("\n  node-2-eventstore:\n") && !text.contains("\n  node-3-eventstore:\n"));
+}

@@ -475,7 +475,6 @@ fn another_number_of_nodes_is_a_decision() {
     for (from, to, instead) in [
         (1, "nodes = 3", "say `cluster.grow_from = 1`"),
         (3, "nodes = 5", "`infra restore-plan --nodes`"),
-        (3, "nodes = 5\ngrow_from = 1", "`infra restore-plan --nodes`"),
         (5, "nodes = 3", "`infra restore-plan --nodes`"),
         (3, "nodes = 1", "`infra restore-plan --nodes`"),
     ] {
@@ -489,8 +488,28 @@ fn another_number_of_nodes_is_a_decision() {
     assert!(!errors.contains("the number of nodes"), "{errors}");
     // In fewer zones the single node has fewer subnets than a cluster.
     let two = "name = \"orders\"\nnetwork.zones = 2\n";
-    let grown = format!("{two}network.allow_fewer_zones = true\n[cluster]\nnodes = 3\ngrow_from = 1\n");
-    assert_eq!(compared(two, &grown, &[]).0, Some(0));
+    let in_two_zones = format!("{two}network.allow_fewer_zones = true\n[cluster]\nnodes = 3\ngrow_from = 1\n");
+    assert_eq!(compared(two, &in_two_zones, &[]).0, Some(0));
+    // A cluster that stands does not begin again, and who takes the key out is told when.
+    let cluster = "name = \"orders\"\n[cluster]\nnodes = 3\n";
+    let grows = format!("{cluster}grow_from = 1\n");
+    let (code, _, errors) = compared(cluster, &grows, &[]);
+    assert!(code == Some(1) && errors.contains("error: a cluster of 3 nodes would begin as if"), "{errors}");
+    assert_eq!(compared(&grows, &format!("{grows}[logs]\nretention_days = 60\n"), &[]).0, Some(0));
+    let (code, _, errors) = compared(&grows, cluster, &[]);
+    assert!(code == Some(0) && errors.contains("note: nodes start that did not run: "), "{errors}");
+    // What else would happen to its service is refused all the same.
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("grows.toml"), &grows).unwrap();
+    fs::write(directory.path().join("one.toml"), "name = \"orders\"").unwrap();
+    assert!(infra(directory.path(), &["synth", "--config", "one.toml"]).status.success());
+    let template = directory.path().join("cdk.out/orders-EventStore.template.json");
+    let other =
+        fs::read_to_string(&template).unwrap().replace("\"LaunchType\": \"FARGATE\"", "\"LaunchType\": \"EC2\"");
+    let other = other.replace("\"LaunchType\":\"FARGATE\"", "\"LaunchType\":\"EC2\"");
+    fs::write(&template, other).unwrap();
+    let (code, _, errors) = said(&infra(directory.path(), &["diff", "cdk.out", "grows.toml"]));
+    assert!(code == Some(1) && errors.contains("Node1Service (AWS::ECS::Service) would be replaced"), "{errors}");
     // Only in the subnets that it had.
     let subnets = |list: &str, cluster: &str| {
         format!("name = \"orders\"\n[network]\nvpc = \"vpc-01234567\"\nsubnets = [{list}]\n[cluster]\n{cluster}\n")

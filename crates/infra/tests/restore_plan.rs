@@ -49,6 +49,23 @@ fn the_plan_is_the_checked_in_one_every_time() {
     }
 }
 
+/// A recovery point that was made before a single node became a cluster holds the directory of that node.
+#[test]
+fn the_directory_is_the_one_that_was_backed_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("grows.toml");
+    fs::write(&config, "name = \"orders\"\n[cluster]\nnodes = 3\ngrow_from = 1\n").unwrap();
+    let plan = |arguments: &[&str]| {
+        let known = ["restore-plan", "--config", config.to_str().unwrap(), "--recovery-point", POINT];
+        String::from_utf8(infra(&[&known[..], arguments].concat()).stdout).unwrap()
+    };
+    let moves =
+        |plan: &str, from: &str, to: &str| plan.contains(&format!("aws-backup-restore_*/{from}/data /efs/{to}/data;"));
+    assert!(moves(&plan(&[]), "node-1", "node-3"));
+    assert!(plan(&[]).contains("\n[cluster]\nnodes = 3\n"), "without grow_from");
+    assert!(moves(&plan(&["--backed-up-nodes", "5", "--nodes", "1"]), "node-5", "node-1"));
+}
+
 #[test]
 fn what_is_no_recovery_point_of_a_file_system_is_a_usage_error() {
     let snapshot = "arn:aws:ec2:eu-west-1::snapshot/snap-0123456789abcdef0";
@@ -78,7 +95,6 @@ case "$*" in
   *get-namespace*) echo Z0123456789ABCDEFGHIJ ;;
   *:FileSystemId*) echo fs-0123456789abcdef0 ;;
   *:KeyArn*) echo arn:aws:kms:eu-west-1:123456789012:key/01234567-89ab-cdef-0123-456789abcdef ;;
-  *list-services*) printf 'one\ttwo\n' ;;
   *) echo answer ;;
 esac
 "#;

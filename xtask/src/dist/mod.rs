@@ -8,6 +8,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,6 +76,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     release.add("IMAGE-DIGESTS", digests.clone());
     release.add("RELEASE-NOTES.md", notes);
     release.add("BUILT-WITH", built_with(root, &version, commit.as_deref())?);
+    if source::commit(root, options.allow_dirty)? != commit {
+        return Err(Failure::new("the tree changed while this was built; nothing was written"));
+    }
     release.write(&out)?;
     release.tell(&out, &digests, commit.as_deref());
     Ok(())
@@ -99,9 +103,7 @@ impl Release {
 
     /// Into a directory beside, which then takes the place of what is there.
     fn write(&self, out: &Path) -> Result<(), Failure> {
-        let mut beside = out.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
+        let beside = beside(out)?;
         remove(&beside)?;
         fs::create_dir_all(&beside).map_err(Failure::io(&format!("create {}", beside.display())))?;
         let sums = self.sums();
@@ -125,8 +127,22 @@ impl Release {
     }
 }
 
+/// Where a release is written before it takes its place.
+fn beside(out: &Path) -> Result<PathBuf, Failure> {
+    let name =
+        out.file_name().ok_or_else(|| Failure::new(format!("--out: {} does not name a directory", out.display())))?;
+    let mut name = name.to_owned();
+    name.push(".new");
+    Ok(out.with_file_name(name))
+}
+
+/// Before anything is built: what would be replaced must be of an earlier release, or of one that was interrupted.
 fn refuse_what_is_not_ours(out: &Path) -> Result<(), Failure> {
-    let is_empty = fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
+    beside(out)?;
+    let is_empty = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
     if is_empty || out.join(SUMS).is_file() {
         return Ok(());
     }
@@ -175,9 +191,9 @@ fn bundle(root: &Path, name: &str, programs: &BTreeMap<&str, Vec<u8>>) -> Result
     for file in ["LICENSE", "README.md", "CHANGELOG.md"] {
         add(file, read(&root.join(file))?, false);
     }
-    for file in build::files_below(&root.join("docs"))? {
-        let path = file.strip_prefix(root).unwrap_or(&file);
-        add(&path.to_string_lossy(), read(&file)?, false);
+    for path in source::documents(root)? {
+        let bytes = read(&root.join(&path))?;
+        add(&path, bytes, false);
     }
     for (path, bytes) in manuals::files(root)? {
         add(&path, bytes, false);
@@ -195,7 +211,8 @@ fn pack(
     version: &str,
     commit: Option<&str>,
 ) -> Result<image::Archive, Failure> {
-    let binary = |name: &str| programs.get(name).map(Vec::as_slice).unwrap_or_default();
+    let binary =
+        |name: &str| programs.get(name).map(Vec::as_slice).expect("what images hold are programs of a release");
     let layer = image.layer(binary).map_err(Failure::io("pack an image"))?;
     let mut settings = Settings::read(&image.last_stage(root)?)?.label("org.opencontainers.image.version", version);
     if let Some(commit) = commit {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::Failure;
+use crate::{Failure, build};
 
 /// The commit that is checked out, or `None` if there is more than a commit in the tree and that is allowed.
 ///
@@ -27,6 +27,21 @@ pub(super) fn commit(root: &Path, is_dirty_allowed: bool) -> Result<Option<Strin
         ))),
         _ => Err(Failure::new("this is no checkout of git; try it with --allow-dirty")),
     }
+}
+
+/// The files below `docs`, as git knows them: what an editor or Python leaves beside them is no document. Without git, all of them.
+///
+/// # Errors
+///
+/// If the directory cannot be read.
+pub(super) fn documents(root: &Path) -> Result<Vec<String>, Failure> {
+    let listed = Command::new("git").args(["ls-files", "-z", "docs"]).current_dir(root).output();
+    if let Some(listed) = listed.ok().filter(|listed| listed.status.success() && !listed.stdout.is_empty()) {
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        return Ok(listed.split_terminator('\0').map(str::to_owned).collect());
+    }
+    let files = build::files_below(&root.join("docs"))?;
+    Ok(files.iter().map(|file| file.strip_prefix(root).unwrap_or(file).to_string_lossy().into_owned()).collect())
 }
 
 /// The notes of a version: its section of the changelog. Those of a pre-release (`1.2.0-rc.1`) are what is not released yet.

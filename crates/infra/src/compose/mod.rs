@@ -49,7 +49,10 @@ const HEADER: &str = "\
 pub fn compose(deployment: &Deployment) -> String {
     let mut services = vec![(AWS.to_owned(), aws(deployment))];
     let mut volumes = vec![(format!("{AWS}-state"), Yaml::NOTHING)];
-    for (number, node) in (0..).zip(deployment.members()) {
+    // Volumes begin empty, whatever a file system was restored from; but that of a single node may be there.
+    let waits = |node: &Node| deployment.config().grows && deployment.desired_count(node) == 0;
+    let running = deployment.members().filter(|node| !waits(node));
+    for (number, node) in (0..).zip(running) {
         services.push((node.name().to_owned(), pause(deployment, node, number)));
         let task = node.task();
         services.extend(task.containers.iter().map(|container| {

@@ -249,7 +249,7 @@ impl Config {
                 "server.upgrade_from",
                 &format!(
                     "ECS does not roll back by itself: tasks that do not become healthy stay away until somebody acts. The way back is \
-                     {}, so it must have been made with the nodes stopped",
+                     {}, so it must be one that opens: made with backup.mode = \"stop\"",
                     point.as_str()
                 ),
             );
@@ -300,7 +300,7 @@ impl Config {
             warn(
                 "cluster.grow_from",
                 "take it out once all nodes that run are registered, and deploy again: while it is there no more nodes run than \
-                 the majority, and the loss of one is an outage",
+                 the majority, the loss of one is an outage, and no node is stopped for a backup",
             );
         }
         if let Some(message) = self.network.unseen() {

@@ -186,7 +186,7 @@ static SERVER: Table = Table {
             "The line that opened the data last, when `line` is changed. Between lines that were seen to open each other's data (22.10 with\n\
              24.10 and 25.0, a single node only; 23.10, 24.10 and 25.0 with each other) ECS goes back by itself from tasks that do not\n\
              become healthy. Between all others it does not, and `upgrade_recovery_point` must name a recovery point of AWS Backup that\n\
-             was made before, with the nodes stopped. The same line means nothing.",
+             was made before, with `backup.mode = \"stop\"`. The same line means nothing.",
         ),
         text(
             "upgrade_recovery_point",
@@ -286,7 +286,7 @@ static CLUSTER: Table = Table {
             Integer(Integers::OneOf(&[1])),
             Maybe(Sample::Integer(1)),
             "How many nodes held the data before `nodes` was raised: only 1. While the key is there, no more nodes run than their\n\
-             majority, node-1 among them, so that none can be elected without its data, and nothing is stopped for a backup. Take it\n\
+             majority, node-1 among them, so that none can be elected without its data, and no node is stopped for a backup. Take it\n\
              out once all that run are registered, and deploy again: the others start.",
         ),
         key(

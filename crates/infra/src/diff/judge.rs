@@ -84,7 +84,8 @@ pub(super) fn refusals(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> Ve
     }
     refusals.extend(line(old, new));
     refusals.extend(voters(old, new));
-    refusals.extend(changes.iter().filter(|change| !narrows(old, new, change)).filter_map(refusal));
+    let grows = old.voters() == 1 && new.grows;
+    refusals.extend(changes.iter().filter_map(|change| refusal(change, grows)));
     refusals
 }
 
@@ -92,6 +93,16 @@ pub(super) fn refusals(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> Ve
 /// the majority that has its data.
 fn voters(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
     let (from, to) = (old.voters(), new.voters());
+    if from > 1 && new.grows && !old.has_waiting_node() {
+        return Some(Refusal {
+            name: "cluster.grow_from".to_owned(),
+            stack: String::new(),
+            what: format!("a cluster of {from} nodes would begin as if one had the data"),
+            loss: "nodes that hold acknowledged writes would be stopped".to_owned(),
+            instead: "take `cluster.grow_from` out".to_owned(),
+            keys: vec!["cluster.grow_from".to_owned()],
+        });
+    }
     let (loss, instead) = match (from, to) {
         (from, to) if from == to || from == 0 || to == 0 => return None,
         (1, _) if new.grows => return None,
@@ -119,14 +130,6 @@ fn voters(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
     })
 }
 
-/// Whether a service of a single node that becomes a cluster keeps one of its subnets: all of them have a mount target, and no
-/// other node is in it.
-fn narrows(old: &Snapshot, new: &Snapshot, change: &Change) -> bool {
-    let grows = old.voters() == 1 && new.grows;
-    let property = change.properties.iter().find(|property| is_subnets(property));
-    grows && property.is_some_and(|property| subnets(property.new.as_ref()).is_subset(&subnets(property.old.as_ref())))
-}
-
 /// The server lines, if they differ.
 fn lines<'a>(old: &'a Snapshot, new: &'a Snapshot) -> Option<(&'a str, &'a str)> {
     let (from, to) = (old.line.as_deref()?, new.line.as_deref()?);
@@ -144,7 +147,7 @@ fn line(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
     let (loss, instead) = match jump.risk() {
         Some(risk) => (
             risk,
-            "set `line` back; or stop the nodes, make a recovery point, name it in `server.upgrade_recovery_point`, and then accept \
+            "set `line` back; or make a recovery point with `backup.mode = \"stop\"`, name it in `server.upgrade_recovery_point`, and then accept \
              this"
                 .to_owned(),
         ),
@@ -164,7 +167,7 @@ fn line(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
     })
 }
 
-fn refusal(change: &Change) -> Option<Refusal> {
+fn refusal(change: &Change, grows: bool) -> Option<Refusal> {
     let guarded = known(&change.kind).and_then(|known| known.guarded).or(change.retained.then_some(RETAINED));
     let is_of_type = |path: &str| change.properties.iter().any(|property| property.path == path);
     let (guarded, verb, about): (_, _, Vec<&Property>) = match change.what {
@@ -173,7 +176,7 @@ fn refusal(change: &Change) -> Option<Refusal> {
             (guarded, "would be taken away", Vec::new())
         }
         What::Replaced => {
-            let guarded = if is_of_type("Type") { OTHER_TYPE } else { guarded.or_else(|| moved(change))? };
+            let guarded = if is_of_type("Type") { OTHER_TYPE } else { guarded.or_else(|| moved(change, grows))? };
             let about = change.properties.iter().filter(|property| property.replaces);
             (guarded, "would be replaced", about.collect())
         }
@@ -188,7 +191,7 @@ fn refusal(change: &Change) -> Option<Refusal> {
                 (PASSWORD, "would get another value", generated)
             } else {
                 let subnets = change.properties.iter().filter(|property| is_subnets(property));
-                (moved(change)?, "would run elsewhere", subnets.collect())
+                (moved(change, grows)?, "would run elsewhere", subnets.collect())
             }
         }
         What::Added => return None,
@@ -208,11 +211,14 @@ fn is_subnets(property: &Property) -> bool {
     property.path == "NetworkConfiguration.AwsvpcConfiguration.Subnets"
 }
 
-/// Whether a service loses a subnet in which its task may be.
-fn moved(change: &Change) -> Option<Guarded> {
+/// Whether a service loses a subnet in which its task may be. A single node that becomes a cluster keeps one of those that it had:
+/// all of them have a mount target, and no other node is in it.
+fn moved(change: &Change, grows: bool) -> Option<Guarded> {
     let property = change.properties.iter().find(|property| is_subnets(property))?;
     let is_service = change.kind == "AWS::ECS::Service";
-    (is_service && !subnets(property.old.as_ref()).is_subset(&subnets(property.new.as_ref()))).then_some(MOVED)
+    let (old, new) = (subnets(property.old.as_ref()), subnets(property.new.as_ref()));
+    let keeps_one = grows && !new.is_empty() && new.is_subset(&old);
+    (is_service && !old.is_subset(&new) && !keeps_one).then_some(MOVED)
 }
 
 fn subnets(value: Option<&Value>) -> BTreeSet<String> {
@@ -237,6 +243,12 @@ pub(super) fn notes(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> Vec<S
         if change.retained && policy.is_some_and(|policy| policy.new.is_none()) {
             notes.push(format!("{stack}: {id} ({kind}) is no longer kept when its stack is deleted"));
         }
+    }
+    if old.has_waiting_node() && !new.has_waiting_node() && old.voters() == new.voters() {
+        notes.push(
+            "nodes start that did not run: deploy this only if the one before is what runs, and all nodes that it has are registered"
+                .to_owned(),
+        );
     }
     for withdrawn in compare::withdrawn(old, new, changes) {
         notes.push(format!(

@@ -147,13 +147,19 @@ impl Snapshot {
 
     /// How many nodes vote, by the services' logical ids.
     pub(super) fn voters(&self) -> usize {
-        let ids = self
-            .stacks
-            .iter()
-            .filter_map(|stack| stack.template["Resources"].as_object())
-            .flat_map(serde_json::Map::keys);
-        ids.filter(|id| id.strip_prefix("Node").and_then(|id| id.strip_suffix("Service")).is_some_and(is_number))
-            .count()
+        self.services().count()
+    }
+
+    /// Whether the service of a node that votes is to have no task.
+    pub(super) fn has_waiting_node(&self) -> bool {
+        self.services().any(|service| service["Properties"]["DesiredCount"] == 0)
+    }
+
+    fn services(&self) -> impl Iterator<Item = &Value> {
+        let resources = self.stacks.iter().filter_map(|stack| stack.template["Resources"].as_object()).flatten();
+        let is_service =
+            |id: &str| id.strip_prefix("Node").and_then(|id| id.strip_suffix("Service")).is_some_and(is_number);
+        resources.filter(move |(id, _)| is_service(id)).map(|(_, service)| service)
     }
 
     pub(super) fn template(&self, stack: &str) -> Option<&Value> {

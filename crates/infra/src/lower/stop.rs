@@ -135,7 +135,7 @@ impl Stop<'_> {
                 "RetryPolicy": {"MaximumEventAgeInSeconds": u32::from(LATE) * 60, "MaximumRetryAttempts": 10},
             },
         });
-        template.add("BackupSchedule", self.daily(properties));
+        template.add("BackupSchedule", Resource::new("AWS::Scheduler::Schedule", properties));
     }
 
     /// Every day, also when there was nothing to do: to want one task of a service that has one changes nothing.
@@ -162,14 +162,7 @@ impl Stop<'_> {
                 "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 185},
             },
         });
-        template.add("BackupFallback", self.daily(properties));
-    }
-
-    fn daily(&self, mut properties: Value) -> Resource {
-        if self.shared.deployment.backup_waits() {
-            properties["State"] = json!("DISABLED");
-        }
-        Resource::new("AWS::Scheduler::Schedule", properties)
+        template.add("BackupFallback", Resource::new("AWS::Scheduler::Schedule", properties));
     }
 }
 

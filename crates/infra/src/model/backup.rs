@@ -74,9 +74,10 @@ pub(crate) struct Scavenge {
 }
 
 impl Deployment {
-    /// The node that is down every day for its backup, and when: the last one.
+    /// The node that is down every day for its backup, and when: the last one. While a single node becomes a cluster nothing
+    /// stops one, and with that nothing starts one that does not run yet.
     pub(crate) fn backup_pause(&self) -> Option<BackupPause> {
-        let backup = self.config().backup.as_ref()?;
+        let backup = self.config().backup.as_ref().filter(|_| !self.config().grows)?;
         let minutes = backup.pause_minutes()?;
         Some(BackupPause { node: self.nodes().len(), from: backup.daily_at, minutes })
     }
@@ -96,10 +97,5 @@ impl Deployment {
         let (number, others) = (node.id().number(), self.nodes().len() / 2);
         let place_among_others = number - usize::from(number > holder);
         u8::from(number == holder || place_among_others <= others)
-    }
-
-    /// Whether nothing may stop and start a node for its backup now: one that does not run yet would be started too early.
-    pub(crate) fn backup_waits(&self) -> bool {
-        self.config().grows
     }
 }

@@ -344,9 +344,9 @@ impl Counting<'_> {
         let registered = |by: usize| self.tasks.iter().map(|tasks| tasks.count * tasks.registered[by]).sum::<u32>();
         let (by_ecs, by_bootstrap) = (registered(0), registered(1));
         let how = format!("{}, for clients", plural(by_bootstrap as usize, "node"));
-        self.add(&units::INSTANCE, "instances that bootstrap registers", whole(by_bootstrap), how);
+        self.add(&units::INSTANCE, "entries that bootstrap registers", whole(by_bootstrap), how);
         let how = format!("{}, under their own names", self.nodes());
-        self.add(&units::ECS_INSTANCE, "instances that ECS registers", whole(by_ecs), how);
+        self.add(&units::ECS_INSTANCE, "entries that ECS registers", whole(by_ecs), how);
         let zones = self.emitted.count("AWS::ServiceDiscovery::PrivateDnsNamespace");
         self.add(&units::ZONE, "private hosted zone", Exact::from(zones), plural(zones, "namespace"));
         let queries = self.get("dns_queries");

@@ -29,9 +29,14 @@ impl Quantities {
         if self.prices.is_none() {
             return Vec::new();
         }
-        let mut missing: Vec<_> = self.lines.iter().filter(|quantity| self.cost(quantity).is_none()).collect();
-        missing.dedup_by(|one, other| std::ptr::eq(one.unit, other.unit));
-        missing.into_iter().map(|quantity| quantity.unit.path()).collect()
+        let mut missing = Vec::new();
+        for quantity in self.lines.iter().filter(|quantity| self.cost(quantity).is_none()) {
+            let path = quantity.unit.path();
+            if !missing.contains(&path) {
+                missing.push(path);
+            }
+        }
+        missing
     }
 
     /// The keys that are given although nothing of this deployment depends on them.

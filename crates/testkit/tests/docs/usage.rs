@@ -38,7 +38,7 @@ const FOREIGN: [(&str, &[&str]); 9] = [
     ),
     ("git", &["--all", "--message", "--sign"]),
     ("gpg and sha256sum", &["--armor", "--check", "--detach-sign", "--verify"]),
-    ("docker compose", &["--env-file"]),
+    ("docker compose", &["--env-file", "--volumes"]),
     ("aws cloudformation deploy", &["--s3-bucket"]),
     ("es-gencert-cli, read with one hyphen or two", &["--x"]),
     ("EventStoreDB", &["--insecure"]),

@@ -137,9 +137,15 @@ cdk deploy --app restored.out --all
 # Their stacks import orders:…; let them import orders-restored:…, whose host is orders-restored.db.internal.
 # The old stacks hold the network and the namespace that the new one is in: keep them, and let no node of them run. With
 # backup.enabled = false in the old configuration, deployed first, or its backup starts a node again every day:
-for service in $(aws ecs list-services --cluster "$cluster" --query 'serviceArns[]' --output text); do
-  aws ecs update-service --cluster "$cluster" --service "$service" --desired-count 0
-done
+# Only these: services of others may run in the same ECS cluster.
+moved=no  # yes, once no client uses the old one
+if [ "$moved" = yes ]; then
+  for id in Node1Service; do
+    service=$(aws cloudformation describe-stack-resource --stack-name orders-EventStore --logical-resource-id "$id" \
+      --query StackResourceDetail.PhysicalResourceId --output text)
+    aws ecs update-service --cluster "$cluster" --service "$service" --desired-count 0
+  done
+fi
 aws iam detach-role-policy --role-name orders-restored-backup \
   --policy-arn arn:aws:iam::aws:policy/service-role/AWSBackupServiceRolePolicyForRestores
 aws iam delete-role --role-name orders-restored-backup
