@@ -200,8 +200,11 @@ fn ascii(text: &str) -> String {
 /// Variables of the options, and the program's others.
 fn environment(page: &mut Roff, program: &Program, command: &Command) {
     let of_options = command.get_arguments().filter_map(|argument| {
-        let (variable, long) = (argument.get_env()?.to_str()?, argument.get_long()?);
-        Some((variable.to_owned(), format!("--{long}; the command line wins.")))
+        let variable = argument.get_env()?.to_str()?;
+        // What stands without an option is called by its place.
+        let shown =
+            argument.get_long().map_or_else(|| argument.get_id().as_str().to_uppercase(), |long| format!("--{long}"));
+        Some((variable.to_owned(), format!("{shown}; the command line wins.")))
     });
     let variables: Vec<_> = of_options.collect();
     if variables.is_empty() && (program.environment.is_empty() || command.get_arguments().next().is_none()) {
