@@ -202,8 +202,11 @@ fn environment(page: &mut Roff, program: &Program, command: &Command) {
     let of_options = command.get_arguments().filter_map(|argument| {
         let variable = argument.get_env()?.to_str()?;
         // What stands without an option is called by its place.
-        let shown =
-            argument.get_long().map_or_else(|| argument.get_id().as_str().to_uppercase(), |long| format!("--{long}"));
+        let shown = match (argument.get_long(), argument.get_value_names()) {
+            (Some(long), _) => format!("--{long}"),
+            (None, Some([name, ..])) => name.to_string(),
+            (None, _) => argument.get_id().as_str().to_uppercase(),
+        };
         Some((variable.to_owned(), format!("{shown}; the command line wins.")))
     });
     let variables: Vec<_> = of_options.collect();
