@@ -11,6 +11,7 @@ use std::process::Command;
 use std::str::SplitWhitespace;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::Failure;
 
@@ -44,8 +45,8 @@ struct Ban {
 }
 
 #[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
+struct Metadata<P> {
+    packages: Vec<P>,
 }
 
 #[derive(Deserialize)]
@@ -68,9 +69,9 @@ pub(crate) fn check(root: &Path) -> Result<String, Failure> {
     let mut findings = Vec::new();
     let mut packages = 0;
     for target in &rules.graph.targets {
-        let (metadata, used) = (metadata(root, target)?, used(root, target)?);
+        let (listed, used) = (packages_of::<Package>(root, &["--filter-platform", target])?, used(root, target)?);
         let is_used = |package: &&Package| used.contains(&format!("{} v{}", package.name, package.version));
-        for package in metadata.packages.iter().filter(is_used) {
+        for package in listed.iter().filter(is_used) {
             packages += 1;
             findings.extend(
                 judge(package, &rules)
@@ -82,9 +83,12 @@ pub(crate) fn check(root: &Path) -> Result<String, Failure> {
     if findings.is_empty() { Ok(format!("{packages} packages")) } else { Err(Failure::new(findings.join("\n"))) }
 }
 
-fn metadata(root: &Path, target: &str) -> Result<Metadata, Failure> {
-    let output = cargo(root, &["metadata", "--format-version", "1", "--locked", "--filter-platform", target])?;
-    serde_json::from_str(&output).map_err(|error| Failure::new(format!("cargo metadata: {error}")))
+/// What cargo knows of packages, as much of it as `P` wants to know.
+pub(crate) fn packages_of<P: DeserializeOwned>(root: &Path, more: &[&str]) -> Result<Vec<P>, Failure> {
+    let output = cargo(root, &[&["metadata", "--format-version", "1", "--locked"], more].concat())?;
+    let metadata: Metadata<P> =
+        serde_json::from_str(&output).map_err(|error| Failure::new(format!("cargo metadata: {error}")))?;
+    Ok(metadata.packages)
 }
 
 /// `name vVERSION` of everything that is compiled. The metadata alone also lists what a feature that nobody asked for

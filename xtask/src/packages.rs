@@ -7,16 +7,11 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::deny::cargo;
+use crate::deny::{cargo, packages_of};
 use crate::{Failure, build};
 
 /// In the order in which they are published: each needs those before it.
 pub(crate) const PUBLISHED: [&str; 4] = ["certgen", "bootstrap", "guard", "infra"];
-
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
 
 #[derive(Deserialize)]
 struct Package {
@@ -55,11 +50,8 @@ pub(crate) fn verify(root: &Path) -> Result<(), Failure> {
 ///
 /// Everything that is missing.
 pub(crate) fn check(root: &Path) -> Result<String, Failure> {
-    let metadata: Metadata =
-        serde_json::from_str(&cargo(root, &["metadata", "--format-version", "1", "--locked", "--no-deps"])?)
-            .map_err(|error| Failure::new(format!("cargo metadata: {error}")))?;
     let mut findings = Vec::new();
-    for package in &metadata.packages {
+    for package in &packages_of::<Package>(root, &["--no-deps"])? {
         let is_published = PUBLISHED.contains(&package.name.as_str());
         let mut of_package = if is_published { judge(package) } else { not_to_be_published(package) };
         if is_published {

@@ -25,10 +25,7 @@ struct Locked {
 
 /// The bill of something of this kind, `container` or `application`, with programs of these packages.
 pub(crate) fn of(root: &Path, kind: &str, name: &str, packages: &[&str]) -> Result<String, Failure> {
-    let mut components = BTreeMap::new();
-    for package in packages {
-        components.extend(linked(root, package)?);
-    }
+    let components = linked(root, packages)?;
     let version = workspace_version(root)?;
     let bill = json!({
         "bomFormat": "CycloneDX",
@@ -40,14 +37,19 @@ pub(crate) fn of(root: &Path, kind: &str, name: &str, packages: &[&str]) -> Resu
     serde_json::to_string_pretty(&bill).map(|text| text + "\n").map_err(|error| Failure::new(error.to_string()))
 }
 
-/// What is linked into the programs of a package: its component by `name version`.
-pub(crate) fn linked(root: &Path, package: &str) -> Result<BTreeMap<String, Value>, Failure> {
+/// What is linked into the programs of these packages: its component by `name version`.
+pub(crate) fn linked(root: &Path, packages: &[&str]) -> Result<BTreeMap<String, Value>, Failure> {
     let lock = fs::read_to_string(root.join("Cargo.lock")).map_err(Failure::io("read Cargo.lock"))?;
     let lock: Lock = toml::from_str(&lock).map_err(|error| Failure::new(format!("Cargo.lock: {error}")))?;
-    // Neither build scripts nor macros, nor what only other systems need.
-    let arguments = ["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--package", package];
-    let listed = cargo(root, &[&arguments[..], &["--target", build::TARGET, "--format", "{p}\t{l}"]].concat())?;
-    Ok(listed.lines().filter_map(|line| component(line, &lock)).collect())
+    let mut linked = BTreeMap::new();
+    for package in packages {
+        // Neither build scripts nor macros, nor what only other systems need.
+        let arguments =
+            ["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none", "--package", package];
+        let listed = cargo(root, &[&arguments[..], &["--target", build::TARGET, "--format", "{p}\t{l}"]].concat())?;
+        linked.extend(listed.lines().filter_map(|line| component(line, &lock)));
+    }
+    Ok(linked)
 }
 
 /// From a line `name vVERSION (path)<tab>licence`; what was listed before has ` (*)`.

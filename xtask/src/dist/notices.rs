@@ -7,13 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::deny::cargo;
+use crate::deny::packages_of;
 use crate::{Failure, build, sbom};
-
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
 
 #[derive(Deserialize)]
 struct Package {
@@ -40,14 +35,9 @@ const LGPL: &str = include_str!("LGPL-2.1.txt");
 
 /// The text for programs of these packages.
 pub(super) fn of(root: &Path, packages: &[&str]) -> Result<String, Failure> {
-    let mut linked = BTreeMap::new();
-    for package in packages {
-        linked.extend(sbom::linked(root, package)?);
-    }
-    let metadata = ["metadata", "--format-version", "1", "--locked", "--filter-platform", build::TARGET];
-    let metadata: Metadata = serde_json::from_str(&cargo(root, &metadata)?)
-        .map_err(|error| Failure::new(format!("cargo metadata: {error}")))?;
-    let foreign = metadata.packages.iter().filter(|package| package.source.is_some());
+    let linked = sbom::linked(root, packages)?;
+    let known: Vec<Package> = packages_of(root, &["--filter-platform", build::TARGET])?;
+    let foreign = known.iter().filter(|package| package.source.is_some());
     let foreign: BTreeMap<_, _> =
         foreign.map(|package| (format!("{} {}", package.name, package.version), package)).collect();
     let mut text = SYSTEM.to_owned();

@@ -73,14 +73,8 @@ const RENAMED: Guarded = Guarded {
 pub(super) fn refusals(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     if old.deployment != new.deployment {
-        refusals.push(Refusal {
-            name: "name".to_owned(),
-            stack: String::new(),
-            what: format!("the deployment would be another one, {} → {}", old.deployment, new.deployment),
-            loss: RENAMED.loss.to_owned(),
-            instead: RENAMED.instead.to_owned(),
-            keys: vec!["name".to_owned()],
-        });
+        let what = format!("the deployment would be another one, {} → {}", old.deployment, new.deployment);
+        refusals.push(of_key("name", what, RENAMED.loss, RENAMED.instead));
     }
     refusals.extend(line(old, new));
     refusals.extend(voters(old, new));
@@ -89,20 +83,29 @@ pub(super) fn refusals(old: &Snapshot, new: &Snapshot, changes: &[Change]) -> Ve
     refusals
 }
 
+/// What is about the deployment as a whole, by the key that says it.
+fn of_key(key: &str, what: String, loss: &str, instead: impl Into<String>) -> Refusal {
+    Refusal {
+        name: key.to_owned(),
+        stack: String::new(),
+        what,
+        loss: loss.to_owned(),
+        instead: instead.into(),
+        keys: vec![key.to_owned()],
+    }
+}
+
 /// Another number of nodes that vote. A single node may become a cluster, if the configuration says that it is to begin with
 /// the majority that has its data.
 fn voters(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
     let (from, to) = (old.voters(), new.voters());
     if from > 1 && new.grows && !old.has_waiting_node() {
-        return Some(Refusal {
-            name: "cluster.grow_from".to_owned(),
-            stack: String::new(),
-            what: format!("a cluster of {from} nodes would begin as if one had the data"),
-            loss: "nodes that hold acknowledged writes would be stopped".to_owned(),
-            instead: "take `cluster.grow_from` out".to_owned(),
-            keys: vec!["cluster.grow_from".to_owned()],
-        });
+        let what = format!("a cluster of {from} nodes would begin as if one had the data");
+        let loss = "nodes that hold acknowledged writes would be stopped";
+        return Some(of_key("cluster.grow_from", what, loss, "take `cluster.grow_from` out"));
     }
+    let another_deployment =
+        "set it back; another number of nodes is another deployment (`infra restore-plan --nodes`)";
     let (loss, instead) = match (from, to) {
         (from, to) if from == to || from == 0 || to == 0 => return None,
         (1, _) if new.grows => return None,
@@ -113,21 +116,11 @@ fn voters(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
         ),
         (from, to) if from < to => (
             "new nodes with empty directories and one that lags can be a majority, without what was acknowledged last",
-            "set it back; another number of nodes is another deployment (`infra restore-plan --nodes`)",
+            another_deployment,
         ),
-        _ => (
-            "the nodes that stay may lack what was acknowledged last",
-            "set it back; another number of nodes is another deployment (`infra restore-plan --nodes`)",
-        ),
+        _ => ("the nodes that stay may lack what was acknowledged last", another_deployment),
     };
-    Some(Refusal {
-        name: "cluster.nodes".to_owned(),
-        stack: String::new(),
-        what: format!("the number of nodes would change, {from} → {to}"),
-        loss: loss.to_owned(),
-        instead: instead.to_owned(),
-        keys: vec!["cluster.nodes".to_owned()],
-    })
+    Some(of_key("cluster.nodes", format!("the number of nodes would change, {from} → {to}"), loss, instead))
 }
 
 /// The server lines, if they differ.
@@ -147,24 +140,19 @@ fn line(old: &Snapshot, new: &Snapshot) -> Option<Refusal> {
     let (loss, instead) = match jump.risk() {
         Some(risk) => (
             risk,
-            "set `line` back; or make a recovery point with `backup.mode = \"stop\"`, name it in `server.upgrade_recovery_point`, and then accept \
-             this"
+            "set `line` back; or make a recovery point with `backup.mode = \"stop\"`, name it in \
+             `server.upgrade_recovery_point`, and then accept this"
                 .to_owned(),
         ),
         None if new.upgrade_from.as_deref() == Some(from) => return None,
         None => (
             "it opens the data, and nothing says that this is meant",
-            format!("set `line` back, or say `server.upgrade_from = \"{from}\"`, which is read from a configuration only"),
+            format!(
+                "set `line` back, or say `server.upgrade_from = \"{from}\"`, which is read from a configuration only"
+            ),
         ),
     };
-    Some(Refusal {
-        name: "server.line".to_owned(),
-        stack: String::new(),
-        what: format!("the server line would change, {from} → {to}"),
-        loss: loss.to_owned(),
-        instead,
-        keys: vec!["server.line".to_owned()],
-    })
+    Some(of_key("server.line", format!("the server line would change, {from} → {to}"), loss, instead))
 }
 
 fn refusal(change: &Change, grows: bool) -> Option<Refusal> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Statement, because, document, export, name_tag, sub};
 use crate::cfn::{LogicalId, Resource, Template};
 use crate::exports::Export;
-use crate::model::{Deployment, Encryption, FileSystem, Vault};
+use crate::model::{Deployment, Encryption};
 
 const KEY: &str = "Key";
 
@@ -28,17 +28,7 @@ pub(super) fn imported_key(deployment: &Deployment, encryption: &Encryption) -> 
 
 /// Everything that is encrypted.
 fn encrypted(deployment: &Deployment) -> impl Iterator<Item = &Encryption> {
-    let config = deployment.config();
-    let file_system = match &config.data.file_system {
-        FileSystem::New(new) => Some(&new.encryption),
-        FileSystem::Existing { .. } => None,
-    };
-    let vault = config.backup.as_ref().and_then(|backup| match &backup.vault {
-        Vault::New { encryption, .. } => Some(encryption),
-        Vault::Existing(_) => None,
-    });
-    let secrets = deployment.secured().map(|secured| &secured.encryption);
-    [file_system, vault, secrets, Some(&config.logs.encryption)].into_iter().flatten()
+    deployment.encrypted_besides_secrets().chain(deployment.secured().map(|secured| &secured.encryption))
 }
 
 pub(super) fn lower(template: &mut Template, deployment: &Deployment) {

@@ -4,7 +4,7 @@ use super::assume::Assumed;
 use super::emitted::{Emitted, Tasks};
 use super::exact::Exact;
 use super::units::{self, Unit};
-use crate::model::{Deployment, Encryption, FileSystem, FlowLogs, NewFileSystem, Throughput, Vault, Vpc};
+use crate::model::{Deployment, Encryption, FileSystem, FlowLogs, NewFileSystem, Throughput, Vpc};
 
 /// Hours of a month, as AWS counts it in its own estimates (AWS Pricing Calculator).
 pub(super) const HOURS: u32 = 730;
@@ -324,17 +324,7 @@ impl Counting<'_> {
             let how = "of the calls of Secrets Manager, those that decrypt".to_owned();
             self.add(&units::KEY_REQUESTS, "requests of Secrets Manager", decrypted, how);
         }
-        let config = self.deployment.config();
-        let file_system = match &config.data.file_system {
-            FileSystem::New(new) => Some(&new.encryption),
-            FileSystem::Existing { .. } => None,
-        };
-        let vault = config.backup.as_ref().and_then(|backup| match &backup.vault {
-            Vault::New { encryption, .. } => Some(encryption),
-            Vault::Existing(_) => None,
-        });
-        let others = [file_system, vault, Some(&config.logs.encryption)];
-        if others.into_iter().flatten().any(|encryption| *encryption != Encryption::Aws) {
+        if self.deployment.encrypted_besides_secrets().any(|encryption| *encryption != Encryption::Aws) {
             let amount = self.get("kms_requests");
             self.add(&units::KEY_REQUESTS, "requests of other services", amount, "kms_requests".to_owned());
         }
