@@ -1,24 +1,24 @@
-//! The step that a restored database needs before its server starts: `truncate.chk` becomes what `chaser.chk` is, so that the
-//! server cuts off what was written but not finished when the copy was made (EventStoreDB, "Restore a
-//! database"; production-review row 19). Once for each recovery point: later the same step would cut off what was written since.
+//! The step that a restored database needs before its server starts: `truncate.chk` becomes a copy of `chaser.chk`, so that the server
+//! removes what was written but not finished when the backup was made (EventStoreDB documentation, "Restoring a database"). It is done
+//! once for each recovery point: later the same step would remove what was written since. The recorded server versions are reset.
 //!
-//! The server then ends itself once with code 0 (observed §9), and guard starts it again like any other that does.
+//! The server then ends itself once with code 0, and guard starts it again as after any other such end.
 //!
-//! Everything is made beside its place, made durable, and becomes visible by one rename; that it was done is remembered last.
-//! Whenever guard is killed, the next one does all of it again, or nothing. A server never starts in between.
+//! Each file is replaced durably by one rename, and the recovery point is recorded last. If guard is killed, the next guard does all of
+//! it again, or nothing. A server never starts in between.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// How far the server has read what it wrote.
 const FROM: &str = "chaser.chk";
-/// Where the server cuts off at its next start.
+/// Where the server truncates its data at its next start.
 const TO: &str = "truncate.chk";
 /// The recovery point for which it was done.
 const DONE: &str = ".guard.restored";
-const MODE: u32 = 0o600;
 
 /// What could not be done to which file.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ impl RestoreError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         let missing = self.source.kind() == ErrorKind::NotFound && self.path.ends_with(FROM);
         missing.then_some(
-            "there is no database in the directory: look where the recovery point was restored to, or leave --restored away \
-             for a directory that is to begin empty",
+            "there is no database in the directory: check where the recovery point was restored to, or omit --restored for a \
+             directory that starts empty",
         )
     }
 }
@@ -51,41 +51,44 @@ impl std::error::Error for RestoreError {
     }
 }
 
-/// Prepares the directory, if it was not for this recovery point; tells whether. Only with the lock held.
-pub(crate) fn prepare(data_dir: &Path, recovery_point: &str) -> Result<bool, RestoreError> {
+/// Whether the directory has not been prepared for this recovery point yet.
+///
+/// # Errors
+///
+/// [`RestoreError`] if that cannot be read.
+pub(crate) fn is_due(data_dir: &Path, recovery_point: &str) -> Result<bool, RestoreError> {
     let done = data_dir.join(DONE);
     match fs::read(&done) {
-        Ok(last) if last.strip_suffix(b"\n") == Some(recovery_point.as_bytes()) => return Ok(false),
-        // Of a restore before this one, which was backed up with everything else.
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(source) => return Err(RestoreError { what: "read", path: done, source }),
+        // Another recovery point is one of an earlier restore, which was backed up with everything else.
+        Ok(last) => Ok(last.strip_suffix(b"\n") != Some(recovery_point.as_bytes())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(source) => Err(RestoreError { what: "read", path: done, source }),
     }
-    let from = data_dir.join(FROM);
-    let checkpoint = fs::read(&from).map_err(|source| RestoreError { what: "read", path: from, source })?;
-    replace(data_dir, TO, &checkpoint)?;
-    replace(data_dir, DONE, format!("{recovery_point}\n").as_bytes())?;
-    Ok(true)
 }
 
-/// All of it, durably, or nothing.
-fn replace(directory: &Path, name: &str, content: &[u8]) -> Result<(), RestoreError> {
-    let path = directory.join(name);
-    let new = directory.join(format!("{}.guard-new", name.trim_start_matches('.')));
-    let write = || {
-        // Left by a guard that was killed.
-        if let Err(error) = fs::remove_file(&new)
-            && error.kind() != ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(|source| RestoreError { what: "write", path: path.clone(), source })
+/// Has the server truncate at `chaser.chk`. Only with the lock held; [`finish`] follows.
+///
+/// # Errors
+///
+/// [`RestoreError`] if a file cannot be read or replaced, for example because there is no database.
+pub(crate) fn begin(data_dir: &Path) -> Result<(), RestoreError> {
+    let from = data_dir.join(FROM);
+    let checkpoint = fs::read(&from).map_err(|source| RestoreError { what: "read", path: from, source })?;
+    replace(data_dir, TO, &checkpoint)
+}
+
+/// Records that the directory is prepared.
+///
+/// # Errors
+///
+/// [`RestoreError`] if the record cannot be written.
+pub(crate) fn finish(data_dir: &Path, recovery_point: &str) -> Result<(), RestoreError> {
+    replace(data_dir, DONE, format!("{recovery_point}\n").as_bytes())
+}
+
+fn replace(data_dir: &Path, name: &str, content: &[u8]) -> Result<(), RestoreError> {
+    let path = data_dir.join(name);
+    files::replace(&path, content).map_err(|source| RestoreError { what: "write", path, source })
 }
 
 #[cfg(test)]
@@ -102,25 +105,34 @@ mod tests {
         files
     }
 
+    fn prepare(data_dir: &Path, recovery_point: &str) -> Result<bool, RestoreError> {
+        let is_due = is_due(data_dir, recovery_point)?;
+        if is_due {
+            begin(data_dir)?;
+            finish(data_dir, recovery_point)?;
+        }
+        Ok(is_due)
+    }
+
     #[test]
-    fn it_is_done_once_for_each_recovery_point() {
+    fn directory_is_prepared_once_for_each_recovery_point() {
         let data = tempfile::tempdir().unwrap();
         let chaser = data.path().join(FROM);
         fs::write(&chaser, [1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         assert!(prepare(data.path(), "one").unwrap());
         assert_eq!(fs::read(data.path().join(TO)).unwrap(), [1, 0, 0, 0, 0, 0, 0, 0]);
-        // The server has cut off and gone on.
+        // The server has truncated and gone on.
         fs::remove_file(data.path().join(TO)).unwrap();
         fs::write(&chaser, [2, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         assert!(!prepare(data.path(), "one").unwrap());
-        assert!(!data.path().join(TO).exists(), "what was written since would be cut off");
+        assert!(!data.path().join(TO).exists(), "what was written since would be removed");
         assert!(prepare(data.path(), "two").unwrap());
         assert_eq!(fs::read(data.path().join(TO)).unwrap(), [2, 0, 0, 0, 0, 0, 0, 0]);
     }
 
-    /// Every state that a guard can leave which is killed between two of its calls.
+    /// Every state between two calls of a killed guard; what is left of temporary files is the fence's.
     #[test]
-    fn whatever_a_killed_guard_has_left_the_next_one_ends_in_the_same() {
+    fn interrupted_preparation_is_repeated() {
         let complete = tempfile::tempdir().unwrap();
         fs::write(complete.path().join(FROM), b"checkpoint").unwrap();
         prepare(complete.path(), "point").unwrap();
@@ -128,14 +140,9 @@ mod tests {
         assert_eq!(expected.len(), 3, "nothing is left beside: {expected:?}");
         for left in [
             &[][..],
-            &[("truncate.chk.guard-new", &b""[..])],
-            &[("truncate.chk.guard-new", b"check")],
-            &[("truncate.chk.guard-new", b"checkpoint")],
-            &[(TO, b"checkpoint")],
-            &[(TO, b"checkpoint"), ("guard.restored.guard-new", b"po")],
-            &[(TO, b"checkpoint"), ("guard.restored.guard-new", b"point\n")],
+            &[(TO, &b"checkpoint"[..])],
             &[(TO, b"checkpoint"), (DONE, b"point\n")],
-            // Torn by a file system that does not keep its promises.
+            // Torn by a file system that does not keep what was synced.
             &[(TO, b"checkpoint"), (DONE, b"")],
         ] {
             let data = tempfile::tempdir().unwrap();
@@ -149,11 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_a_database_is_one_clear_mistake() {
+    fn directory_without_a_database_is_refused() {
         let data = tempfile::tempdir().unwrap();
         let error = prepare(data.path(), "point").unwrap_err();
         assert!(error.to_string().contains(FROM) && error.hint().unwrap().contains("no database"), "{error}");
-        assert_eq!(files(data.path()), [], "nothing is remembered of it");
+        assert_eq!(files(data.path()), [], "nothing is recorded");
         let error = prepare(&data.path().join("none"), "point").unwrap_err();
         assert!(error.to_string().contains("none/chaser.chk"), "{error}");
     }

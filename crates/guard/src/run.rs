@@ -1,6 +1,7 @@
-//! `guard run`: wait for the lock, then be the server's parent. `guard pause`: wait for the end.
+//! `guard run`: take the directory over, then be the parent of its server. `guard exec`: the same for a program that runs once.
 
-use std::io;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,26 +12,28 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::child;
-use crate::cli::Settings;
+use crate::cli::{LockSettings, RunSettings};
+use crate::failure::Failure;
+use crate::heartbeat::{Heartbeat, Loss};
 use crate::identity;
-use crate::lock::{Heartbeat, LockError, LockFile};
-use crate::record::Record;
 use crate::restarts::{LIMIT, Restarts, WINDOW};
-use crate::restore::{self, RestoreError};
-use crate::signals::{Signals, asks_for_the_end};
-use crate::status::{State, Status, now};
-use crate::utc::Utc;
+use crate::restore;
+use crate::signals::{Signals, requests_end};
+use crate::status::{State, Status};
+use crate::takeover;
+use crate::version;
 
-const LOCK_RETRY: Duration = Duration::from_secs(1);
-const LOCK_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// ECS kills what has not ended 120 s after SIGTERM, and the server may take 31 s of them (lines §D).
+/// How often the heartbeat of a running server is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// ECS kills what has not ended 120 s after SIGTERM, and a server may take 31 s of them (seen on 22.10 with a request under way).
 const SIGN_OFF_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last attempt may take that is made after guard itself was not running.
+const LAST_ATTEMPT_PATIENCE: Duration = Duration::from_secs(10);
 
-const CANNOT_USE: u8 = 74;
 const ENDED_TOO_OFTEN: u8 = 75;
 const NOT_STARTED: u8 = 126;
 
-/// How the server ended.
+/// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Code(i32),
@@ -47,9 +50,9 @@ impl End {
 }
 
 /// Runs until the server has ended for good.
-pub(crate) fn run(settings: &Settings) -> ExitCode {
+pub(crate) fn run(settings: &RunSettings) -> ExitCode {
     let mut status = Status::new(settings.status_file.as_deref());
-    // What an earlier guard of this task left there is over.
+    // What an earlier guard of this task left there is out of date.
     status.enter(State::WaitingForLock);
     let outcome = supervise(settings, &mut status);
     if outcome.is_err() {
@@ -58,249 +61,279 @@ pub(crate) fn run(settings: &Settings) -> ExitCode {
     report(outcome)
 }
 
-/// Waits until somebody asks for the end, and reaps what others leave behind.
+/// Runs a program once, with the lock.
+pub(crate) fn exec(settings: &LockSettings, program: &[OsString]) -> ExitCode {
+    report(run_once(settings, program))
+}
+
+/// Waits for SIGTERM, and reaps what others leave behind.
 pub(crate) fn pause() -> ExitCode {
-    report(Signals::block().and_then(|signals| {
+    let wait = || {
+        let signals = Signals::block()?;
         loop {
             match signals.next(None)? {
-                Some(signal) if asks_for_the_end(signal) => return Ok(0),
+                Some(signal) if requests_end(signal) => return Ok(0),
                 _ => {
                     reap(None)?;
                 }
             }
         }
-    }))
+    };
+    report(wait())
 }
 
-fn report(outcome: io::Result<u8>) -> ExitCode {
-    ExitCode::from(outcome.unwrap_or_else(|error| {
-        say!("error: {error}");
-        let cause = error.get_ref();
-        let hint = cause.and_then(|error| error.downcast_ref::<LockError>()?.hint());
-        if let Some(hint) = hint.or_else(|| cause.and_then(|error| error.downcast_ref::<RestoreError>()?.hint())) {
-            say!("hint: {hint}");
+fn report(outcome: Result<u8, Failure>) -> ExitCode {
+    ExitCode::from(outcome.unwrap_or_else(|failure| {
+        log!("error: {failure}");
+        if let Some(hint) = failure.hint() {
+            log!("hint: {hint}");
         }
-        CANNOT_USE
+        failure.exit_code()
     }))
 }
 
-fn supervise(settings: &Settings, status: &mut Status) -> io::Result<u8> {
+/// Blocks signals, and makes this process the one that orphans of the server come to, also where it is not PID 1.
+fn become_parent() -> Result<Signals, Failure> {
     let signals = Signals::block()?;
-    // Orphans of the server come to guard even where it is not PID 1.
-    prctl::set_child_subreaper(true)?;
-    let name = identity::name(std::env::var_os("ECS_CONTAINER_METADATA_URI_V4").as_deref());
-    let Some(heartbeat) = take_lock(settings, &name, &signals, status)? else {
-        say!("guard: asked to end while waiting; nothing was started");
+    prctl::set_child_subreaper(true).map_err(std::io::Error::from)?;
+    Ok(signals)
+}
+
+fn holder_name() -> String {
+    identity::name(std::env::var_os("ECS_CONTAINER_METADATA_URI_V4").as_deref())
+}
+
+fn supervise(settings: &RunSettings, status: &mut Status) -> Result<u8, Failure> {
+    let signals = become_parent()?;
+    let taken = takeover::take(&settings.lock, &holder_name(), &signals, status, |data_dir| admit(settings, data_dir))?;
+    let Some(heartbeat) = taken else {
+        log!("guard: signalled to end while waiting; no server was started");
         status.enter(State::Ended);
         return Ok(0);
     };
-    if let Err(error) = prepare(settings) {
+    if let Err(failure) = prepare(settings) {
         sign_off(&heartbeat);
-        return Err(error);
+        return Err(failure);
     }
     let mut restarts = Restarts::default();
     loop {
-        if asked_already(&signals)? {
-            say!("guard: asked to end before the server was started");
+        if was_signalled(&signals)? {
+            log!("guard: signalled to end before the server was started");
             sign_off(&heartbeat);
             status.enter(State::Ended);
             return Ok(0);
         }
-        let server = match child::start(settings) {
+        let server = match child::start(&settings.program) {
             Ok(server) => server,
             Err(error) => {
-                say!("error: could not start the server: {error}");
+                log!("error: could not start the server: {error}");
                 sign_off(&heartbeat);
                 status.enter(State::Ended);
                 return Ok(NOT_STARTED);
             }
         };
         status.enter(State::Running);
-        let (end, asked) = match stay(server, &signals, &heartbeat, settings, status)? {
-            Stay::Ended { end, asked } => (end, asked),
-            Stay::LockLost(reason) => {
-                // Not signed off: whoever comes next waits until the heartbeat has stood still.
-                say!("error: the lock on {} may be lost, the server was killed: {reason}", settings.data_dir.display());
-                status.enter(State::Ended);
-                return Ok(CANNOT_USE);
-            }
-        };
-        let again = !asked && end == End::Code(0) && restarts.allow(Instant::now());
+        let (end, is_requested) =
+            Supervisor { server, signals: &signals, heartbeat: &heartbeat, settings: &settings.lock }.wait(status)?;
+        let again = !is_requested && end == End::Code(0) && restarts.allow(Instant::now());
         status.server_ended(end, again);
         if again {
-            say!("guard: the server ended itself with code 0; starting it again");
+            log!("guard: the server ended itself with code 0; starting it again");
             continue;
         }
         sign_off(&heartbeat);
         status.enter(State::Ended);
-        if !asked && end == End::Code(0) {
+        if !is_requested && end == End::Code(0) {
             let minutes = WINDOW.as_secs() / 60;
-            say!("guard: the server ended itself with code 0 more than {LIMIT} times in {minutes} minutes; giving up");
+            log!("guard: the server ended itself with code 0 more than {LIMIT} times in {minutes} minutes; giving up");
             return Ok(ENDED_TOO_OFTEN);
         }
         if let End::Signal(signal) = end {
-            say!("guard: the server died of {signal}");
+            log!("guard: the server was ended by {signal}");
         }
         return Ok(end.exit_code());
     }
 }
 
-/// What a restored directory needs, before its server starts for the first time.
-fn prepare(settings: &Settings) -> io::Result<()> {
-    let Some(recovery_point) = &settings.restored else { return Ok(()) };
-    if restore::prepare(&settings.data_dir, recovery_point).map_err(io::Error::other)? {
-        let directory = settings.data_dir.display();
-        say!("guard: {directory} was restored from {recovery_point}: the server begins where chaser.chk ends");
+fn run_once(settings: &LockSettings, program: &[OsString]) -> Result<u8, Failure> {
+    let signals = become_parent()?;
+    let mut status = Status::new(None);
+    let Some(heartbeat) = takeover::take(settings, &holder_name(), &signals, &mut status, |_| Ok(()))? else {
+        log!("guard: signalled to end while waiting; nothing was run");
+        return Ok(0);
+    };
+    let outcome = match child::start(program) {
+        Ok(server) => {
+            let (end, _) =
+                Supervisor { server, signals: &signals, heartbeat: &heartbeat, settings }.wait(&mut status)?;
+            end.exit_code()
+        }
+        Err(error) => {
+            log!("error: could not start the program: {error}");
+            NOT_STARTED
+        }
+    };
+    sign_off(&heartbeat);
+    Ok(outcome)
+}
+
+/// Whether the server may open the directory. A directory that was restored since is taken for what its operator says it is.
+fn admit(settings: &RunSettings, data_dir: &Path) -> Result<(), Failure> {
+    if let Some(point) = &settings.restored
+        && restore::is_due(data_dir, point)?
+    {
+        return Ok(());
     }
-    Ok(())
+    Ok(version::check(data_dir, settings.server.as_ref())?)
+}
+
+/// What the directory needs before its server starts for the first time: the truncation of a restored one, and the record of the version.
+fn prepare(settings: &RunSettings) -> Result<(), Failure> {
+    let data_dir = &settings.lock.data_dir;
+    if let Some(point) = &settings.restored
+        && restore::is_due(data_dir, point)?
+    {
+        restore::begin(data_dir)?;
+        let reset = version::reset(data_dir, settings.server.as_ref())?;
+        restore::finish(data_dir, point)?;
+        log!("guard: {} was restored from {point}: the server truncates it at chaser.chk", data_dir.display());
+        if let Some(versions) = reset {
+            log!("guard: the recorded server version was reset by the restore, it was {versions}");
+        }
+    }
+    // Again, as it may have changed while guard waited.
+    version::check(data_dir, settings.server.as_ref())?;
+    match &settings.server {
+        Some(server) => Ok(version::record(data_dir, server)?),
+        None => Ok(()),
+    }
 }
 
 /// Only when no server runs.
 fn sign_off(heartbeat: &Heartbeat) {
     if let Err(error) = heartbeat.sign_off(SIGN_OFF_PATIENCE) {
-        say!("guard: could not sign off, the next guard will wait: {error}");
+        log!("guard: could not sign off, the next guard will wait: {error}");
     }
 }
 
-/// Whether somebody has asked for the end while no server ran. Orphans that end meanwhile are reaped with the next one.
-fn asked_already(signals: &Signals) -> io::Result<bool> {
+/// Whether SIGTERM came while no server ran. Orphans that ended meanwhile are reaped with the next one.
+fn was_signalled(signals: &Signals) -> Result<bool, Failure> {
     while let Some(signal) = signals.next(Some(Duration::ZERO))? {
-        if asks_for_the_end(signal) {
+        if requests_end(signal) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Waits for the lock without end, then for the silence of a holder that did not sign off. `None` if somebody asked for
-/// the end first.
-fn take_lock(settings: &Settings, name: &str, signals: &Signals, status: &mut Status) -> io::Result<Option<Heartbeat>> {
-    let file = LockFile::open(&settings.data_dir).map_err(io::Error::other)?;
-    let mut log = Throttled::default();
-    while !file.try_lock().map_err(io::Error::other)? {
-        let holder = describe(&file.read().map_err(io::Error::other)?);
-        status.waiting(State::WaitingForLock, &holder);
-        log.line(Instant::now(), || {
-            say!("guard: waiting for the lock on {}, held by {holder}", settings.data_dir.display());
-        });
-        if signals.next(Some(LOCK_RETRY))?.is_some_and(asks_for_the_end) {
-            return Ok(None);
-        }
-    }
-    if !wait_for_silence(&file, settings, signals, status)? {
-        return Ok(None);
-    }
-    let last = Record::decode(&file.read().map_err(io::Error::other)?);
-    let counter = last.map_or(1, |record| record.counter.wrapping_add(1));
-    let record = Record { signed_off: false, counter, since: now(), holder: name.to_owned() };
-    status.locked(record.since, name);
-    let started = Heartbeat::start(file, record, settings.heartbeat_interval, settings.heartbeat_timeout);
-    started.map(Some).map_err(io::Error::other)
+/// A running server with its lock.
+struct Supervisor<'a> {
+    server: Pid,
+    signals: &'a Signals,
+    heartbeat: &'a Heartbeat,
+    settings: &'a LockSettings,
 }
 
-/// A holder that was cut off may run its server until its own time-out; it is over when nothing has been written for
-/// longer. False if somebody asked for the end.
-fn wait_for_silence(file: &LockFile, settings: &Settings, signals: &Signals, status: &mut Status) -> io::Result<bool> {
-    let mut log = Throttled::default();
-    let mut last = file.read().map_err(io::Error::other)?;
-    if last.is_empty() {
-        // Made by this guard, or by one that never wrote a record and so never started a server.
-        return Ok(true);
-    }
-    let mut silent_since = Instant::now();
-    loop {
-        let signed_off = Record::decode(&last).is_some_and(|record| record.signed_off);
-        if signed_off || silent_since.elapsed() >= settings.takeover_after {
-            return Ok(true);
+impl Supervisor<'_> {
+    /// Forwards signals and checks the heartbeat until the server has ended: how, and whether a signal had requested it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::LockLost`] when the server was killed because the lock may be lost. That is not signed off: the next guard waits until
+    /// the heartbeat has stopped, and fences.
+    fn wait(&self, status: &mut Status) -> Result<(End, bool), Failure> {
+        let mut is_requested = false;
+        let mut slow = SlowHeartbeat::default();
+        let mut checked = Instant::now();
+        loop {
+            let since_last_check = checked.elapsed();
+            checked = Instant::now();
+            if let Some(loss) = self.heartbeat.loss()
+                && !self.survives(&loss, since_last_check)?
+            {
+                self.forward(Signal::SIGKILL)?;
+                while reap(Some(self.server))?.is_none() {
+                    self.signals.next(Some(CHECK_INTERVAL))?;
+                }
+                return Err(Failure::LockLost(self.settings.data_dir.clone(), loss));
+            }
+            slow.observe(self.heartbeat.unanswered_for(), self.settings, status);
+            let until_next_check = self.settings.heartbeat_interval.min(CHECK_INTERVAL).min(self.heartbeat.time_left());
+            match self.signals.next(Some(until_next_check))? {
+                Some(Signal::SIGCHLD) => {
+                    if let Some(end) = reap(Some(self.server))? {
+                        return Ok((end, is_requested));
+                    }
+                }
+                Some(signal) => {
+                    if requests_end(signal) {
+                        is_requested = true;
+                        status.enter(State::Stopping);
+                    }
+                    self.forward(signal)?;
+                }
+                None => {}
+            }
         }
-        let (holder, seconds) = (describe(&last), settings.takeover_after.as_secs());
-        status.waiting(State::WaitingForHeartbeat, &holder);
-        log.line(Instant::now(), || {
-            say!("guard: the last holder did not sign off, waiting until it is silent for {seconds} s: {holder}");
-        });
-        let left = settings.takeover_after.saturating_sub(silent_since.elapsed());
-        if signals.next(Some(LOCK_RETRY.min(left)))?.is_some_and(asks_for_the_end) {
+    }
+
+    /// Whether the time-out was guard's own: when it did not run for a large part of it, as when a virtual machine is paused, it had no
+    /// chance to write. Then one last heartbeat is attempted while the server is stopped. If the lock was lost meanwhile, the attempt fails:
+    /// Linux's NFS client gives EIO for what was locked under a lease that has ended.
+    fn survives(&self, loss: &Loss, since_last_check: Duration) -> Result<bool, Failure> {
+        if !matches!(loss, Loss::TimedOut(_)) || since_last_check < self.settings.heartbeat_timeout / 2 {
             return Ok(false);
         }
-        let found = file.read().map_err(io::Error::other)?;
-        if found != last {
-            (last, silent_since) = (found, Instant::now());
+        log!("guard: guard did not run for {} s; stopping the server for a last heartbeat", since_last_check.as_secs());
+        self.forward(Signal::SIGSTOP)?;
+        let survives = self.heartbeat.attempt(LAST_ATTEMPT_PATIENCE.min(self.settings.heartbeat_timeout));
+        if survives {
+            log!("guard: the lock is still held; the server goes on");
+            self.forward(Signal::SIGCONT)?;
+        }
+        Ok(survives)
+    }
+
+    fn forward(&self, signal: Signal) -> Result<(), Failure> {
+        match kill(self.server, signal) {
+            // The server has ended, and SIGCHLD is on its way.
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(error) => Err(std::io::Error::from(error).into()),
         }
     }
 }
 
-fn describe(record: &[u8]) -> String {
-    Record::decode(record).map_or_else(
-        || "somebody who has not written a name yet".to_owned(),
-        |record| format!("{} since {}", record.holder, Utc(record.since)),
-    )
-}
-
-/// A line now and then.
+/// A warning before anything is killed.
 #[derive(Debug, Default)]
-struct Throttled(Option<Instant>);
+struct SlowHeartbeat(Option<Duration>);
 
-impl Throttled {
-    fn line(&mut self, now: Instant, print: impl FnOnce()) {
-        if self.0.is_none_or(|at| now.duration_since(at) >= LOCK_LOG_INTERVAL) {
-            print();
-            self.0 = Some(now);
+impl SlowHeartbeat {
+    /// Logs once that an attempt takes longer than an interval, and how long it took when it was answered.
+    fn observe(&mut self, unanswered_for: Option<Duration>, settings: &LockSettings, status: &mut Status) {
+        let limit = settings.heartbeat_interval;
+        match (unanswered_for.filter(|time| *time >= limit), self.0) {
+            (Some(time), None) => {
+                log!(
+                    "guard: warning: the heartbeat is not answered for {} s; at {} s the server is killed: check the file system",
+                    time.as_secs(),
+                    settings.heartbeat_timeout.as_secs()
+                );
+                status.heartbeat_is_slow(time);
+                self.0 = Some(time);
+            }
+            (Some(time), Some(_)) => self.0 = Some(time),
+            (None, Some(time)) => {
+                log!("guard: the heartbeat was answered after {} s", time.as_secs());
+                status.heartbeat_was_slow(time);
+                self.0 = None;
+            }
+            (None, None) => {}
         }
     }
 }
 
-/// How guard's life with one server came to its end.
-enum Stay {
-    Ended { end: End, asked: bool },
-    LockLost(String),
-}
-
-/// Forwards signals and watches the heartbeat until the server has ended.
-fn stay(
-    server: Pid,
-    signals: &Signals,
-    heartbeat: &Heartbeat,
-    settings: &Settings,
-    status: &mut Status,
-) -> io::Result<Stay> {
-    let mut asked = false;
-    loop {
-        if let Some(reason) = heartbeat.loss() {
-            forward(server, Signal::SIGKILL)?;
-            while reap(Some(server))?.is_none() {
-                signals.next(Some(LOCK_RETRY))?;
-            }
-            return Ok(Stay::LockLost(reason));
-        }
-        let until_next_look = settings.heartbeat_interval.min(LOCK_RETRY).min(heartbeat.time_left());
-        match signals.next(Some(until_next_look))? {
-            Some(Signal::SIGCHLD) => {
-                if let Some(end) = reap(Some(server))? {
-                    return Ok(Stay::Ended { end, asked });
-                }
-            }
-            Some(signal) => {
-                if asks_for_the_end(signal) {
-                    asked = true;
-                    status.enter(State::Stopping);
-                }
-                forward(server, signal)?;
-            }
-            None => {}
-        }
-    }
-}
-
-fn forward(server: Pid, signal: Signal) -> io::Result<()> {
-    match kill(server, signal) {
-        // It has ended, and SIGCHLD is on its way.
-        Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Reaps every child that has ended; guard inherits the orphans of the server. Tells how the server ended, if it did.
-fn reap(server: Option<Pid>) -> io::Result<Option<End>> {
+/// Reaps every child that has ended; guard inherits the orphans of the server. Gives how the server ended, if it did.
+fn reap(server: Option<Pid>) -> Result<Option<End>, Failure> {
     let mut end = None;
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -308,23 +341,7 @@ fn reap(server: Option<Pid>) -> io::Result<Option<End>> {
             Ok(WaitStatus::Signaled(pid, signal, _)) if Some(pid) == server => end = Some(End::Signal(signal)),
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(end),
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(std::io::Error::from(error).into()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_is_told_at_once_and_then_every_ten_seconds() {
-        let start = Instant::now();
-        let mut log = Throttled::default();
-        let mut told = Vec::new();
-        for second in 0..=25 {
-            log.line(start + Duration::from_secs(second), || told.push(second));
-        }
-        assert_eq!(told, [0, 10, 20]);
     }
 }

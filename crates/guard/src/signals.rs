@@ -1,4 +1,4 @@
-//! Signals as something to wait for: all are blocked from the start, so none is lost between two states.
+//! Signals as events to wait for: all are blocked from the start, so none is lost between two states.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// What is handed on to the server: an end, a reload of its certificates (HUP), or whatever else it may listen to.
+/// What is forwarded to the server: requests to end, a reload of its certificates (HUP), and what else it may listen to.
 const FORWARDED: [Signal; 6] =
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
 
@@ -50,7 +50,7 @@ impl Signals {
     }
 }
 
-/// Whether somebody asks for the end.
-pub(crate) fn asks_for_the_end(signal: Signal) -> bool {
+/// Whether a signal requests the end of guard and its server.
+pub(crate) fn requests_end(signal: Signal) -> bool {
     matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT)
 }

@@ -210,11 +210,15 @@ fn the_server_does_not_outlive_guard() {
 }
 
 #[test]
-fn the_server_does_not_see_what_is_not_for_it() {
+fn server_sees_first_passwords_and_no_task_credentials() {
     let data = tempfile::tempdir().unwrap();
-    let environment = |data: &Path| {
-        let output = command(data, "env > $DATA/env; exit 3")
-            .env("DATA", data)
+    // Also once its files exist: users are created only after the first election.
+    for existing in [None, Some("writer.chk")] {
+        if let Some(name) = existing {
+            fs::write(data.path().join(name), "").unwrap();
+        }
+        let output = command(data.path(), "env > $DATA/env; exit 3")
+            .env("DATA", data.path())
             .env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x")
             .env("ECS_CONTAINER_METADATA_URI_V4", "http://127.0.0.1:1/v4/x")
             .env("EVENTSTORE_DEFAULT_ADMIN_PASSWORD", "secret")
@@ -222,15 +226,15 @@ fn the_server_does_not_see_what_is_not_for_it() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(3));
-        fs::read_to_string(data.join("env")).unwrap()
-    };
-    let new = environment(data.path());
-    assert!(new.contains("EVENTSTORE_DB=/db") && new.contains("DEFAULT_ADMIN_PASSWORD"), "{new}");
-    for withheld in ["AWS_CONTAINER", "ECS_CONTAINER", "GUARD_"] {
-        assert!(!new.contains(withheld), "{withheld}");
+        let environment = fs::read_to_string(data.path().join("env")).unwrap();
+        assert!(
+            environment.contains("EVENTSTORE_DB=/db") && environment.contains("DEFAULT_ADMIN_PASSWORD"),
+            "{environment}"
+        );
+        for withheld in ["AWS_CONTAINER", "ECS_CONTAINER", "GUARD_"] {
+            assert!(!environment.contains(withheld), "{withheld}");
+        }
     }
-    fs::write(data.path().join("writer.chk"), "").unwrap();
-    assert!(!environment(data.path()).contains("DEFAULT_ADMIN_PASSWORD"));
 }
 
 #[test]
@@ -447,7 +451,9 @@ fn a_directory_of_somebody_else_is_refused_and_the_old_status_does_not_stand() {
     fs::set_permissions(data.path(), Permissions::from_mode(0o555)).unwrap();
     fs::set_permissions(run.path(), Permissions::from_mode(0o777)).unwrap();
     let (guard, status) = (run.path().join("guard"), run.path().join("status.json"));
-    fs::copy(env!("CARGO_BIN_EXE_guard"), &guard).unwrap();
+    // Not by this process: another test's fork would inherit the open file, and what is open for writing cannot be executed.
+    let copied = Command::new("cp").args([env!("CARGO_BIN_EXE_guard").as_ref(), guard.as_os_str()]).status();
+    assert!(copied.unwrap().success());
     fs::write(&status, "{\"schema\":1,\"state\":\"running\"}\n").unwrap();
     let mut command = Command::new(guard);
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -541,8 +547,8 @@ const RECOVERY_POINT: &str = "arn:aws:backup:eu-west-1:123456789012:recovery-poi
 
 /// A guard over a directory that was restored.
 fn restored(data: &Path, script: &str) -> Command {
-    let mut command = command(data, script);
-    command.env("GUARD_RESTORED", RECOVERY_POINT).env("DATA", data);
+    let mut command = quick(data, script);
+    command.env("GUARD_RESTORED", RECOVERY_POINT);
     command
 }
 
@@ -568,42 +574,285 @@ fn a_restored_database_is_truncated_once_before_its_server_starts() {
 fn a_restored_directory_without_a_database_is_refused_and_the_next_guard_does_not_wait() {
     let data = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        // Had the first not signed off, the second would wait for longer than this test.
-        let mut refused = restored(data.path(), "exit 0");
-        refused.env("GUARD_TAKEOVER_AFTER", "1440m");
-        let output = refused.output().unwrap();
+        let output = restored(data.path(), "exit 0").output().unwrap();
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(74), "{said}");
         assert!(said.contains("could not read `") && said.contains("chaser.chk`"), "{said}");
         assert!(said.lines().last().unwrap().starts_with("hint: there is no database"), "{said}");
+        assert!(!said.contains("did not sign off"), "the first one signed off: {said}");
     }
     let untouched = Guard::start("exit 5");
     assert_eq!(untouched.end().status.code(), Some(5), "without the variable nothing is asked of a directory");
 }
 
-/// Killed at any moment, again and again, it ends in the same as if it had never been killed.
+/// Killed at any moment, again and again, it ends as if it had never been killed.
 #[test]
-fn a_guard_that_is_killed_while_it_prepares_is_finished_by_the_next() {
+fn killed_preparation_is_finished_by_the_next_guard() {
     let data = tempfile::tempdir().unwrap();
     fs::write(data.path().join("chaser.chk"), "checkpoint\n").unwrap();
+    let restored = |script: &str| {
+        let mut restored = quick(data.path(), script);
+        restored.env("GUARD_RESTORED", RECOVERY_POINT).env("GUARD_SERVER_VERSION", "26.0");
+        restored
+    };
     for delay in 0..12 {
-        let mut killed = Running(restored(data.path(), "exec sleep 60").spawn().unwrap());
+        // What was killed did not sign off: the next one waits, and fences.
+        restore_sign_off(data.path());
+        let mut killed = Running(restored("exec sleep 60").spawn().unwrap());
         // Not a wait for anything: each one is killed a little later than the one before.
         std::thread::sleep(Duration::from_micros(delay * 500));
         killed.kill().unwrap();
         killed.end();
-        // The next one would wait for its silence.
-        let _ = fs::remove_file(data.path().join(".guard.lock"));
-        for name in ["truncate.chk", ".guard.restored"] {
+        for (name, whole) in [
+            ("truncate.chk", "checkpoint\n".to_owned()),
+            (".guard.restored", format!("{RECOVERY_POINT}\n")),
+            (".guard.version", "guard1 last=26.0 newest=26.0\n".to_owned()),
+        ] {
             let found = fs::read_to_string(data.path().join(name)).unwrap_or_default();
-            let whole = if name == "truncate.chk" { "checkpoint\n".to_owned() } else { format!("{RECOVERY_POINT}\n") };
             assert!(found.is_empty() || found == whole, "{name} is torn after kill {delay}: {found}");
         }
     }
-    let script = "cat $DATA/truncate.chk > $DATA/seen; exit 3";
-    let output = restored(data.path(), script).output().unwrap();
+    let output = restored("cat $DATA/truncate.chk > $DATA/seen; exit 3").output().unwrap();
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert_eq!(fs::read_to_string(data.path().join("seen")).unwrap(), "checkpoint\n");
-    let left: Vec<_> = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| !name.to_string_lossy().contains("guard-new")), "{left:?}");
+    assert_eq!(temporary_files(data.path()), 0);
+}
+
+/// As if the guard that was killed had signed off, so that the next one starts at once.
+fn restore_sign_off(data: &Path) {
+    let lock = data.join(".guard.lock");
+    if let Ok(record) = fs::read_to_string(&lock) {
+        fs::write(lock, record.replacen(" held ", " signed-off ", 1)).unwrap();
+    }
+}
+
+fn temporary_files(data: &Path) -> usize {
+    let names = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().ends_with(".tmp")).count()
+}
+
+/// The lock file is not what it was when it was locked: nothing keeps another guard away any more.
+#[test]
+fn server_is_killed_when_its_lock_file_is_not_in_place() {
+    let changes: [fn(&Path); 3] = [
+        |lock| fs::remove_file(lock).unwrap(),
+        |lock| fs::rename(lock, lock.with_file_name("moved")).unwrap(),
+        |lock| {
+            fs::write(lock.with_file_name("new"), "").unwrap();
+            fs::rename(lock.with_file_name("new"), lock).unwrap();
+        },
+    ];
+    for change in changes {
+        let data = tempfile::tempdir().unwrap();
+        let mut first = Running(quick(data.path(), SERVER).spawn().unwrap());
+        let server = wait_for(&data.path().join("pid")).trim().to_owned();
+        change(&data.path().join(".guard.lock"));
+        let started = Instant::now();
+        let script =
+            format!("[ -e /proc/{server} ] && echo both > $DATA/overlap; echo second > $DATA/second; exec sleep 60");
+        let mut second = Running(quick(data.path(), &script).spawn().unwrap());
+        assert_eq!(first.end().code(), Some(74));
+        let mut logged = String::new();
+        first.stderr.take().unwrap().read_to_string(&mut logged).unwrap();
+        assert!(logged.contains("the lock on `") && logged.contains(".guard.lock` was "), "{logged}");
+        wait_for(&data.path().join("second"));
+        assert!(started.elapsed() >= Duration::from_millis(1500), "a new lock file beside data is not waited for");
+        assert!(!data.path().join("overlap").exists(), "both servers ran at once");
+        signal(second.id(), "TERM");
+        assert_eq!(second.end().code(), Some(143));
+    }
+}
+
+/// A guard that has waited for a file that was moved away must not lock that one.
+#[test]
+fn waiting_guard_locks_the_file_at_the_path() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = Running(quick(data.path(), SERVER).spawn().unwrap());
+    wait_for(&data.path().join("pid"));
+    let mut second = Running(quick(data.path(), "echo second > $DATA/second; exec sleep 60").spawn().unwrap());
+    let mut log = BufReader::new(second.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("waiting for the lock"), "{line}");
+    fs::rename(data.path().join(".guard.lock"), data.path().join("moved")).unwrap();
+    assert_eq!(first.end().code(), Some(74));
+    wait_for(&data.path().join("second"));
+    assert!(record(data.path()).contains(&format!("pid {}", second.id())), "{}", record(data.path()));
+    signal(second.id(), "TERM");
+    assert_eq!(second.end().code(), Some(143));
+}
+
+#[test]
+fn takeover_gives_files_new_inodes_and_removes_temporary_ones() {
+    let data = tempfile::tempdir().unwrap();
+    let script = "echo 1 > $DATA/writer.chk; echo 2 > $DATA/indexmap.x.tmp; exec 3<>$DATA/writer.chk; echo > $DATA/ready; exec sleep 60";
+    let mut first = Running(quick(data.path(), script).spawn().unwrap());
+    wait_for(&data.path().join("ready"));
+    let inode = || fs::metadata(data.path().join("writer.chk")).unwrap().ino();
+    let before = inode();
+    signal(first.id(), "KILL");
+    first.end();
+    let output = quick(data.path(), "ls $DATA > $DATA/seen; exit 3").output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_ne!(inode(), before);
+    assert!(!fs::read_to_string(data.path().join("seen")).unwrap().contains(".tmp"));
+    assert!(
+        stderr(&output).contains("guard: replaced 2 files") && stderr(&output).contains("removed 1 temporary"),
+        "{}",
+        stderr(&output)
+    );
+
+    let after = inode();
+    let output = quick(data.path(), "exit 3").output().unwrap();
+    assert_eq!((output.status.code(), inode()), (Some(3), after), "a holder that signed off is not fenced");
+}
+
+/// The whole machine is paused, as a virtual machine can be: guard had no chance to write, and nobody took its lock.
+#[test]
+fn pause_of_guard_and_server_is_survived() {
+    let data = tempfile::tempdir().unwrap();
+    let mut guard = Running(quick(data.path(), SERVER).spawn().unwrap());
+    let server: u32 = wait_for(&data.path().join("pid")).trim().parse().unwrap();
+    for name in ["STOP", "CONT"] {
+        signal(guard.id(), name);
+        signal(server, name);
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    assert!(guard.try_wait().unwrap().is_none(), "guard gave up although it holds the lock");
+    assert!(Path::new(&format!("/proc/{server}")).exists());
+    signal(guard.id(), "TERM");
+    assert_eq!(guard.end().code(), Some(0), "the server goes on and ends as it is told");
+    let mut logged = String::new();
+    guard.stderr.take().unwrap().read_to_string(&mut logged).unwrap();
+    assert!(logged.contains("guard did not run for") && logged.contains("the lock is still held"), "{logged}");
+}
+
+#[test]
+fn paused_guard_whose_lock_was_taken_kills_its_server() {
+    let data = tempfile::tempdir().unwrap();
+    let mut guard = Running(quick(data.path(), SERVER).spawn().unwrap());
+    let server: u32 = wait_for(&data.path().join("pid")).trim().parse().unwrap();
+    signal(guard.id(), "STOP");
+    signal(server, "STOP");
+    std::thread::sleep(Duration::from_secs(2));
+    fs::remove_file(data.path().join(".guard.lock")).unwrap();
+    signal(guard.id(), "CONT");
+    assert_eq!(guard.end().code(), Some(74));
+    assert!(!Path::new(&format!("/proc/{server}")).exists());
+}
+
+fn versioned(data: &Path, version: &str, opens: &str) -> Output {
+    let mut command = quick(data, "echo started >> $DATA/starts; exit 3");
+    command.env("GUARD_SERVER_VERSION", version).env("GUARD_OPENS_DATA_OF", opens).output().unwrap()
+}
+
+#[test]
+fn undeclared_server_version_is_refused_and_data_unchanged() {
+    let data = tempfile::tempdir().unwrap();
+    assert_eq!(versioned(data.path(), "24.10", "26.1").status.code(), Some(3));
+    assert_eq!(versioned(data.path(), "26.1", "24.10").status.code(), Some(3));
+    assert_eq!(versioned(data.path(), "24.10", "26.1").status.code(), Some(3), "declared both ways");
+    let state = || {
+        let files = fs::read_dir(data.path()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> =
+            files.map(|path| (fs::metadata(&path).unwrap().ino(), fs::read(&path).unwrap(), path)).collect();
+        files.sort();
+        files
+    };
+    let before = state();
+    // Also without the wait for a holder that did not sign off, and without a fence.
+    let output = versioned(data.path(), "22.10", "24.10");
+    assert_eq!(output.status.code(), Some(76), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("server version 22.10 is not declared to open data of 26.1"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains("hint: deploy a server of 26.1 again"), "{}", stderr(&output));
+    let unknown = quick(data.path(), "exit 3").output().unwrap();
+    assert_eq!(unknown.status.code(), Some(76), "{}", stderr(&unknown));
+    assert_eq!(state(), before);
+    assert_eq!(fs::read_to_string(data.path().join("starts")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn refused_version_leaves_an_unfenced_directory_to_the_next() {
+    let data = tempfile::tempdir().unwrap();
+    let mut first = quick(data.path(), "echo > $DATA/writer.chk; echo > $DATA/ready; exec sleep 60");
+    let mut first = Running(first.env("GUARD_SERVER_VERSION", "26.0").spawn().unwrap());
+    wait_for(&data.path().join("ready"));
+    signal(first.id(), "KILL");
+    first.end();
+    assert_eq!(versioned(data.path(), "24.10", "").status.code(), Some(76));
+    let output = versioned(data.path(), "26.0", "");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("guard: replaced "), "{}", stderr(&output));
+}
+
+#[test]
+fn restore_resets_the_recorded_version() {
+    let data = tempfile::tempdir().unwrap();
+    fs::write(data.path().join("chaser.chk"), "checkpoint\n").unwrap();
+    restored(data.path(), "exit 3").env("GUARD_SERVER_VERSION", "26.1").output().unwrap();
+    let mut other = restored(data.path(), "exit 3");
+    other.env("GUARD_SERVER_VERSION", "24.10").env("GUARD_RESTORED", "another");
+    let output = other.output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("was reset by the restore, it was 26.1"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(data.path().join(".guard.version")).unwrap(), "guard1 last=24.10 newest=24.10\n");
+}
+
+#[test]
+fn exec_runs_a_program_once_under_the_lock() {
+    let data = tempfile::tempdir().unwrap();
+    fs::create_dir(data.path().join("index")).unwrap();
+    fs::write(data.path().join(".guard.lock"), "").unwrap();
+    fs::write(data.path().join(".guard.version"), "guard1 last=26.0 newest=26.0\n").unwrap();
+    let exec = |script: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guard"));
+        command.arg("exec").args(QUICK).args(["--", "/bin/sh", "-c", script]).env("GUARD_DATA_DIR", data.path());
+        command.env("DATA", data.path()).output().unwrap()
+    };
+    let output = exec("echo x >> $DATA/runs; mv $DATA/index $DATA/moved");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the lock file is new and the directory is not"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(data.path().join("runs")).unwrap().lines().count(), 1);
+    assert!(record(data.path()).starts_with("guard1 signed-off "), "{}", record(data.path()));
+    assert_eq!(exec("exit 4").status.code(), Some(4));
+
+    let mut server = Running(quick(data.path(), SERVER).env("GUARD_SERVER_VERSION", "26.0").spawn().unwrap());
+    wait_for(&data.path().join("pid"));
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_guard"));
+    waiting
+        .arg("exec")
+        .args(QUICK)
+        .args(["--", "/bin/touch"])
+        .arg(data.path().join("beside"))
+        .env("GUARD_DATA_DIR", data.path());
+    let mut waiting = Running(waiting.stderr(Stdio::null()).spawn().unwrap());
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!data.path().join("beside").exists(), "files would be moved under a server");
+    signal(server.id(), "TERM");
+    assert_eq!(server.end().code(), Some(0));
+    assert_eq!(waiting.end().code(), Some(0));
+    assert!(data.path().join("beside").exists());
+}
+
+#[test]
+fn healthcheck_follows_the_status_file() {
+    let data = tempfile::tempdir().unwrap();
+    let status = data.path().join("status.json");
+    let check = || {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_guard"));
+        check.arg("healthcheck").env("GUARD_STATUS_FILE", &status).output().unwrap()
+    };
+    assert_eq!(check().status.code(), Some(1));
+    let mut first = Running(quick(data.path(), SERVER).env("GUARD_STATUS_FILE", &status).spawn().unwrap());
+    wait_for(&data.path().join("pid"));
+    assert_eq!(check().status.code(), Some(0));
+    signal(first.id(), "TERM");
+    first.end();
+    let ended = check();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(stderr(&ended).contains("guard has ended"), "{}", stderr(&ended));
 }
