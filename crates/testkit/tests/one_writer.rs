@@ -46,6 +46,11 @@ impl Scene {
 
     /// A server in a container of its own: with its own `/tmp`, and under a guard if `guarded`.
     fn start(&self, container: &str, guarded: bool) -> Server {
+        self.start_with(container, guarded, &[])
+    }
+
+    /// The same with more variables.
+    fn start_with(&self, container: &str, guarded: bool, environment: &[(&str, &str)]) -> Server {
         let tmp = self.path(container);
         fs::create_dir_all(&tmp).unwrap();
         let address = own_loopback().unwrap();
@@ -68,6 +73,7 @@ impl Scene {
             .env("STANDIN_TIME_SCALE", "0.05")
             .env("STANDIN_TMP", &tmp)
             .envs(server_options(self.root.path(), address))
+            .envs(environment.iter().copied())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -165,4 +171,39 @@ async fn under_guards_there_is_one_writer_at_a_time() {
     third.wait_until_ready().await;
     assert!(!Path::new(&scene.path("data/standin-ruined")).exists());
     third.terminate();
+}
+
+/// What a CloudFormation rollback, an old configuration or a hand-made update does: it starts the old version on the new data.
+#[tokio::test]
+async fn old_server_version_does_not_open_newer_data() {
+    let scene = Scene::new();
+    let start = |version: &str, opens: &str| {
+        let container = format!("{version}-{opens}");
+        let line = if version == "26.0" { "26" } else { version };
+        let versions = [("STANDIN_LINE", line), ("GUARD_SERVER_VERSION", version), ("GUARD_OPENS_DATA_OF", opens)];
+        scene.start_with(&container, true, &versions)
+    };
+    let mut created = 0;
+    for (version, opens) in [("24.10", ""), ("26.0", "24.10")] {
+        let server = start(version, opens);
+        server.wait_until_ready().await;
+        assert_eq!(server.create(&format!("user{created}")).await, 201);
+        created += 1;
+        server.terminate();
+    }
+    let log = fs::read(scene.path("data/standin-users.jsonl")).unwrap();
+    assert_eq!(start("24.10", "").wait_for_end().code(), Some(76), "not declared to open data of 26.0");
+    assert_eq!(
+        start("22.10", "24.10").wait_for_end().code(),
+        Some(76),
+        "the data was opened by a newer one in between"
+    );
+    assert_eq!(fs::read(scene.path("data/standin-users.jsonl")).unwrap(), log, "the data is unchanged");
+
+    for (version, opens) in [("24.10", "26.0"), ("26.0", "24.10")] {
+        let server = start(version, opens);
+        server.wait_until_ready().await;
+        assert_eq!(server.create("user0").await, 201, "the same user again: what was written is there");
+        server.terminate();
+    }
 }

@@ -34,3 +34,4 @@ pub use line::Line;
 pub use names::NameSources;
 pub use options::check_options;
 pub use server::{Settings, run};
+pub use users::logins_with_password;

@@ -247,6 +247,23 @@ impl Users {
     }
 }
 
+/// The logins in a data directory that ever had this password, also one that was reset since.
+///
+/// # Errors
+///
+/// If the log of users cannot be read.
+pub fn logins_with_password(data: &Path, password: &str) -> io::Result<Vec<String>> {
+    let mut logins = Vec::new();
+    for line in BufReader::new(File::open(data.join(FILE))?).lines() {
+        if let Event::User(user) = serde_json::from_str::<Record>(&line?)?.event
+            && user.password.matches(password)
+        {
+            logins.push(user.login);
+        }
+    }
+    Ok(logins)
+}
+
 /// Does what [`Users::mark_for_truncation`] noted; whether there was something to do.
 pub(super) fn truncate(data: &Path) -> io::Result<bool> {
     let mark = data.join(TRUNCATE);

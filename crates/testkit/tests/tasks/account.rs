@@ -1,5 +1,7 @@
 //! An account and its volumes, in which deployments follow each other.
 
+use std::path::PathBuf;
+
 use infra::{Config, Deployment};
 use tempfile::TempDir;
 use testkit::aws::Aws;
@@ -28,6 +30,16 @@ impl Account {
     /// Deploys a configuration, with the data that is there, waits until all of what is promised holds, looks, and stops all
     /// tasks in order.
     pub(crate) async fn comes_up(&self, text: &str, look: impl AsyncFnOnce(&Proof<'_>, &Cluster<'_>)) {
+        self.comes_up_after(text, async |_| {}, look).await;
+    }
+
+    /// The same after something has happened to the deployment, none of whose tasks was started yet.
+    pub(crate) async fn comes_up_after(
+        &self,
+        text: &str,
+        happen: impl AsyncFnOnce(&mut Cluster<'_>),
+        look: impl AsyncFnOnce(&Proof<'_>, &Cluster<'_>),
+    ) {
         let Self { root, aws, port } = self;
         let deployment = Deployment::new(Config::parse(text).unwrap().with_port(*port));
         let programs = Programs::beside_this_test();
@@ -42,11 +54,17 @@ impl Account {
             environment_of: Vec::new(),
             events,
         };
-        let cluster = Cluster::deploy(ground).await.unwrap();
+        let mut cluster = Cluster::deploy(ground).await.unwrap();
+        happen(&mut cluster).await;
         let proof = Proof::of(&deployment, aws, &cluster);
         let mut ecs = Orchestrator::new(cluster, &proxy, received);
         ecs.converge(&proof, CONVERGED_WITHIN).await;
         look(&proof, &ecs.cluster).await;
         ecs.finish().await;
+    }
+
+    /// The data directory of a node.
+    pub(crate) fn data_dir(&self, node: &str) -> PathBuf {
+        self.root.path().join(node).join("data")
     }
 }

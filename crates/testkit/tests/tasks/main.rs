@@ -11,6 +11,7 @@
 #![allow(clippy::print_stderr, reason = "the seed, and what happened, are printed for whoever plays it again")]
 
 mod account;
+mod first_boot;
 mod growth;
 mod lines;
 mod orchestrator;
