@@ -21,8 +21,8 @@ const ENDPOINTS_SUBNET: &str = "169.254.170.0/24";
 const ENDPOINTS_OTHERS: &str = "169.254.170.128/25";
 /// How often bootstrap looks at secrets.
 const POLL_INTERVAL: &str = "20s";
-/// guard's times. A lock on a disk of this machine is released when its holder ends, so that nobody has to wait three minutes for
-/// the heartbeat of a killed one to stop; on a network file system these times would be too short.
+/// guard's times. A lock on a disk of this machine is released when its holder ends, so a killed node need not wait three minutes. On
+/// a network file system these times would be too short.
 const GUARD_TIMES: [(&str, &str); 3] =
     [("GUARD_HEARTBEAT_INTERVAL", "1s"), ("GUARD_HEARTBEAT_TIMEOUT", "10s"), ("GUARD_TAKEOVER_AFTER", "12s")];
 /// Any will do: nothing leaves the machine.
