@@ -272,6 +272,8 @@ impl Plan<'_> {
         self.step("Put the directory in its place. AWS Backup restores to /aws-backup-restore_<time>/, which nobody knows before.");
         self.lines(&[
             "# A task that runs once and moves it on the same file system, which copies nothing. Run again, it finds its work done.",
+            "# It needs no lock of guard: the file system is new, and no service can have a task on it yet. The .guard.* files of the old",
+            "# node are restored with the rest; guard resets the recorded server versions when it prepares the directory.",
             "cat > move.json <<END",
         ]);
         let command = format!(
@@ -327,6 +329,8 @@ impl Plan<'_> {
         let point = self.recovery_point;
         self.step("The configuration: a copy of the old one, restored.toml, with these lines and sections instead of its own.");
         self.lines(&[
+            "# server.line must be the version that ran when the recovery point was made: guard cannot tell from a restored directory.",
+            "# Leave out server.upgrade_from and server.upgrade_recovery_point.",
             "# From [network] cidr, zones and egress go; from [data] what is for a new file system. Secrets are new ones, unless the file",
             "# names them: bootstrap sets admin's password with the node's certificate, if none that is known opens the database.",
             "cat <<END",

@@ -257,6 +257,7 @@ fn the_task_is_the_one_of_the_design() {
     assert_eq!(eventstore["DependsOn"], json!([{"ContainerName": "certgen", "Condition": "SUCCESS"}]));
     assert_eq!(bootstrap["DependsOn"], json!([{"ContainerName": "eventstore", "Condition": "START"}]));
     assert_eq!(bootstrap["HealthCheck"]["Command"], json!(["CMD", "/bootstrap", "healthcheck"]));
+    assert_eq!(eventstore["HealthCheck"]["Command"], json!(["CMD", "/certs/guard", "healthcheck"]));
     let volumes: Vec<_> = task["Volumes"].as_array().unwrap().iter().map(|volume| volume["Name"].clone()).collect();
     for container in containers {
         let name = &container["Name"];

@@ -202,6 +202,12 @@ fn variables_are_those_of_the_model_and_where_aws_is() {
                     "ECS_AGENT_URI": endpoint("api"),
                     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": format!("/v2/credentials/{}", node.name()),
                 });
+                if container.name == ContainerName::EventStore {
+                    // The lock of a killed guard is released at once on a local disk.
+                    expected["GUARD_HEARTBEAT_INTERVAL"] = json!("1s");
+                    expected["GUARD_HEARTBEAT_TIMEOUT"] = json!("10s");
+                    expected["GUARD_TAKEOVER_AFTER"] = json!("12s");
+                }
                 if container.variables().any(|(_, value)| *value == Setting::Region) {
                     expected["AWS_ENDPOINT_URL"] = json!("http://169.254.170.2");
                     let program = container.name.as_str().to_uppercase();

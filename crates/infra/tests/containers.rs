@@ -85,7 +85,7 @@ fn seeded_08_health_of_a_container_without_a_check() {
     let text = agent("depends_on = { other = \"HEALTHY\" }") + &and("");
     refused(&text, "containers[0].depends_on.other", &["`HEALTHY`", "no health_check"]);
     let text = agent("depends_on = { eventstore = \"HEALTHY\" }");
-    refused(&text, "containers[0].depends_on.eventstore", &["bootstrap is the one", "allowed is START"]);
+    refused(&text, "containers[0].depends_on.eventstore", &["only the health check of bootstrap", "allowed is START"]);
 }
 
 #[test]
@@ -381,6 +381,18 @@ fn nothing_that_the_start_of_a_task_waits_for_needs_a_quorum() {
     refused(&text, "containers[0].depends_on.bootstrap", &["cluster", "allowed is START"]);
 }
 
+/// AWS, ECS API, `Task`: a task is UNKNOWN if one of its essential containers is.
+#[test]
+fn an_essential_container_without_a_health_check_is_a_warning() {
+    let check = "health_check = { command = [\"/check\"] }\n";
+    for (essential, check, warned) in [(true, "", true), (false, "", false), (true, check, false)] {
+        let text = agent(&format!("essential = {essential}\n{check}"));
+        let warnings = deployment(&text).warnings();
+        let found = warnings.iter().any(|warning| warning.key == "containers[0].essential");
+        assert_eq!(found, warned, "{text}{warnings:?}");
+    }
+}
+
 /// What is wrong with a volume does not make its mounts wrong.
 #[test]
 fn a_volume_with_a_mistake_is_still_there() {
@@ -424,6 +436,7 @@ fn what_a_container_could_take_with_it_is_told() {
             "containers[0].depends_on.bootstrap",
             "containers[0].depends_on.prepare",
             "containers[2].depends_on.collector",
+            "containers[2].essential",
             "containers[2].read_only_root",
         ]
     );

@@ -432,7 +432,7 @@ fn another_server_line_is_a_decision() {
             "24.10",
             "25.1",
             &format!("server.upgrade_from = \"24.10\"\n{point}"),
-            Some("nobody has seen these two lines"),
+            Some("not seen to open each other's data"),
         ),
     ] {
         // Without certificates no task says its line.

@@ -240,15 +240,29 @@ fn lines_without_first_passwords_are_warned_of_and_grant_nothing() {
 const RECOVERY_POINT: &str =
     "upgrade_recovery_point = \"arn:aws:backup:eu-west-1:123456789012:recovery-point:1EB3B5E7-9EB0-435A\"\n";
 
-/// Row 56 of the production review: seen to work in both directions, and for 22.10 not in a mixed cluster.
+/// Pairs of versions that were seen to open each other's data in both directions, and whether in a cluster too.
+const SEEN: [(&str, &str, bool); 6] = [
+    ("22.10", "24.10", false),
+    ("22.10", "25.0", false),
+    ("23.10", "24.10", true),
+    ("23.10", "25.0", true),
+    ("24.10", "25.0", true),
+    ("24.10", "26", true),
+];
+
+fn was_seen(from: &str, to: &str, nodes: usize) -> bool {
+    SEEN.iter().any(|(one, other, mixed)| {
+        ((*one, *other) == (from, to) || (*one, *other) == (to, from)) && (nodes == 1 || *mixed)
+    })
+}
+
+/// Seen to work in both directions, and for 22.10 not in a mixed cluster.
 #[test]
-fn ecs_goes_back_by_itself_only_where_that_was_seen_to_work() {
-    let seen = [("22.10", "24.10"), ("22.10", "25.0"), ("23.10", "24.10"), ("23.10", "25.0"), ("24.10", "25.0")];
+fn ecs_rolls_back_only_between_versions_seen_to_share_data() {
     for from in ServerLine::ALL.map(ServerLine::as_str) {
         for to in ServerLine::ALL.map(ServerLine::as_str) {
             for nodes in [1, 3] {
-                let pair = seen.contains(&(from, to)) || seen.contains(&(to, from));
-                let safe = from == to || (pair && (nodes == 1 || ![from, to].contains(&"22.10")));
+                let safe = from == to || was_seen(from, to, nodes);
                 let text = format!(
                     "name = \"es\"\ncluster.nodes = {nodes}\n[server]\nline = \"{to}\"\nupgrade_from = \"{from}\"\n"
                 );
@@ -266,6 +280,57 @@ fn ecs_goes_back_by_itself_only_where_that_was_seen_to_work() {
             }
         }
     }
+}
+
+/// What guard is told in a server's container of the template: its version, and those whose data it may open.
+fn versions(container: &serde_json::Value) -> (String, Vec<String>) {
+    let version = support::variable(container, "GUARD_SERVER_VERSION").unwrap();
+    let opens = support::variable(container, "GUARD_OPENS_DATA_OF");
+    let opens = opens.into_iter().flat_map(|list| list.split(',')).map(str::to_owned);
+    (version.to_owned(), opens.collect())
+}
+
+/// The server's container of each task in a template.
+fn servers(template: &serde_json::Value) -> Vec<&serde_json::Value> {
+    let tasks = support::of_type(template, "AWS::ECS::TaskDefinition").into_iter();
+    let containers = tasks.flat_map(|(_, task)| task["Properties"]["ContainerDefinitions"].as_array().unwrap());
+    containers.filter(|container| container["Name"] == "eventstore").collect()
+}
+
+/// A failed update makes CloudFormation start the old task definition on data that the new server has opened. guard refuses the old
+/// server unless its own template declares the new version.
+#[test]
+fn old_template_opens_newer_data_only_where_that_was_seen() {
+    let version = |line: &str| if line == "26" { "26.0".to_owned() } else { line.to_owned() };
+    let mut allowed = 0;
+    for from in ServerLine::ALL.map(ServerLine::as_str) {
+        for to in ServerLine::ALL.map(ServerLine::as_str) {
+            for (nodes, replicas) in [(1, 0), (3, 1)] {
+                let text = |line: &str, more: &str| {
+                    format!(
+                        "name = \"es\"\n[cluster]\nnodes = {nodes}\nread_only_replicas = {replicas}\n[server]\nline = \"{line}\"\n{more}"
+                    )
+                };
+                let old = support::template(&text(from, ""), "EventStore");
+                let upgrade = format!("upgrade_from = \"{from}\"\n{RECOVERY_POINT}");
+                let new = support::template(&text(to, &upgrade), "EventStore");
+                assert_eq!(servers(&new).len(), nodes + replicas);
+                for server in servers(&new) {
+                    let (own, opens) = versions(server);
+                    assert_eq!(own, version(to));
+                    assert_eq!(opens.contains(&version(from)), from != to, "{from} to {to} on {nodes}: {opens:?}");
+                }
+                for server in servers(&old) {
+                    let (own, opens) = versions(server);
+                    assert_eq!(own, version(from));
+                    let may = opens.contains(&version(to));
+                    assert_eq!(may, was_seen(from, to, nodes), "{to} back to {from} on {nodes}: {opens:?}");
+                    allowed += usize::from(may);
+                }
+            }
+        }
+    }
+    assert!(allowed > 20, "{allowed}");
 }
 
 const LICENSE: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shared/license-AbCdEf";

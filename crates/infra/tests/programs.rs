@@ -4,9 +4,11 @@
 mod support;
 
 use std::ffi::OsString;
+use std::process::Command;
 
 use certgen::{CaSource, Plan};
 use infra::{BuiltInUser, Container, ContainerName, Value};
+use testkit::programs::Programs;
 
 use support::{SCENARIOS, text_of};
 
@@ -124,6 +126,45 @@ fn bootstrap_understands_its_container() {
     let file = "--health-file=/run/task/bootstrap.json";
     let asked = ["bootstrap", "healthcheck", file].map(OsString::from);
     assert!(bootstrap::cli::parse(asked).is_ok());
+}
+
+/// What guard says of a command line with the variables of a container: its exit code, and one line for each thing that is wrong.
+fn guard(container: &Container, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
+    let literal = |(name, value): (&str, &Value)| match value {
+        Value::Literal(text) if name.starts_with("GUARD_") => Some((name.to_owned(), text.clone())),
+        _ => None,
+    };
+    let mut guard = Command::new(Programs::beside_this_test().guard());
+    let output = guard.args(arguments).env_clear().envs(container.variables().filter_map(literal)).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap().lines().map(str::to_owned).collect())
+}
+
+/// Needs guard's `healthcheck` and its versions. guard reports everything that is wrong, so that one wrong option keeps it from
+/// locking anything.
+#[test]
+fn guard_understands_its_container() {
+    for scenario in SCENARIOS {
+        for mut container in containers(&text_of(scenario), ContainerName::EventStore) {
+            let (code, errors) = guard(&container, &["run", "--not-an-option=x", "--", "server"]);
+            assert!(
+                code == Some(2) && errors.len() == 1 && errors[0].contains("--not-an-option"),
+                "{scenario}: {errors:?}"
+            );
+            let health = container.health_check.clone().unwrap();
+            let [program, arguments @ ..] = health.command.as_slice() else { panic!("{health:?}") };
+            assert_eq!(program, "/certs/guard");
+            // No guard runs here.
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            assert_eq!(guard(&container, &arguments).0, Some(1), "{scenario}");
+            let version = container.environment.iter_mut().find(|variable| variable.name == "GUARD_SERVER_VERSION");
+            version.unwrap().value = Value::Literal("26".to_owned());
+            let (_, errors) = guard(&container, &["run", "--not-an-option=x", "--", "server"]);
+            assert!(
+                errors.iter().any(|error| error.contains("--server-version")),
+                "a wrong version is found: {errors:?}"
+            );
+        }
+    }
 }
 
 /// Every time and window that one of both takes, the other takes too.

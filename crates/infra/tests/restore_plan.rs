@@ -164,7 +164,13 @@ fn a_plan_runs_and_its_configuration_is_valid() {
         assert_eq!(value["data"]["file_system"].as_str(), Some("fs-0fedcba9876543210"));
 
         let Some(python) = &python else { continue };
-        let calls = noted(&read("notes"));
+        let mut calls = noted(&read("notes"));
+        // What is registered is judged as well.
+        for word in calls.iter_mut().filter(|call| call[0] == "ecs").flatten() {
+            if let Some(file) = word.strip_prefix("file://") {
+                *word = read(file);
+            }
+        }
         assert!(calls.len() > 20, "{calls:?}");
         let mistakes = aws_cli::judge(python, &calls);
         let shown: Vec<_> =

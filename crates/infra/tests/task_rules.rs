@@ -73,9 +73,10 @@ fn every_rule_is_seen_to_be_broken() {
         ),
         (
             container(bootstrap, "DependsOn"),
-            depends_on("eventstore", "HEALTHY"),
+            depends_on("certgen", "HEALTHY"),
             "waits for the health only of what is checked",
         ),
+        (container(eventstore, "HealthCheck"), Value::Null, "our essential containers have a health check"),
         (format!("{task}/Volumes/0/Host"), json!({"SourcePath": "/etc"}), "no path of the host"),
         (
             format!("{task}/Volumes/3/EFSVolumeConfiguration/TransitEncryption"),

@@ -4,6 +4,7 @@ import sys
 
 import botocore.session
 from botocore import xform_name
+from botocore.validate import ParamValidator
 
 SESSION = botocore.session.get_session()
 # Options of every command ("aws help", and "Using AWS CLI pagination options" of the user guide).
@@ -103,6 +104,10 @@ def judge(words):
     for name, values in options.items():
         if name in members:
             mistakes += ["--%s: no value `%s`" % (name, value) for value in wrong_values(members[name][1], values)]
+    for text in options.get("cli-input-json", []):
+        if text.startswith("{"):
+            report = ParamValidator().validate(json.loads(text), shape)
+            mistakes += [report.generate_report()] if report.has_errors() else []
     if not {"cli-input-json", "cli-input-yaml", "generate-cli-skeleton"} & set(options):
         given = set(options)
         for name, (member, of) in members.items():

@@ -409,10 +409,10 @@ impl RunningTask {
         self.tell(model.name, What::Started(shown.join(" ")));
         self.follow(model.name, child.stdout.take());
         self.follow(model.name, child.stderr.take());
-        let health_check = model.health_check.as_ref().map(|check| Check {
-            program: view.own_program(),
-            arguments: check.command[1..].iter().map(|text| view.translate(text)).collect(),
-            environment,
+        // The program need not be that of the container: guard checks the server's.
+        let health_check = model.health_check.as_ref().map(|check| {
+            let mut command = check.command.iter().map(|text| view.translate(text));
+            Check { program: command.next().unwrap_or_default().into(), arguments: command.collect(), environment }
         });
         Ok(Running { model: model.clone(), child, started: Instant::now(), ended: None, health_check })
     }
@@ -449,6 +449,7 @@ impl View<'_> {
         let programs = self.place.programs;
         let program = match text {
             "/guard" => Some(programs.guard()),
+            "/bootstrap" => Some(programs.bootstrap()),
             "/opt/eventstore/EventStore.ClusterNode" | "/opt/kurrentdb/KurrentDB" => Some(programs.standin()),
             _ => None,
         };

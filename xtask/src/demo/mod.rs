@@ -43,8 +43,8 @@ pub(crate) struct Options {
 
 const HEALTHY_WITHIN: Duration = Duration::from_mins(1);
 const INTERRUPTED: u8 = 130;
-/// guard lets a successor wait until the heartbeat of a lost holder has stood still for 70 s. Nobody watches a demo for
-/// so long, so all its times are shortened alike.
+/// guard lets a successor wait until the heartbeat of a lost holder has stopped for three minutes. Nobody watches a demo for so long, so
+/// all its times are shortened alike.
 const GUARD_TIMES: [(&str, &str); 3] =
     [("GUARD_HEARTBEAT_INTERVAL", "500ms"), ("GUARD_HEARTBEAT_TIMEOUT", "3s"), ("GUARD_TAKEOVER_AFTER", "3500ms")];
 

@@ -23,7 +23,7 @@ pub enum Line {
     /// KurrentDB 25.0 and 25.1.
     #[value(name = "25", aliases = ["25.0", "25.1"])]
     V25,
-    /// KurrentDB 26; known by its source alone.
+    /// KurrentDB 26; 26.1 is known by its source alone.
     #[value(name = "26", aliases = ["26.0", "26.1"])]
     V26,
 }

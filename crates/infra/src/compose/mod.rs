@@ -21,6 +21,10 @@ const ENDPOINTS_SUBNET: &str = "169.254.170.0/24";
 const ENDPOINTS_OTHERS: &str = "169.254.170.128/25";
 /// How often bootstrap looks at secrets.
 const POLL_INTERVAL: &str = "20s";
+/// guard's times. A lock on a disk of this machine is released when its holder ends, so a killed node need not wait three minutes. On
+/// a network file system these times would be too short.
+const GUARD_TIMES: [(&str, &str); 3] =
+    [("GUARD_HEARTBEAT_INTERVAL", "1s"), ("GUARD_HEARTBEAT_TIMEOUT", "10s"), ("GUARD_TAKEOVER_AFTER", "12s")];
 /// Any will do: nothing leaves the machine.
 const REGION: &str = "eu-west-1";
 /// What the double of AWS is called.
@@ -40,12 +44,16 @@ const HEADER: &str = "\
 #
 # A task is the container `<node>`, which owns network and name. Any other can be restarted by itself; if that one is, all of its
 # task are to be: `docker compose up --detach --force-recreate <node> <node>-eventstore <node>-bootstrap`.
+#
+# GUARD_HEARTBEAT_* and GUARD_TAKEOVER_AFTER are for volumes on a disk of this machine. Remove them for volumes on a network file
+# system: guard's defaults are for those.
 ";
 
 /// The docker compose file of a deployment (Compose Specification, as far as docker compose v1.29 knows it).
 ///
 /// It has the tasks' command lines, variables, volumes, dependencies, health checks and limits. What only compose has is where AWS
-/// is, and leave to ask it over plain HTTP; what it has not are first passwords, which ECS reads from a secret.
+/// is, leave to ask it over plain HTTP, and guard's times for a local disk; what it has not are first passwords, which ECS reads
+/// from a secret.
 pub fn compose(deployment: &Deployment) -> String {
     let mut services = vec![(AWS.to_owned(), aws(deployment))];
     let mut volumes = vec![(format!("{AWS}-state"), Yaml::NOTHING)];
@@ -324,6 +332,11 @@ fn environment(deployment: &Deployment, node: &Node, container: &Container) -> Y
     let mut environment: Vec<_> = own.map(|(name, value)| (name.to_owned(), literal(&setting(value)))).collect();
     environment.extend(from_ecs(node));
     let mut set = |name: &str, value: String| environment.push((name.to_owned(), text(value)));
+    if container.name == ContainerName::EventStore {
+        for (name, value) in GUARD_TIMES {
+            set(name, value.to_owned());
+        }
+    }
     if asks_aws(container) {
         set("AWS_ENDPOINT_URL", format!("http://{ENDPOINTS}"));
         let allow = if container.name == ContainerName::Bootstrap { "BOOTSTRAP" } else { "CERTGEN" };

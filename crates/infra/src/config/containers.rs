@@ -92,6 +92,11 @@ pub(super) fn warnings(extra: &Extra, server: &Server) -> Vec<Mistake> {
             let message = format!("with the server's uid {} it can read the node's private key in `certs`", server.uid);
             warn("user", message);
         }
+        if container.essential && container.health_check.is_none() {
+            let message = "ECS reports a task as UNKNOWN, never HEALTHY, while an essential container has no health check; add \
+                           health_check";
+            warn("essential", message.to_owned());
+        }
         if !container.read_only_root {
             warn("read_only_root", "whoever gets into the container can change its programs".to_owned());
         }
@@ -372,7 +377,8 @@ impl Judge<'_, '_> {
         Some(ExtraMount { source, path: path? })
     }
 
-    /// Whether ours are there, essential, and checked by ECS.
+    /// Whether ours are there, essential, and have a health check that says whether the node is ready. That of the server says
+    /// that guard runs.
     fn ours(&self, name: &str) -> Option<(ContainerName, bool, bool)> {
         let init = if self.around.insecure { ContainerName::Guard } else { ContainerName::Certgen };
         let all =
@@ -407,8 +413,8 @@ impl Judge<'_, '_> {
         if until == Until::Healthy && !is_checked {
             let message = match peer {
                 Peer::Ours(_) => format!(
-                    "`HEALTHY` does not go with {name}, which ECS does not check; bootstrap is the one that says whether the node is \
-                     ready; allowed is START"
+                    "`HEALTHY` does not go with {name}: only the health check of bootstrap says whether the node is ready; allowed is \
+                     START"
                 ),
                 Peer::Theirs(_) => format!(
                     "`HEALTHY` does not go with {name}, which has no health_check (one in its image does not count); give it one, or \

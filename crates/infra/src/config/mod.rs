@@ -220,10 +220,18 @@ impl Config {
         Self { server: Server { port, ..self.server }, ..self }
     }
 
-    /// Whether ECS may go back to the tasks before when new ones do not become healthy.
+    /// Whether ECS may start the old tasks again when new ones do not become healthy.
+    ///
+    /// CloudFormation does so even if ECS may not: a failed service makes it roll the stack back. The old server is then refused by
+    /// guard, unless its own template declares the new version.
     pub(crate) fn may_be_rolled_back(&self) -> bool {
-        let jump = |upgrade: &Upgrade| servers::jump(upgrade.from, self.server.line, self.nodes.is_cluster());
-        self.server.upgrade.as_ref().is_none_or(|upgrade| jump(upgrade).may_be_rolled_back())
+        self.upgrade_risk().is_none()
+    }
+
+    /// Why the old server must not open the data again after `server.upgrade_from`; `None` if it may.
+    fn upgrade_risk(&self) -> Option<&'static str> {
+        let upgrade = self.server.upgrade.as_ref()?;
+        servers::jump(upgrade.from, self.server.line, self.nodes.is_cluster()).risk()
     }
 
     /// What is allowed and yet should be known, each with its key.
@@ -242,14 +250,16 @@ impl Config {
                  server is ready: whoever reaches the port may be faster",
             );
         }
-        if let Some(Upgrade { recovery_point: Some(point), .. }) = &self.server.upgrade
-            && !self.may_be_rolled_back()
+        if let Some(Upgrade { from, recovery_point: Some(point) }) = &self.server.upgrade
+            && let Some(risk) = self.upgrade_risk()
         {
+            let (from, to) = (from.as_str(), self.server.line.as_str());
             warn(
                 "server.upgrade_from",
                 &format!(
-                    "ECS does not roll back by itself: tasks that do not become healthy stay away until somebody acts. The way back is \
-                     {}, so it must be one that opens: made with backup.mode = \"stop\"",
+                    "{risk}. If the upgrade fails, CloudFormation rolls the stack back to {from}, and guard refuses {from} on every node \
+                     whose data {to} has opened: these nodes stay down, their data untouched. Deploy {to} again, or restore {}, which \
+                     must be one that opens: made with backup.mode = \"stop\" (docs/OPERATIONS.md, \"When an upgrade fails\")",
                     point.as_str()
                 ),
             );

@@ -183,10 +183,12 @@ static SERVER: Table = Table {
             "upgrade_from",
             OneOf(LINES),
             Maybe(Sample::Text("24.10")),
-            "The line that opened the data last, when `line` is changed. Between lines that were seen to open each other's data (22.10 with\n\
-             24.10 and 25.0, a single node only; 23.10, 24.10 and 25.0 with each other) ECS goes back by itself from tasks that do not\n\
-             become healthy. Between all others it does not, and `upgrade_recovery_point` must name a recovery point of AWS Backup that\n\
-             was made before, with `backup.mode = \"stop\"`. The same line means nothing.",
+            "The server version that opened the data last, when `line` is changed. guard records the versions that opened a data directory,\n\
+             and starts only a server that is declared to open data of those: by a pair that was seen to work in both directions (22.10\n\
+             with 24.10 and 25.0, on a single node only; 23.10, 24.10 and 25.0 with each other; 24.10 with 26), or by this key.\n\
+             If an update fails, ECS or CloudFormation starts the old server again. Between these pairs it opens the data. Between all\n\
+             others guard refuses it: the node stays down, its data untouched. So they need `upgrade_recovery_point`, a recovery\n\
+             point of AWS Backup that was made before, with `backup.mode = \"stop\"`. The same version as `line` has no effect.",
         ),
         text(
             "upgrade_recovery_point",

@@ -1,4 +1,4 @@
-//! What must be said before another line opens the data.
+//! What the configuration must have before another server version opens the data.
 
 use super::section::Section;
 use super::{Server, Upgrade};
@@ -18,7 +18,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<Upgrade> {
     from.map(|from| Upgrade { from, recovery_point })
 }
 
-/// Refuses a jump that nobody has seen work without a way back.
+/// Refuses an upgrade that was not seen to work in both directions, unless a recovery point is named.
 pub(super) fn check(root: &Section<'_>, server: Option<&Server>, nodes: Option<ClusterSize>) {
     let (Some(server), Some(nodes)) = (server, nodes) else { return };
     let Some(Upgrade { from, recovery_point: None }) = &server.upgrade else { return };
@@ -27,8 +27,8 @@ pub(super) fn check(root: &Section<'_>, server: Option<&Server>, nodes: Option<C
         root.mistake(
             "server.upgrade_recovery_point",
             format!(
-                "it is missing, and from {from} to {to} it is needed: {risk}. ECS must not roll back by itself then, and the only way \
-                 back is a recovery point of AWS Backup that was made before; name it"
+                "it is required for the upgrade from {from} to {to}: {risk}. A rollback does not bring {from} back, because guard refuses \
+                 it on data that {to} has opened; the only way back is a recovery point of AWS Backup that was made before; name it"
             ),
         );
     }

@@ -111,7 +111,8 @@ impl<'a> Shared<'a> {
                 "PlatformVersion": config.deploy.platform_version.as_str(),
                 "DesiredCount": self.deployment.desired_count(node),
                 // One writer per data directory: the old task ends before the new one starts, and no task is
-                // started elsewhere only to balance zones.
+                // started elsewhere only to balance zones. `Rollback` is ECS's own: without it CloudFormation still rolls the stack
+                // back when the service fails (aws/containers-roadmap#1205), and guard refuses an old server on newer data.
                 "DeploymentConfiguration": {
                     "MinimumHealthyPercent": 0,
                     "MaximumPercent": 100,

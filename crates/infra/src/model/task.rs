@@ -465,6 +465,21 @@ fn init(config: &Config, name: ContainerName) -> Container {
     }
 }
 
+/// The version of the server, which guard records in the data directory, and the other versions whose data the server may open.
+/// guard refuses a server that is not declared to open what a newer one wrote, also when a rollback starts it.
+fn versions(config: &Config) -> Vec<Variable> {
+    let server = &config.server;
+    let mut variables = vec![Variable::new("GUARD_SERVER_VERSION", server::data_version(server.line), Origin::line())];
+    let from = server.upgrade.as_ref().map(|upgrade| upgrade.from);
+    let opens = server::opens_data_of(server.line, from, config.nodes.is_cluster());
+    if !opens.is_empty() {
+        let opens: Vec<_> = opens.into_iter().map(server::data_version).collect();
+        let origin = Origin::line().and(Influence::Key(NODES.into())).and(Influence::Key("server.upgrade_from".into()));
+        variables.push(Variable::new("GUARD_OPENS_DATA_OF", opens.join(","), origin));
+    }
+    variables
+}
+
 fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> Container {
     let server = &config.server;
     let insecure = config.access == Access::Insecure;
@@ -473,6 +488,7 @@ fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> C
         Variable::new("GUARD_DATA_DIR", built.data, Origin::line()),
         Variable::new("GUARD_STATUS_FILE", GUARD_STATUS_FILE, Origin::fixed("guard tells bootstrap there")),
     ];
+    environment.extend(versions(config));
     let member = Member {
         host,
         port: server.port,
@@ -510,13 +526,22 @@ fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> C
         entry_point: Some(texts(&["/certs/guard", "run", "--", built.program])),
         command: Vec::new(),
         environment,
-        // A new database never has a default password; guard takes these from a server that has one. An insecure server
-        // would end itself over them.
+        // A new database never has a default password. A server whose users exist ignores these variables (seen with 24.10.13
+        // and 26.0.3); an insecure server exits over them.
         passwords: first_passwords(config),
         license: license_key(config),
         mounts,
         depends_on: vec![(if insecure { ContainerName::Guard } else { ContainerName::Certgen }, Condition::Success)],
-        health_check: None,
+        // A task is UNKNOWN, never HEALTHY, while one of its essential containers has no health check (AWS, ECS API, `Task`:
+        // healthStatus). Whether the node serves is what bootstrap's check says; this one fails only if guard is gone or hangs,
+        // so it has the largest limits that ECS takes.
+        health_check: Some(HealthCheck {
+            command: texts(&["/certs/guard", "healthcheck"]),
+            interval: 30,
+            timeout: 10,
+            retries: 10,
+            start_period: 300,
+        }),
         start_timeout: None,
         stop_timeout: Some(120),
         ports,

@@ -64,7 +64,8 @@ pub(crate) fn image(line: ServerLine) -> &'static Image {
     }
 }
 
-/// Whether a server of the line was watched, and not only its source read (lines, observed, observed-25).
+/// Whether a server of the line was run, and not only its source read. Of 26 that is 26.0.3: single node, clusters, random
+/// faults and compose.
 pub(crate) fn was_watched(line: ServerLine) -> bool {
-    matches!(line, ServerLine::V22_10 | ServerLine::V23_10 | ServerLine::V24_10 | ServerLine::V25_0)
+    matches!(line, ServerLine::V22_10 | ServerLine::V23_10 | ServerLine::V24_10 | ServerLine::V25_0 | ServerLine::V26)
 }

@@ -10,7 +10,7 @@ use crate::values::{BuiltInUser, ServerLine};
 
 pub(crate) use self::line::{Image, image, was_watched};
 pub(crate) use self::options::{KNOWN, ServerOption, Use};
-pub(crate) use self::upgrade::{Jump, jump};
+pub(crate) use self::upgrade::{Jump, data_version, jump, opens_data_of};
 
 /// Where the server would write log files if it did: the default is on the root file system, which is read-only.
 const NO_LOGS: &str = "/tmp/log";

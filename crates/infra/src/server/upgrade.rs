@@ -1,35 +1,63 @@
-//! Which lines were seen to open each other's data, and go back again.
+//! Which server versions were seen to open each other's data, up and back again.
 
 use crate::values::ServerLine;
 
-use ServerLine::{V22_10, V23_10, V24_10, V25_0};
+use ServerLine::{V21_10, V22_10, V23_10, V24_10, V25_0, V25_1, V26};
 
-/// A change of the line that opens the data.
+/// A change of the server version that opens the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Jump {
-    /// None: both are the same line.
+    /// The version stays the same.
     None,
-    /// Seen to work in both directions, so that ECS may roll a deployment back by itself.
+    /// The change was seen to work in both directions, so a rollback may start the old version on the data.
     Seen,
-    /// Never seen to work, or not in both directions.
+    /// The change was never seen to work, or not in both directions.
     Unseen,
-    /// Seen on the directory of a single node, but never in a cluster in which other nodes are still of the old line, which
-    /// every update of a cluster is for a while.
+    /// The change was seen on the directory of a single node. It was not seen in a cluster in which other nodes still run the
+    /// old version, as in every update of a cluster.
     UnseenInClusters,
 }
 
-/// Pairs of lines that were run on one directory in turn, up and down: every event and every password was there in every stage
-/// (observed-25 §G); and whether also node by node in a cluster of both (§H).
-const SEEN: [(ServerLine, ServerLine, bool); 5] = [
+/// Pairs of versions that were run on one directory in turn, up and down: every event and every password was there in every stage.
+/// The last field says whether a cluster of three was updated and taken back node by node as well.
+///
+/// Seen with 22.10.5, 23.10.6, 24.10.4, 24.10.13, 25.0.1 and 26.0.3, with little data. From 24.10 to 26.0 and back a client appended
+/// all the time, and no acknowledged append was lost.
+const SEEN: [(ServerLine, ServerLine, bool); 6] = [
     (V22_10, V24_10, false),
     (V22_10, V25_0, false),
     (V23_10, V24_10, true),
     (V23_10, V25_0, true),
     (V24_10, V25_0, true),
+    (V24_10, V26, true),
 ];
 
-/// What is known of data that the line `from` opened last when `to` opens it, in a cluster or by a single node. The same in
-/// both directions.
+/// The version that guard records in the data directory: year and month of the release. Patch levels share their data.
+pub(crate) fn data_version(line: ServerLine) -> &'static str {
+    match line {
+        V21_10 => "21.10",
+        V22_10 => "22.10",
+        V23_10 => "23.10",
+        V24_10 => "24.10",
+        V25_0 => "25.0",
+        V25_1 => "25.1",
+        // The image is that of 26.0.3.
+        V26 => "26.0",
+    }
+}
+
+/// The other versions whose data a server of `line` is declared to open, oldest first: those that were seen to work in both
+/// directions, and the one that an upgrade comes from.
+///
+/// This is also what an old task definition allows when a rollback starts it after the upgrade: the newer version is in its list
+/// only if going back was seen to work.
+pub(crate) fn opens_data_of(line: ServerLine, upgrade_from: Option<ServerLine>, cluster: bool) -> Vec<ServerLine> {
+    let is_declared = |other: &ServerLine| jump(*other, line, cluster) == Jump::Seen || upgrade_from == Some(*other);
+    ServerLine::ALL.into_iter().filter(|other| *other != line && is_declared(other)).collect()
+}
+
+/// What is known about a server of `to` that opens data which `from` opened last, in a cluster or on a single node. The result is
+/// the same in both directions.
 pub(crate) fn jump(from: ServerLine, to: ServerLine, cluster: bool) -> Jump {
     if from == to {
         return Jump::None;
@@ -43,19 +71,16 @@ pub(crate) fn jump(from: ServerLine, to: ServerLine, cluster: bool) -> Jump {
 }
 
 impl Jump {
-    /// Whether ECS may go back to the old line by itself.
-    pub(crate) fn may_be_rolled_back(self) -> bool {
-        matches!(self, Self::None | Self::Seen)
-    }
-
-    /// Why not; `None` if it may.
+    /// Why a rollback must not start the old version; `None` if it may.
     pub(crate) fn risk(self) -> Option<&'static str> {
         match self {
             Self::None | Self::Seen => None,
-            Self::Unseen => Some("nobody has seen these two lines open each other's data, there and back"),
+            Self::Unseen => {
+                Some("these two server versions were not seen to open each other's data in both directions")
+            }
             Self::UnseenInClusters => Some(
-                "22.10 was seen to share its data with the other line on a single node only, and the nodes of a cluster, which \
-                 change their line one by one, were not",
+                "22.10 was seen to share its data with the other version on a single node only, not in a cluster whose nodes are \
+                 updated one by one",
             ),
         }
     }
@@ -66,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_seen_in_both_directions_may_be_rolled_back() {
+    fn only_pairs_seen_in_both_directions_may_be_rolled_back() {
         let mut seen = Vec::new();
         for from in ServerLine::ALL {
             for to in ServerLine::ALL {
@@ -74,9 +99,10 @@ mod tests {
                 assert_eq!(alone, jump(to, from, false));
                 assert_eq!(together, jump(to, from, true));
                 assert_eq!(alone == Jump::None, from == to);
-                assert!(!together.may_be_rolled_back() || alone.may_be_rolled_back());
-                assert_eq!(alone.risk().is_none(), alone.may_be_rolled_back());
-                assert_eq!(together.risk().is_none(), together.may_be_rolled_back());
+                let is_safe = |jump: Jump| matches!(jump, Jump::None | Jump::Seen);
+                assert!(!is_safe(together) || is_safe(alone));
+                assert_eq!(alone.risk().is_none(), is_safe(alone));
+                assert_eq!(together.risk().is_none(), is_safe(together));
                 if from < to && alone == Jump::Seen {
                     seen.push((from.as_str(), to.as_str(), together == Jump::Seen));
                 }
@@ -90,7 +116,32 @@ mod tests {
                 ("23.10", "24.10", true),
                 ("23.10", "25.0", true),
                 ("24.10", "25.0", true),
+                ("24.10", "26", true),
             ]
         );
+    }
+    /// guard takes two numbers, and compares them to find the newest version.
+    #[test]
+    fn data_versions_are_two_numbers_in_the_order_of_the_lines() {
+        let numbers = |line| {
+            let (major, minor) = data_version(line).split_once('.').unwrap();
+            (major.parse::<u16>().unwrap(), minor.parse::<u16>().unwrap())
+        };
+        assert!(ServerLine::ALL.map(numbers).is_sorted_by(|one, next| one < next));
+        for line in ServerLine::ALL {
+            assert!(data_version(line).starts_with(line.as_str()), "{}", line.as_str());
+        }
+    }
+
+    #[test]
+    fn an_upgrade_declares_the_version_it_comes_from() {
+        let names =
+            |from, cluster| -> Vec<_> { opens_data_of(V25_1, from, cluster).into_iter().map(data_version).collect() };
+        assert!(names(None, false).is_empty());
+        assert_eq!(names(Some(V24_10), true), ["24.10"]);
+        assert!(names(Some(V25_1), true).is_empty(), "its own version needs no declaration");
+        assert_eq!(opens_data_of(V24_10, Some(V22_10), true), [V22_10, V23_10, V25_0, V26]);
+        assert_eq!(opens_data_of(V24_10, None, true), [V23_10, V25_0, V26]);
+        assert_eq!(opens_data_of(V24_10, None, false), [V22_10, V23_10, V25_0, V26]);
     }
 }

@@ -66,6 +66,10 @@ fn task(task: &Value, broken: &mut BTreeSet<&'static str>) {
             && within(&check["Retries"], 1, 10)
             && within(&check["StartPeriod"], 0, 300);
         rule("health check in range", in_range);
+        // Else the task is UNKNOWN, never HEALTHY (AWS, ECS API, `Task`: healthStatus). For a container of the user's own that is a
+        // warning.
+        let is_ours = container["Name"] == "eventstore" || container["Name"] == "bootstrap";
+        rule("our essential containers have a health check", !is_ours || check.is_object());
         for mount in items(&container["MountPoints"]) {
             rule("mounts a declared volume", find(volumes, &mount["SourceVolume"]).is_some());
         }

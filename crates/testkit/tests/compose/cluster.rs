@@ -14,7 +14,7 @@ use tokio::time::sleep;
 /// Where the double of AWS is for containers, and for the machine that they run on.
 pub(crate) const AWS: &str = "http://169.254.170.2:80";
 const HOST: &str = "eventstore.db.internal";
-/// A poll of 5 min, a heartbeat that has to stand still for 70 s, and a machine that is busy.
+/// A poll of 5 min, a heartbeat that must have stopped for 12 s, and a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(7);
 
 /// Everything of it goes when it is dropped.

@@ -236,8 +236,8 @@ fn run(program: &Path, arguments: &[&str]) -> Output {
 fn guard_says(arguments: &[String]) -> Option<String> {
     let mut arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.first() {
-        Some(&"run") => arguments.insert(1, "--not-an-option=x"),
-        Some(&("pause" | "install")) => arguments.push("--not-an-option"),
+        Some(&("run" | "exec")) => arguments.insert(1, "--not-an-option=x"),
+        Some(&("healthcheck" | "pause" | "install")) => arguments.push("--not-an-option"),
         _ => {}
     }
     if matches!(arguments[..], ["pause", _] | ["install", _, _]) {

@@ -6,13 +6,20 @@
 //! - `# tested by FILE::TEST`, several separated by commas: tests that do the same, files seen from `crates/`.
 //! - `# on AWS: not tried there yet`: only held against the models, with all other commands (`commands.rs`).
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
-use testkit::named_test;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
 use testkit::programs::Programs;
+use testkit::tool::{self, Tool};
+use testkit::{aws_cli, named_test};
 
 use crate::commands::is_shell;
 use crate::markdown::{At, Block, Page, root};
@@ -135,4 +142,130 @@ fn a_block_that_does_not_do_what_it_says_is_found() {
             words => assert!(found.len() == 1 && found[0].contains(words), "{text}: {found:?}"),
         }
     }
+}
+
+/// The task definition of the runbook that moves files aside: its block is run with an `aws` that always prints one word.
+fn aside_task() -> Value {
+    let page = Page::read("docs/OPERATIONS.md");
+    let blocks = page.blocks();
+    let block = blocks.iter().find(|block| block.what.text.contains("cat > aside.json")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    fs::write(path.join("aws"), "#!/bin/sh\necho answer\n").unwrap();
+    fs::set_permissions(path.join("aws"), Permissions::from_mode(0o755)).unwrap();
+    let functions = "exported() { aws; }\nresource() { aws; }\ncluster=orders AWS_REGION=eu-west-1\n";
+    let output = Command::new("sh")
+        .args(["-eu", "-c", &format!("{functions}{}", block.what.text)])
+        .current_dir(path)
+        .env_clear()
+        .env("PATH", format!("{}:/usr/bin:/bin", path.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&fs::read(path.join("aside.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn task_that_moves_files_aside_is_one_that_ecs_takes() {
+    let task = aside_task();
+    let [guard, aside] = task["containerDefinitions"].as_array().unwrap().as_slice() else { panic!("{task}") };
+    assert_eq!((&guard["essential"], &guard["entryPoint"]), (&json!(false), &json!(["/guard"])));
+    assert_eq!(aside["dependsOn"], json!([{"containerName": guard["name"], "condition": "SUCCESS"}]));
+    let Some(python) = tool::find(Tool::MotoPython, "task_that_moves_files_aside_is_one_that_ecs_takes") else {
+        return;
+    };
+    let register = |task: &Value| {
+        let words = ["ecs", "register-task-definition", "--cli-input-json", &task.to_string()];
+        aws_cli::judge(&python, &[words.map(str::to_owned).to_vec()])
+    };
+    assert_eq!(register(&task), []);
+    let mut wrong = task.clone();
+    wrong["containerDefinitions"][1]["dependsOn"] = json!([{"name": "guard"}]);
+    assert!(!register(&wrong).is_empty(), "an unknown member is found");
+}
+
+/// A program under guard's lock on a directory, with times for a test.
+fn locked(arguments: &[String]) -> Child {
+    Command::new(Programs::beside_this_test().guard())
+        .args(arguments)
+        .env_clear()
+        .envs([("PATH", "/usr/bin:/bin"), ("GUARD_HEARTBEAT_INTERVAL", "100ms")])
+        .envs([("GUARD_HEARTBEAT_TIMEOUT", "5s"), ("GUARD_TAKEOVER_AFTER", "6s")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn names(directory: &Path) -> BTreeSet<String> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Needs guard's `exec`. The runbook's own command, with the paths of a task replaced by those of a test.
+#[test]
+fn files_are_moved_aside_under_the_lock() {
+    let data = tempfile::tempdir().unwrap();
+    let here = data.path();
+    let task = aside_task();
+    let command: Vec<_> = task["containerDefinitions"][1]["command"].as_array().unwrap().iter().skip(1).collect();
+    let command: Vec<_> =
+        command.iter().map(|word| word.as_str().unwrap().replace("/data", here.to_str().unwrap())).collect();
+    let fill = |content: &str| {
+        fs::create_dir(here.join("index")).unwrap();
+        for file in ["chaser.chk", "chunk-000000.000000", "index/indexmap", ".guard.version", ".odd"] {
+            fs::write(here.join(file), content).unwrap();
+        }
+    };
+    let aside = || {
+        let output = locked(&command).wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let content = |file: &str| fs::read_to_string(here.join(file)).unwrap();
+
+    // While another guard runs a server, nothing is moved.
+    let server = ["run", "--data-dir", here.to_str().unwrap(), "--", "sleep", "600"].map(str::to_owned);
+    let mut holder = locked(&server);
+    while !here.join(".guard.lock").exists() {
+        sleep(Duration::from_millis(20));
+    }
+    sleep(Duration::from_millis(300));
+    fill("first");
+    let mut waiting = locked(&command);
+    sleep(Duration::from_secs(1));
+    assert!(waiting.try_wait().unwrap().is_none() && here.join("chaser.chk").exists(), "it waits for the lock");
+    let lock = fs::metadata(here.join(".guard.lock")).unwrap().ino();
+    kill(Pid::from_raw(holder.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    holder.wait().unwrap();
+    let output = waiting.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let moved = || names(&here.join(".aside"));
+    let expected = ["chaser.chk", "chunk-000000.000000", "index", ".guard.version", ".odd"].map(str::to_owned);
+    assert_eq!(moved(), expected.clone().into());
+    let left = || names(here).into_iter().filter(|name| !name.starts_with(".aside")).collect::<Vec<_>>();
+    assert_eq!(left(), [".guard.lock"]);
+    assert_eq!(fs::metadata(here.join(".guard.lock")).unwrap().ino(), lock, "the lock stays in its place");
+
+    // Run again, it has nothing to do.
+    aside();
+    assert_eq!((moved(), left()), (expected.clone().into(), vec![".guard.lock".to_owned()]));
+    assert_eq!(names(here).len(), 2);
+
+    // The files of a second replacement are kept apart from those of the first.
+    fill("second");
+    aside();
+    assert_eq!((moved(), names(&here.join(".aside-2"))), (expected.clone().into(), expected.into()));
+    assert_eq!(
+        (content(".aside/index/indexmap").as_str(), content(".aside-2/index/indexmap").as_str()),
+        ("first", "second")
+    );
+    assert_eq!(left(), [".guard.lock"]);
+
+    // What an interrupted run has begun is finished.
+    fill("third");
+    fs::create_dir(here.join(".aside-part")).unwrap();
+    fs::rename(here.join("chaser.chk"), here.join(".aside-part/chaser.chk")).unwrap();
+    aside();
+    assert_eq!(names(&here.join(".aside-3")).len(), 5);
+    assert_eq!(content(".aside-3/chaser.chk"), "third");
 }
