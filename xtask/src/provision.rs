@@ -58,6 +58,25 @@ pub(crate) fn all(root: &Path) -> Tools {
             None => provisioned.missing.push(format!("{name}: not on PATH; install the package {package}")),
         }
     }
+    // The virtual machine of guard's test on NFS.
+    for (name, package) in
+        [("qemu-system-x86_64", "qemu-system-x86"), ("busybox", "busybox-static"), ("ip", "iproute2")]
+    {
+        if on_path(name).is_none() {
+            provisioned.missing.push(format!("{name}: not on PATH; install the package {package}"));
+        }
+    }
+    let has_kernel = fs::read_dir("/boot").is_ok_and(|boot| {
+        boot.flatten().any(|file| {
+            let name = file.file_name().to_string_lossy().into_owned();
+            name.starts_with("vmlinuz-") && name.ends_with("cloud-amd64")
+        })
+    });
+    if !has_kernel {
+        provisioned
+            .missing
+            .push("Debian's cloud kernel: not in /boot; install the package linux-image-cloud-amd64".to_owned());
+    }
     provisioned
 }
 

@@ -121,10 +121,10 @@ fn is_none(expression: &Expr) -> bool {
     matches!(expression, Expr::Path(path) if path.path.is_ident("None"))
 }
 
-/// Whether somebody else is asked: `source.hint()`, also in `Some(…)`.
+/// Whether another error is asked: `source.hint()`, also in `Some(…)` and with `.map(…)` after it.
 fn is_delegated(expression: &Expr) -> bool {
     match expression {
-        Expr::MethodCall(call) => call.method == "hint",
+        Expr::MethodCall(call) => call.method == "hint" || (call.method == "map" && is_delegated(&call.receiver)),
         Expr::Call(call) => {
             matches!(&*call.func, Expr::Path(path) if path.path.is_ident("Some")) && call.args.iter().all(is_delegated)
         }
@@ -186,9 +186,18 @@ impl<'a> Visit<'a> for Errors {
         });
         if let (Some(method), Some(name)) = (method, type_name(item))
             && let [syn::Stmt::Expr(expression, None)] = &method.block.stmts[..]
-            && let Some(text) = text_in(expression)
         {
-            self.note(&name, "", text);
+            if let Expr::Match(body) = expression {
+                // A message for each variant.
+                for arm in &body.arms {
+                    let Some(text) = text_in(&arm.body) else { continue };
+                    for (_, variant) in variants(&arm.pat).0 {
+                        self.note(&name, &variant, text.clone());
+                    }
+                }
+            } else if let Some(text) = text_in(expression) {
+                self.note(&name, "", text);
+            }
         }
     }
 }
