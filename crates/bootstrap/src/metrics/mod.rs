@@ -150,6 +150,8 @@ mod tests {
             last_exit: None,
             lock_since: None,
             holder: String::new(),
+            slow_heartbeats: 0,
+            last_slow_heartbeat: None,
         };
         Sample::of(&document, Some(&guard), NOW)
     }

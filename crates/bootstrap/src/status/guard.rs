@@ -18,6 +18,23 @@ pub(crate) struct GuardState {
     pub(crate) lock_since: Option<u64>,
     /// Who holds that lock, as far as guard knows.
     pub(crate) holder: String,
+    /// How often a heartbeat on that lock took longer than its interval.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) slow_heartbeats: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_slow_heartbeat: Option<SlowHeartbeat>,
+}
+
+/// How many seconds the last slow heartbeat took, and when that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlowHeartbeat {
+    pub(crate) seconds: u64,
+    pub(crate) at: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How the server ended last: with a code or by a signal.
@@ -69,6 +86,9 @@ mod tests {
             r#"{"schema":1,"state":"running","restarts":2,"lastExit":{"code":0,"at":9},"lockSince":7,"holder":"a"}"#;
         let running = read(running).unwrap();
         assert_eq!(running.last_exit, Some(LastExit { code: Some(0), signal: None, at: 9 }));
+        let slow = r#"{"schema":1,"state":"running","restarts":0,"lastExit":null,"lockSince":7,"holder":"a","slowHeartbeats":1,"lastSlowHeartbeat":{"seconds":12,"at":8}}"#;
+        let slow = read(slow).unwrap();
+        assert_eq!((slow.slow_heartbeats, slow.last_slow_heartbeat), (1, Some(SlowHeartbeat { seconds: 12, at: 8 })));
         let killed = r#"{"schema":1,"state":"ended","restarts":0,"lastExit":{"signal":"SIGKILL","at":9},"lockSince":7,"holder":"a"}"#;
         assert_eq!(read(killed).unwrap().last_exit.unwrap().signal.as_deref(), Some("SIGKILL"));
         assert!(read("{").unwrap_err().contains("is damaged"));

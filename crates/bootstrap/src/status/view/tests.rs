@@ -47,6 +47,8 @@ fn guard() -> GuardState {
         last_exit,
         lock_since: Some(NOW - DAY),
         holder: "a".to_owned(),
+        slow_heartbeats: 0,
+        last_slow_heartbeat: None,
     }
 }
 
