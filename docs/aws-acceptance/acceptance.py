@@ -737,7 +737,7 @@ def partition(context):
     with Alone(context) as alone:
         holder, waiting, held = two_guards(context, alone, here, there)
         with Cut(context, here) as cut:
-            killed = context.wait_for_line(1, "EventStore", "may be lost, the server was killed", cut.since, holder)
+            killed = context.wait_for_line(1, "EventStore", "may be lost, no server runs any more", cut.since, holder)
             ready = server_started(context, alone, cut.since, waiting)
         facts = {
             "second_waited": held,

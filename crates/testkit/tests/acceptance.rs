@@ -150,9 +150,13 @@ fn the_script_knows_the_words_of_the_programs() {
         ("leaving", "bootstrap/src/life.rs", "{signal}: leaving"),
         ("withdrawn", "bootstrap/src/registration.rs", "withdrawn"),
         ("the server is ready", "bootstrap/src/life.rs", "\"the server is ready\""),
-        ("waiting for the lock on", "guard/src/run.rs", "guard: waiting for the lock on {}"),
-        ("did not sign off", "guard/src/run.rs", "guard: the last holder did not sign off"),
-        ("may be lost, the server was killed", "guard/src/run.rs", "may be lost, the server was killed: {reason}"),
+        ("waiting for the lock on", "guard/src/takeover.rs", "guard: waiting for the lock on {}"),
+        ("did not sign off", "guard/src/takeover.rs", "guard: the last holder did not sign off"),
+        (
+            "may be lost, no server runs any more",
+            "guard/src/failure.rs",
+            "may be lost, no server runs any more: {loss}",
+        ),
     ] {
         assert!(script.contains(&format!("\"{text}\"")), "{text}");
         let source = fs::read_to_string(repository().join("crates").join(source)).unwrap();

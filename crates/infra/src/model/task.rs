@@ -533,7 +533,7 @@ fn eventstore(config: &Config, node: NodeId, host: &str, others: &[String]) -> C
         mounts,
         depends_on: vec![(if insecure { ContainerName::Guard } else { ContainerName::Certgen }, Condition::Success)],
         // A task is UNKNOWN, never HEALTHY, while one of its essential containers has no health check (AWS, ECS API, `Task`:
-        // healthStatus). Whether the node serves is what bootstrap's check says; this one fails only if guard is gone or hangs,
+        // healthStatus). Whether the node serves is what bootstrap's check says; this one fails only if guard has ended or has never started,
         // so it has the largest limits that ECS takes.
         health_check: Some(HealthCheck {
             command: texts(&["/certs/guard", "healthcheck"]),
