@@ -183,12 +183,10 @@ async fn old_server_version_does_not_open_newer_data() {
         let versions = [("STANDIN_LINE", line), ("GUARD_SERVER_VERSION", version), ("GUARD_OPENS_DATA_OF", opens)];
         scene.start_with(&container, true, &versions)
     };
-    let mut created = 0;
-    for (version, opens) in [("24.10", ""), ("26.0", "24.10")] {
+    for (number, (version, opens)) in [("24.10", ""), ("26.0", "24.10")].into_iter().enumerate() {
         let server = start(version, opens);
         server.wait_until_ready().await;
-        assert_eq!(server.create(&format!("user{created}")).await, 201);
-        created += 1;
+        assert_eq!(server.create(&format!("user{number}")).await, 201);
         server.terminate();
     }
     let log = fs::read(scene.path("data/standin-users.jsonl")).unwrap();
