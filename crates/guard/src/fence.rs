@@ -104,7 +104,8 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FenceErr
     move |source| FenceError::Io(what, path, source)
 }
 
-fn mebibytes(bytes: u64) -> u64 {
+/// In MiB, rounded up.
+pub(crate) fn mebibytes(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 
@@ -115,31 +116,36 @@ fn mebibytes(bytes: u64) -> u64 {
 ///
 /// [`FenceError`]; no file of the server has changed, or some have another inode and the same content.
 pub(crate) fn fence(data_dir: &Path, mut is_interrupted: impl FnMut() -> bool) -> Result<Fenced, FenceError> {
+    let found = find(data_dir)?;
     // First for the space: half-made copies of a guard that was killed are temporary files.
-    let before = remove_temporary_files(&find(data_dir)?)?;
-    let files = find(data_dir)?.mutable;
+    remove_temporary_files(&found.temporary)?;
+    let removed = found.temporary.len();
+    let files = found.mutable()?;
     let bytes = files.iter().map(|(_, metadata)| metadata.len()).sum();
-    let mut copies = Copies { files: Vec::new(), progress: Progress::new(bytes, files.len()) };
-    for (path, _) in files {
-        copies.add(&path, &mut is_interrupted)?;
+    let mut progress = Progress::new(bytes, files.len());
+    let mut copies = Vec::new();
+    for (path, _) in &files {
+        copies.push(Copy::make(path, &mut progress, &mut is_interrupted)?);
     }
-    while copies.refresh(&mut is_interrupted)? {}
-    let replaced = copies.publish()?;
-    let after = remove_temporary_files(&find(data_dir)?)?;
-    Ok(Fenced { replaced, bytes, removed: before + after })
+    copy_changed_again(&mut copies, &mut progress, &mut is_interrupted)?;
+    publish(&copies)?;
+    let late = find(data_dir)?.temporary;
+    remove_temporary_files(&late)?;
+    Ok(Fenced { replaced: copies.len(), bytes, removed: removed + late.len() })
 }
 
-/// The files of a directory that matter here.
+/// The files of a directory that matter here, with their metadata.
 #[derive(Debug, Default)]
 struct Found {
-    mutable: Vec<(PathBuf, Metadata)>,
+    /// Each with its position in the log.
+    chunks: Vec<(u32, PathBuf, Metadata)>,
+    others: Vec<(PathBuf, Metadata)>,
     temporary: Vec<PathBuf>,
 }
 
 /// Looks through the directory. Top-level names that begin with a dot are guard's or an operator's.
 fn find(data_dir: &Path) -> Result<Found, FenceError> {
     let mut found = Found::default();
-    let mut chunks = Vec::new();
     let mut directories = vec![(data_dir.to_owned(), false)];
     while let Some((directory, is_temporary)) = directories.pop() {
         for entry in fs::read_dir(&directory).map_err(failed("list", &directory))? {
@@ -160,19 +166,27 @@ fn find(data_dir: &Path) -> Result<Found, FenceError> {
                 found.temporary.push(path);
             } else if !metadata.is_file() || is_immutable_index_file(&path) {
             } else if let Some(number) = chunk_number(&name) {
-                chunks.push((number, path, metadata));
+                found.chunks.push((number, path, metadata));
             } else {
-                found.mutable.push((path, metadata));
+                found.others.push((path, metadata));
             }
         }
     }
-    let last = chunks.iter().map(|(number, ..)| *number).max();
-    for (number, path, metadata) in chunks {
-        if Some(number) == last || !is_completed(&path, &metadata)? {
-            found.mutable.push((path, metadata));
-        }
-    }
     Ok(found)
+}
+
+impl Found {
+    /// The files that a server may still write in place. Reads the footer of every chunk.
+    fn mutable(self) -> Result<Vec<(PathBuf, Metadata)>, FenceError> {
+        let mut mutable = self.others;
+        let last = self.chunks.iter().map(|(number, ..)| *number).max();
+        for (number, path, metadata) in self.chunks {
+            if Some(number) == last || !is_completed(&path, &metadata)? {
+                mutable.push((path, metadata));
+            }
+        }
+        Ok(mutable)
+    }
 }
 
 /// The first number of `chunk-000012.000003`: the position of the chunk in the log.
@@ -209,15 +223,14 @@ fn is_guid(text: &str) -> bool {
         && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn remove_temporary_files(found: &Found) -> Result<usize, FenceError> {
-    for path in &found.temporary {
+fn remove_temporary_files(files: &[PathBuf]) -> Result<(), FenceError> {
+    for path in files {
         match fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", path)(error)),
             _ => {}
         }
     }
-    sync_directories(found.temporary.iter())?;
-    Ok(found.temporary.len())
+    sync_directories(files.iter())
 }
 
 fn sync_directories<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Result<(), FenceError> {
@@ -227,7 +240,7 @@ fn sync_directories<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Result<(), 
     directories.into_iter().try_for_each(|directory| sync_directory(directory).map_err(failed("sync", directory)))
 }
 
-/// What tells whether a file has changed: size, and times in nanoseconds.
+/// What tells whether a file has changed: its inode, its size, and the times of its last changes in seconds and nanoseconds.
 type Stamp = (u64, u64, (i64, i64), (i64, i64));
 
 /// By way of an open file: NFS then asks its server.
@@ -236,85 +249,84 @@ fn stamp(file: &File) -> io::Result<Stamp> {
     Ok((found.ino(), found.len(), (found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec())))
 }
 
-/// A finished copy beside its source.
+/// A copy beside its source. What was not published is removed when this is dropped.
 #[derive(Debug)]
 struct Copy {
     source: PathBuf,
     stamp: Stamp,
     temporary: PathBuf,
-    times: usize,
 }
 
-/// All copies; those that were not published are removed when this is dropped.
-#[derive(Debug)]
-struct Copies {
-    files: Vec<Copy>,
-    progress: Progress,
-}
-
-impl Copies {
-    fn add(&mut self, source: &Path, is_interrupted: &mut impl FnMut() -> bool) -> Result<(), FenceError> {
+impl Copy {
+    /// Copies a file and syncs the copy.
+    fn make(
+        source: &Path,
+        progress: &mut Progress,
+        is_interrupted: &mut impl FnMut() -> bool,
+    ) -> Result<Self, FenceError> {
         let from = File::open(source).map_err(failed("read", source))?;
         let metadata = from.metadata().map_err(failed("inspect", source))?;
         let stamp = stamp(&from).map_err(failed("inspect", source))?;
-        let needed = self.progress.total;
-        let no_space = |path: &Path, error: io::Error| match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FenceError::NoSpace(path.to_owned(), needed, error),
-            _ => failed("copy", path)(error),
+        let needed = progress.total;
+        let no_space = |error: io::Error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FenceError::NoSpace(source.to_owned(), needed, error),
+            _ => failed("copy", source)(error),
         };
-        let (temporary, mut to) = create_temporary(source, 0o600).map_err(|error| no_space(source, error))?;
-        self.files.push(Copy { source: source.to_owned(), stamp, temporary, times: 1 });
-        let mode = Permissions::from_mode(metadata.mode() & 0o7777);
+        let (temporary, mut to) = create_temporary(source, 0o600).map_err(no_space)?;
+        let made = Self { source: source.to_owned(), stamp, temporary };
         // A file that grows would never end; the length is part of what is compared.
-        let copied = copy(from.take(metadata.len()), &mut to, &mut self.progress, is_interrupted);
+        let copied = copy(from.take(metadata.len()), &mut to, progress, is_interrupted);
         let synced = copied.and_then(|complete| {
-            to.set_permissions(mode)?;
+            to.set_permissions(Permissions::from_mode(metadata.mode() & 0o7777))?;
             to.sync_all()?;
             Ok(complete)
         });
-        if synced.map_err(|error| no_space(source, error))? { Ok(()) } else { Err(FenceError::Interrupted) }
+        if synced.map_err(no_space)? { Ok(made) } else { Err(FenceError::Interrupted) }
     }
 
-    /// Copies again what has changed since it was copied; false if nothing has.
-    fn refresh(&mut self, is_interrupted: &mut impl FnMut() -> bool) -> Result<bool, FenceError> {
-        let mut has_changed = false;
-        for index in 0..self.files.len() {
-            let Copy { source, stamp: copied, .. } = &self.files[index];
-            let now = File::open(source).and_then(|file| stamp(&file)).map_err(failed("inspect", source))?;
-            if now == *copied {
-                continue;
-            }
-            has_changed = true;
-            let Copy { source, temporary, times, .. } = self.files.swap_remove(index);
-            fs::remove_file(&temporary).map_err(failed("remove", &temporary))?;
-            if times == MAX_COPIES {
-                return Err(FenceError::Changing(source));
-            }
-            self.add(&source, is_interrupted)?;
-            let last = self.files.len() - 1;
-            self.files[last].times = times + 1;
-            // Every place holds a copy again; the one that came here is checked in the next round.
-        }
-        Ok(has_changed)
-    }
-
-    /// Gives every file its new inode.
-    fn publish(&mut self) -> Result<usize, FenceError> {
-        for copy in &self.files {
-            fs::rename(&copy.temporary, &copy.source).map_err(failed("replace", &copy.source))?;
-        }
-        sync_directories(self.files.iter().map(|copy| &copy.source))?;
-        Ok(std::mem::take(&mut self.files).len())
+    fn is_current(&self) -> Result<bool, FenceError> {
+        let now = File::open(&self.source).and_then(|file| stamp(&file));
+        Ok(now.map_err(failed("inspect", &self.source))? == self.stamp)
     }
 }
 
-impl Drop for Copies {
+impl Drop for Copy {
     fn drop(&mut self) {
-        for copy in &self.files {
-            // Published before the error, or the file system is gone: the next fence removes what stays.
-            let _ = fs::remove_file(&copy.temporary);
+        // It was published, or the file system is gone: then the next fence removes it.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Copies again what has changed since it was copied, until nothing has.
+fn copy_changed_again(
+    copies: &mut [Copy],
+    progress: &mut Progress,
+    is_interrupted: &mut impl FnMut() -> bool,
+) -> Result<(), FenceError> {
+    let mut changed = None;
+    for _ in 0..MAX_COPIES {
+        changed = None;
+        for copy in &mut *copies {
+            if !copy.is_current()? {
+                // First for the space.
+                fs::remove_file(&copy.temporary).map_err(failed("remove", &copy.temporary))?;
+                *copy = Copy::make(&copy.source, progress, is_interrupted)?;
+                changed = Some(copy.source.clone());
+            }
+        }
+        if changed.is_none() {
+            return Ok(());
         }
     }
+    changed.map_or(Ok(()), |source| Err(FenceError::Changing(source)))
+}
+
+/// Gives every file its new inode.
+fn publish(copies: &[Copy]) -> Result<(), FenceError> {
+    for copy in copies {
+        fs::rename(&copy.temporary, &copy.source).map_err(failed("replace", &copy.source))?;
+    }
+    sync_directories(copies.iter().map(|copy| &copy.source))
 }
 
 /// Copies a file and leaves holes where it holds zeros. False if it was interrupted.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::LockSettings;
 use crate::failure::Failure;
-use crate::fence::{self, FenceError};
+use crate::fence::{self, FenceError, mebibytes};
 use crate::heartbeat::Heartbeat;
 use crate::lock::{IdentityError, LockFile};
 use crate::record::Record;
@@ -25,10 +25,10 @@ enum Predecessor {
     Lost,
 }
 
-/// A lock file that turned out to be another than the one at its path.
+/// What came of the wait for the lock.
 enum Locked {
     Held(LockFile, Predecessor),
-    /// Moved or replaced while guard waited: to be opened again.
+    /// The lock file was moved or replaced while guard waited: to be opened again.
     Stale(String),
     /// SIGTERM came first.
     Interrupted,
@@ -175,7 +175,7 @@ fn fence(
             log!(
                 "guard: replaced {} files of {} MiB and removed {} temporary files in {:.1} s",
                 fenced.replaced,
-                fenced.bytes.div_ceil(1 << 20),
+                mebibytes(fenced.bytes),
                 fenced.removed,
                 started.elapsed().as_secs_f64()
             );

@@ -77,8 +77,6 @@ guarded() {
         echo "$? $(now)" > "/run/$scene/$name.end"
     ) &
 }
-# server SCENE NAME: what a guard runs. It leaves its process id and the time of its start.
-server() { echo "/server $1 $2"; }
 
 wait_for() {   # wait_for SECONDS FILE
     left=$(($1 * 5))
@@ -93,6 +91,9 @@ watch_kill() {   # watch_kill SCENE NAME
 }
 value() { cat "$1" 2>/dev/null || echo none; }
 field() { cut -d' ' -f"$2" "$1" 2>/dev/null | grep . || echo none; }
+
+# guard_of SERVER: the process id of its parent
+guard_of() { awk '/^PPid:/ { print $2 }' "/proc/$1/status"; }
 
 prepare() { mkdir -p "/run/$1" "/export/$1"; }
 
@@ -176,8 +177,8 @@ frozen() {   # frozen SCENE guard|group
     wait_for 30 "/run/$1/old.ready"
     guarded "$1" new 2 /server "$1" new idle "/mnt/2/$1"
     sleep 3
-    child=$(cut -d' ' -f1 "/run/$1/old.started")
-    parent=$(awk '/^PPid:/ { print $2 }' "/proc/$child/status")
+    child=$(field "/run/$1/old.started" 1)
+    parent=$(guard_of "$child")
     kill -STOP "$parent"
     [ "$2" = group ] && kill -STOP "$child"
     sleep 30
@@ -195,8 +196,8 @@ paused() {
     prepare paused
     guarded paused old 13 /server paused old write /mnt/13/paused
     wait_for 30 /run/paused/old.ready
-    child=$(cut -d' ' -f1 /run/paused/old.started)
-    parent=$(awk '/^PPid:/ { print $2 }' "/proc/$child/status")
+    child=$(field /run/paused/old.started 1)
+    parent=$(guard_of "$child")
     cut_link 13
     kill -STOP "$parent" "$child"
     touch /run/paused/go
@@ -235,8 +236,7 @@ handover() {
     guarded handover new 2 /server handover new idle /mnt/2/handover
     sleep 6
     fact handover new_started_beside "$(value /run/handover/new.started)"
-    child=$(cut -d' ' -f1 /run/handover/old.started)
-    kill "$(awk '/^PPid:/ { print $2 }' "/proc/$child/status")"
+    kill "$(guard_of "$(field /run/handover/old.started 1)")"
     wait_for 30 /run/handover/old.end
     wait_for 30 /run/handover/new.started
     fact handover old_ended "$(field /run/handover/old.end 2)"
@@ -286,10 +286,9 @@ frozen frozen_group group &
 paused &
 no_space &
 handover &
-wait_scenes="late_write_unfenced late_write_fenced late_rename_unfenced late_rename_fenced short_outage moved removed frozen_guard frozen_group paused no_space handover"
-jobs -p > /run/jobs
+jobs -p > /run/jobs   # not by $(…): a subshell has no jobs
 for job in $(cat /run/jobs); do wait "$job"; done
-log "scenes: $wait_scenes"
+log "scenes played"
 cost
 restart
 for file in /run/*/*.log; do sed "s|^|LOG $file: |" "$file"; done

@@ -23,11 +23,11 @@ use self::initramfs::{Initramfs, find_program};
 const WITHIN: Duration = Duration::from_mins(8);
 const TIMEOUT: f64 = 12.0;
 const TAKEOVER: f64 = 15.0;
-/// The shortest lease that the file server takes.
+/// What the program in the virtual machine is to do.
 const SERVER_VARIABLE: &str = "NFS_TEST_SERVER";
 
 /// Modules in an order in which they can be loaded.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 12] = [
     "net/sunrpc/sunrpc",
     "fs/nfs_common/grace",
     "fs/lockd/lockd",
@@ -40,7 +40,6 @@ const MODULES: [&str; 13] = [
     "net/dns_resolver/dns_resolver",
     "fs/nfs/nfsv4",
     "drivers/net/veth",
-    "lib/crc32c",
 ];
 const PROGRAM: &str = "ip";
 
